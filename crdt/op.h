@@ -1,0 +1,65 @@
+/* The operations, the body of an event.
+ *
+ * Each names the dots that it supersedes: every sibling of its key or element
+ * at the origin, losers and tombstones too. */
+#ifndef CRDT_OP_H
+#define CRDT_OP_H
+
+#include "crdt/base/error.h"
+#include "crdt/dot.h"
+#include "crdt/hlc.h"
+#include "crdt/limits.h"
+
+/* On the wire; numbers never change their meaning. */
+enum op_kind {
+    OP_PUT = 1,
+    OP_DEL = 2,
+    OP_REVOKE = 3,
+    OP_SET_ADD = 4,
+    OP_SET_REMOVE = 5,
+    OP_SET_REVOKE = 6,
+    OP_ROSTER_ADD = 7, /* key: incarnation (16 bytes); value: certificate */
+};
+
+/* Registers and sets live in separate spaces. The roster is kept in the same
+ * way as the data: it is a function of the version vector like everything. */
+enum space {
+    SPACE_REGISTER = 1,
+    SPACE_SET = 2,
+    SPACE_ROSTER = 3,
+};
+
+struct entry_id {
+    enum space space;
+    struct slice key;     /* borrowed */
+    struct slice element; /* borrowed; empty outside of sets */
+};
+
+struct op {
+    enum op_kind kind;
+    struct slice key;     /* borrowed, like all slices here */
+    struct slice element; /* sets only */
+    struct slice value;   /* put: the value; roster-add: the certificate */
+    struct slice author;  /* who wrote it, UTF-8; may be empty */
+    uint64_t flags;       /* put only */
+    hlc_t expires;        /* put and set-add; 0 = never */
+    const struct dot *supersedes; /* borrowed, sorted, no duplicates */
+    size_t supersedes_count;
+};
+
+enum space op_space(enum op_kind kind);
+struct entry_id op_entry_id(const struct op *op); /* borrows from op */
+/* (space, key, element), bytewise: the order of canonical entries. */
+int entry_id_compare(const struct entry_id *a, const struct entry_id *b);
+
+/* Checks a key as a client may name it: 1..480 bytes of UTF-8 without NUL. */
+int op_check_key(struct slice key, struct cm_detail *detail);
+/* Element: 1.. bytes of UTF-8 without NUL, key plus element at most 480. */
+int op_check_element(struct slice key, struct slice element,
+                     struct cm_detail *detail);
+/* All limits of one operation. */
+int op_check(const struct op *op, struct cm_detail *detail);
+
+const char *op_kind_name(enum op_kind kind); /* "put", "set-add", … */
+
+#endif
