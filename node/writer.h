@@ -1,0 +1,117 @@
+/* The writer owns the truth: incarnation, seq, HLC, version vector, roster,
+ * pending events. writer_commit is the one function that changes the store:
+ * one call, one LMDB write transaction, one fsync. In production it runs on the
+ * writer's thread; the simulator calls it at one virtual instant and delivers
+ * the result at a later one.
+ *
+ * Independent local writes of a batch are gathered into as few events as the
+ * limits and one-operation-per-key allow, so that one signature serves many; a
+ * transaction is never split over two. An event of one's own leaves only
+ * in the result, that is after its commit is on disk. */
+#ifndef NODE_WRITER_H
+#define NODE_WRITER_H
+
+#include "crdt/certificate.h"
+#include "node/intent.h"
+#include "node/store.h"
+
+#define PENDING_EVENTS_MAX 4096
+#define PENDING_BYTES_MAX (32u << 20)
+#define PENDING_PER_ORIGIN_MAX 1024
+#define WRITER_BATCH_MAX 512 /* intents in one commit */
+
+struct writer;
+
+/* Loads incarnation, VV, roster and HLC from the store (which has META_… of an
+ * initialised directory). sign_secret_key is the node's. */
+int writer_open(struct writer **ret_writer, struct store *s,
+                const uint8_t sign_secret_key[64], struct cm_detail *detail);
+void writer_close(struct writer *w);
+
+/* First life of a store: writes identity facts; founder or joiner. The founder
+ * of a generation is rostered by its order; a joiner is rostered by its
+ * sponsor and stays not ready until it has adopted a snapshot. */
+struct store_identity {
+    struct incarnation incarnation;
+    struct slice certificate;
+    uint8_t authority_public_key[32];
+    struct slice generation_order;
+    struct slice host;
+    bool ready;
+};
+int writer_initialise(struct store *s, const struct store_identity *identity,
+                      struct cm_detail *detail);
+
+/* The state to adopt (INTENT_REPLACE, restore): entries are pulled one by one
+ * within the transaction, which is aborted on any error. */
+struct replacement {
+    const struct vv *vv;
+    hlc_t hlc_max;
+    struct slice generation_order;
+    /* 0 and an entry; CM_ERR_NOT_FOUND at the (verified!) end; else an error
+     * that aborts. */
+    int (*next)(void *context, struct entry_id *ret_id,
+                const struct entry **ret_entry);
+    void *context;
+    const struct hash *state_digest; /* what digest_finish must give */
+};
+/* Refused (CM_ERR_EXISTS) unless the replica is empty. Sets META_READY. */
+int writer_replace(struct writer *w, const struct replacement *r,
+                   struct cm_detail *detail);
+
+/* A member of the roster: may write. */
+struct roster_member {
+    struct incarnation incarnation;
+    struct certificate certificate; /* slices into the roster's own memory */
+};
+/* Immutable copy of the roster for the loop; shared by count. */
+struct roster {
+    struct roster_member *members; /* sorted by incarnation */
+    size_t count;
+    unsigned references; /* atomic */
+};
+const struct roster_member *roster_find(const struct roster *r,
+                                        const struct incarnation *i);
+
+/* The immutable result of a batch; freed by the loop. */
+struct commit_event {
+    struct slice bytes; /* into the result's memory */
+    struct dot dot;
+    bool own;
+    uint8_t from[16]; /* foreign: peer that sent it */
+};
+struct commit_result {
+    struct intent *intents; /* those of the batch, linked, with results */
+    uint64_t revision;      /* after the commit */
+    bool wrote;
+    struct commit_event *events; /* committed by this batch, in order: to be
+                                    pushed (own) and counted */
+    size_t events_count;
+    struct buffer memory;
+    struct vv vv;          /* as committed */
+    struct hash digest;    /* digest_finish of state and VV */
+    struct roster *roster; /* NULL when unchanged */
+    size_t pending_events; /* waiting for what they depend on */
+    size_t pending_bytes;
+    uint64_t held_seq_gap; /* reserved place of held events: 0 */
+    bool alarm_fork;       /* a peer proved another event under a known dot */
+    bool disk_full;
+    size_t local_intents; /* batch size that group commit reached */
+};
+
+/* Runs one batch. Never fails as a whole: each intent has its result; on a
+ * full disk or an I/O error nothing of the batch is visible and every local
+ * intent says so. batch is a linked list, at most WRITER_BATCH_MAX. wall_ms is
+ * the local clock. NULL only when memory is short for the result itself (then
+ * nothing was done and the batch is the caller's still). */
+struct commit_result *writer_commit(struct writer *w, struct intent *batch,
+                                    uint64_t wall_ms);
+void commit_result_free(struct commit_result *r); /* not its intents */
+
+/* The state that the loop starts from, before any batch. */
+int writer_snapshot(struct writer *w, struct commit_result **ret_result);
+
+struct incarnation writer_incarnation(const struct writer *w);
+struct generation_id writer_generation(const struct writer *w);
+
+#endif
