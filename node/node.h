@@ -1,0 +1,140 @@
+/* A node: gossip, repair, joining and snapshots composed over ports. One thread
+ * owns it (the loop); nothing here waits for a disk or a socket.
+ *
+ * Truth lives with the writer (writer.h): the node's version vector, digest
+ * and roster are copies as of the last commit result. Every answer to a client
+ * is made from one store reader, never from these copies. */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "gossip/gossip.h"
+#include "node/port.h"
+#include "node/store.h"
+#include "node/writer.h"
+
+#define NODE_STREAMS_MAX 1024
+#define NODE_WAITERS_MAX 65536
+
+struct node;
+
+struct node_config {
+    struct store *store;           /* borrowed */
+    const char *name;              /* as certified, or wished by a joiner */
+    uint8_t sign_secret_key[64];   /* Ed25519 of node.key */
+    struct address address;        /* that peers reach it at */
+    const char *join_token;        /* NULL: restart of a joined directory */
+    const char *snapshot_to;       /* target, NULL: none */
+    uint64_t snapshot_interval_ms; /* 0: only on demand */
+    uint64_t probe_interval_ms;    /* 0: gossip's default */
+};
+
+/* Starts from first, the writer's state (NULL for a joiner without identity,
+ * whose store has no incarnation yet). */
+int node_create(struct node **ret_node, const struct node_config *config,
+                const struct node_ports *ports, struct commit_result *first,
+                struct cm_detail *detail);
+void node_free(struct node *n);
+/* Tells the peers; drain the ports afterwards. */
+void node_leave(struct node *n);
+
+/* Inputs from the ports. */
+void node_on_timer(struct node *n);
+void node_on_datagram(struct node *n, const struct address *from,
+                      struct slice packet);
+void node_on_accepted(struct node *n, uint64_t stream,
+                      const struct address *from);
+void node_on_connected(struct node *n, uint64_t stream);
+void node_on_stream_bytes(struct node *n, uint64_t stream, struct slice bytes);
+void node_on_stream_drained(struct node *n, uint64_t stream);
+/* End, error or refused connection; the id is dead. */
+void node_on_stream_closed(struct node *n, uint64_t stream, int error);
+/* Takes the result and its intents (whose done is called here). */
+void node_on_commit(struct node *n, struct commit_result *result);
+void node_on_work(struct node *n, struct work *w);
+
+/* A joiner has received its certificate: the composer (which owns the writer)
+ * is asked to initialise the store and open the writer, then calls
+ * node_set_identity. Polled after every input. */
+bool node_wants_identity(struct node *n, struct store_identity *ret_identity);
+void node_set_identity(struct node *n, struct commit_result *first);
+
+/* For the API. intent is taken if 0 is returned. CM_ERR_BUSY, CM_ERR_FULL. */
+int node_submit(struct node *n, struct intent *intent);
+struct store *node_store(struct node *n);
+bool node_is_ready(const struct node *n);
+/* Why it is not ready, in words. */
+const char *node_not_ready_reason(const struct node *n);
+uint64_t node_revision(const struct node *n); /* of the last result */
+
+/* Called after each commit that wrote: watches look for changes. */
+typedef void (*node_commit_listener)(void *ctx, uint64_t revision);
+void node_set_commit_listener(struct node *n, node_commit_listener listener,
+                              void *ctx);
+
+struct node_status {
+    const char *name;
+    struct mesh_id mesh;
+    struct generation_id generation;
+    struct incarnation incarnation;
+    struct key_id key_id;
+    struct address address;
+    bool ready;
+    uint64_t revision;
+    struct hash digest;
+    size_t vv_entries;
+    size_t roster_count;
+    size_t members_alive; /* this node included */
+    size_t members_total;
+    size_t members_in_sync; /* peers whose last digest equals ours */
+    size_t pending_events;
+    size_t pending_bytes;
+    size_t streams;
+    uint64_t commits; /* since the start */
+    uint64_t local_intents;
+    uint64_t own_events;
+    uint64_t foreign_events;
+    uint64_t events_refused; /* signature, authority, mesh, generation */
+    uint64_t repairs;        /* anti-entropy sessions */
+    uint64_t disk_full;      /* batches refused for want of space */
+    bool alarm_fork;
+    uint64_t snapshot_sequence;
+    uint64_t snapshot_wall_ms; /* of the last verified one, 0 = none */
+    uint64_t snapshot_failures;
+    char snapshot_error[256];
+    char not_ready[256];
+    struct gossip_counters gossip;
+};
+void node_status_read(const struct node *n, struct node_status *ret_status);
+/* Members other than this node; see gossip.h. */
+const struct gossip *node_gossip(const struct node *n);
+
+/* Makes a join token of uses redemptions, valid for ttl_ms. done is called with
+ * the token's text after its record is durable, or with an error
+ * (CM_ERR_AUTHORITY: this node is no issuer). */
+typedef void (*node_token_done)(void *ctx, int error, const char *token,
+                                const char *detail);
+void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
+                       node_token_done done, void *ctx);
+
+/* Takes a snapshot now; to NULL = the configured target. */
+struct snapshot_report {
+    int error;
+    char detail[256];
+    char name[192];
+    uint64_t sequence;
+    uint64_t entries;
+    uint64_t chunks;
+    uint64_t chunks_new;
+    uint64_t bytes;
+    uint64_t bytes_new;
+};
+typedef void (*node_snapshot_done)(void *ctx,
+                                   const struct snapshot_report *report);
+void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
+                       void *ctx);
+
+/* The name that a certificate in the roster gives to an incarnation; ""
+ * if unknown. */
+const char *node_name_of(const struct node *n, const struct incarnation *i);
+
+#endif
