@@ -1,0 +1,35 @@
+/* The daemon: one node with its libuv ports, its writer's thread and its API,
+ * from the command line's point of view. `confmesh node` fills the options in
+ * and calls daemon_run, which does everything else. */
+#ifndef NODE_DAEMON_H
+#define NODE_DAEMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DAEMON_APIS_MAX 8
+
+/* All strings are borrowed until daemon_run returns. */
+struct daemon_options {
+    const char *data;        /* data directory; NULL only with dev */
+    const char *name;        /* wished or expected name; NULL: the certified
+                                one, for a joiner the host's */
+    const char *bind;        /* HOST:PORT for peers; NULL: the default */
+    const char *const *apis; /* HOST:PORT or unix:PATH; the socket api.sock
+                                of data is always served as well */
+    size_t apis_count;       /* at most DAEMON_APIS_MAX */
+    const char *join;        /* text of a join token, NULL: restart */
+    const char *snapshot_to; /* directory or file:DIR, NULL: none */
+    uint64_t snapshot_interval_ms; /* 0: only on demand */
+    bool dev;  /* throwaway single node: own directory, no peers */
+    bool json; /* log lines and the line that tells the addresses as JSON */
+};
+
+/* Runs until SIGINT or SIGTERM, or until something fatal; says what was wrong
+ * on standard error. Returns the process's exit code: 0 after an orderly end,
+ * 2 when the node could not start or go on, 64 for options that make no
+ * sense together. */
+int daemon_run(const struct daemon_options *o);
+
+#endif
