@@ -1,0 +1,37 @@
+/* Objects in, entries out, each byte checked against the manifest. */
+#ifndef BACKUP_SNAPSHOT_READER_H
+#define BACKUP_SNAPSHOT_READER_H
+
+#include "backup/manifest.h"
+#include "backup/snapshot_object.h"
+#include "crdt/digest.h"
+#include "crdt/entry.h"
+
+struct snapshot_reader;
+
+/* m is copied as far as it is needed. */
+int snapshot_reader_create(struct snapshot_reader **ret_reader,
+                           const struct manifest *m);
+void snapshot_reader_free(struct snapshot_reader *r);
+/* The name of the object that it wants next; false when it has all. The root,
+ * then the leaves, then the chunks in key order. */
+bool snapshot_reader_wants(const struct snapshot_reader *r,
+                           char ret_name[SNAPSHOT_NAME_SIZE]);
+/* That object's bytes, after the entries before were drained (CHECKed). Checks
+ * size, name against content, canonical order. bytes need not outlive the
+ * call. CM_ERR_DAMAGED, CM_ERR_MALFORMED, CM_ERR_NONCANONICAL,
+ * CM_ERR_TOO_LARGE, CM_ERR_NOMEM. After CM_ERR_NOMEM the same object may be fed
+ * again; any other error is final. */
+int snapshot_reader_feed(struct snapshot_reader *r, struct slice bytes,
+                         struct cm_detail *detail);
+/* Drain after every feed; id and entry borrow until the next call. */
+bool snapshot_reader_next_entry(struct snapshot_reader *r,
+                                struct entry_id *ret_id,
+                                const struct entry **ret_entry);
+/* 0 only if everything was fed and drained and counts, root and state digest
+ * are the manifest's. */
+int snapshot_reader_finish(struct snapshot_reader *r, struct cm_detail *detail);
+/* Progress: chunks read so far. */
+uint64_t snapshot_reader_chunks_read(const struct snapshot_reader *r);
+
+#endif

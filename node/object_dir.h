@@ -1,0 +1,51 @@
+/* A directory as the place where snapshots live: immutable objects by name.
+ *
+ * put writes a temporary file beside the final name, syncs it, renames it and
+ * syncs the directory, so that a name never shows half an object. */
+#ifndef NODE_OBJECT_DIR_H
+#define NODE_OBJECT_DIR_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "crdt/base/buffer.h"
+#include "crdt/base/error.h"
+
+#define OBJECT_NAME_MAX 191      /* bytes */
+#define OBJECT_LIST_MAX 1000000u /* names of one listing */
+
+struct object_dir {
+    char path[PATH_MAX];
+    int fd; /* the directory, -1 when closed */
+};
+
+/* target: a path, or file:PATH. Other schemes are refused (CM_ERR_INVALID).
+ * create makes the directory and its parents; else CM_ERR_NOT_FOUND. */
+int object_dir_open(struct object_dir *ret_dir, const char *target, bool create,
+                    struct cm_detail *detail);
+void object_dir_close(struct object_dir *d);
+/* 0, or CM_ERR_INVALID with detail: what is no target this program knows. */
+int object_target_check(const char *target, struct cm_detail *detail);
+
+/* Names are components of [a-z0-9._-] joined by '/', none beginning with a dot.
+ * An object of that name is replaced (equal bytes: nothing is written). Durable
+ * on success. CM_ERR_INVALID, CM_ERR_FULL, CM_ERR_IO. */
+int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
+                   struct cm_detail *detail);
+/* Into ret_bytes (cleared first), whose limit bounds the size.
+ * CM_ERR_NOT_FOUND, CM_ERR_TOO_LARGE, CM_ERR_IO, CM_ERR_NOMEM. */
+int object_dir_get(struct object_dir *d, const char *name,
+                   struct buffer *ret_bytes, struct cm_detail *detail);
+
+struct object_list {
+    char **names; /* owned, sorted; a directory's name ends in '/' */
+    size_t count;
+};
+/* The names directly below prefix ("" or "a/b/"), without it. A prefix that
+ * does not exist gives an empty list. Temporary files are left out. Release
+ * after success only. */
+int object_dir_list(struct object_dir *d, const char *prefix,
+                    struct object_list *ret_list, struct cm_detail *detail);
+void object_list_release(struct object_list *l);
+
+#endif

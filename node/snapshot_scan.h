@@ -1,0 +1,52 @@
+/* A scan turns the store's state, seen by one read transaction, into spooled
+ * objects and a manifest's fields. In steps, so that the simulator interleaves
+ * it; production runs all steps on a worker. */
+#ifndef NODE_SNAPSHOT_SCAN_H
+#define NODE_SNAPSHOT_SCAN_H
+
+#include "node/snapshot_spool.h"
+#include "node/store.h"
+
+/* Results of every …_step: an error, or one of these. */
+#define SNAPSHOT_MORE 1
+#define SNAPSHOT_DONE 0
+
+#define SNAPSHOT_SCAN_STEP_ENTRIES 256
+
+/* META_SNAPSHOT: what a node remembers of its last manifest. Canonical msgpack
+ * [sequence, manifest hash bin32]. */
+struct snapshot_memory {
+    uint64_t sequence; /* 0: none yet */
+    struct hash hash;
+};
+void snapshot_memory_pack(struct buffer *out, const struct snapshot_memory *m);
+int snapshot_memory_unpack(struct snapshot_memory *ret_memory,
+                           struct slice bytes);
+
+struct snapshot_scan {
+    struct store *store; /* borrowed */
+    struct store_reader *reader;
+    struct store_cursor *cursor;
+    enum space space; /* being walked */
+    struct snapshot_writer *writer;
+    struct snapshot_spool spool;
+    struct buffer identity;        /* owns order and certificate */
+    struct manifest manifest;      /* vv owned here */
+    struct snapshot_memory memory; /* from META_SNAPSHOT, zeroes if none */
+    bool done;
+};
+
+/* Begins the read transaction; identity facts come from the store's META_….
+ * CM_ERR_NOT_READY when the store has no identity or is not ready. */
+int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
+                        const char *spool_dir, uint64_t wall_ms,
+                        struct cm_detail *detail);
+/* SNAPSHOT_MORE, SNAPSHOT_DONE (the read transaction is over) or an error. */
+int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail);
+/* After DONE: signs with the sequence and previous hash in s->manifest. */
+int snapshot_scan_manifest(struct snapshot_scan *s,
+                           const uint8_t sign_secret_key[64],
+                           struct buffer *out, struct cm_detail *detail);
+void snapshot_scan_release(struct snapshot_scan *s);
+
+#endif
