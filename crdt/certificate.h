@@ -52,11 +52,15 @@ int certificate_encode(struct buffer *out, const struct certificate *c,
 /* Decodes and checks the whole chain's signatures up to the authority's key,
  * mesh id, roles (an issuer certificate must be signed by the authority and
  * hold ROLE_ISSUER; what an issuer signs has no ROLE_ISSUER and no prefix
- * beyond its own). bytes stay borrowed. Dates are not looked at here. */
+ * beyond its own, and ROLE_ADMIN only if it is an admin itself). bytes stay
+ * borrowed. Dates are not looked at here. CM_ERR_WRONG_MESH, _SIGNATURE,
+ * _AUTHORITY, _FORMAT_VERSION, _MALFORMED, _NONCANONICAL, _TOO_LARGE. */
 int certificate_decode(struct certificate *ret_certificate, struct slice bytes,
                        const uint8_t authority_public_key[32]);
 /* CM_ERR_EXPIRED outside of the validity (a day of grace for clocks). */
 int certificate_check_dates(const struct certificate *c, uint64_t wall_ms);
+/* A writer's prefixes decide; the roster is open to every writer, because
+ * what it names brings its own certificate. */
 bool certificate_may_write(const struct certificate *c,
                            const struct entry_id *id);
 struct key_id key_id_of(const uint8_t sign_key[32]);

@@ -32,7 +32,8 @@ struct event {
     size_t deps_count;
     struct hash previous; /* zero for seq 1 */
     struct hash body_hash;
-    struct op *ops; /* owned array; slices borrow from the decoded bytes */
+    struct op *ops; /* owned array; slices borrow from the decoded bytes;
+                       operations of an unknown kind are not in it */
     size_t ops_count;
     bool has_unknown_op; /* an operation of a later format: applies as void */
     struct dot *dots;    /* owned backing store of every op's supersedes */
@@ -48,7 +49,8 @@ struct event {
 int event_decode(struct event *ret_event, struct slice bytes);
 void event_release(struct event *e);
 
-/* event_verify: CM_ERR_SIGNATURE unless public_key signed the header. */
+/* CM_ERR_SIGNATURE unless public_key signed the header; CM_ERR_NOMEM only for
+ * a header too large for the stack (thousands of deps). */
 int event_verify(const struct event *e, const uint8_t public_key[32]);
 
 /* The name of an event in chains, version vectors and forks: hash of the
@@ -74,7 +76,8 @@ struct event_draft {
 void event_body_add(struct buffer *out, const struct op *op);
 
 /* Encodes and signs; appends to out. ret_hash is the event's hash. secret_key
- * is libsodium's 64-byte form. 0 or out's error. */
+ * is libsodium's 64-byte form. 0 or out's error: CM_ERR_NOMEM, or
+ * CM_ERR_TOO_LARGE beyond EVENT_SIZE_MAX or out's limit. */
 int event_encode(struct buffer *out, const struct event_draft *draft,
                  const uint8_t secret_key[64], struct hash *ret_hash);
 

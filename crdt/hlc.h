@@ -12,6 +12,7 @@ typedef uint64_t hlc_t;
 
 #define HLC_WALL_MS_MAX ((UINT64_C(1) << 48) - 1)
 
+/* A wall_ms beyond HLC_WALL_MS_MAX saturates. */
 hlc_t hlc_make(uint64_t wall_ms, uint16_t counter);
 uint64_t hlc_wall_ms(hlc_t clock);
 uint16_t hlc_counter(hlc_t clock);

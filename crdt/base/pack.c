@@ -43,11 +43,17 @@ void pack_nil(struct buffer *out)
     (void)msgpack_pack_nil(&p);
 }
 
-void pack_bin(struct buffer *out, struct slice bytes)
+void pack_bin_head(struct buffer *out, size_t size)
 {
     msgpack_packer p = packer_of(out);
 
-    (void)msgpack_pack_bin(&p, bytes.size);
+    CHECK(size <= UINT32_MAX);
+    (void)msgpack_pack_bin(&p, size);
+}
+
+void pack_bin(struct buffer *out, struct slice bytes)
+{
+    pack_bin_head(out, bytes.size);
     buffer_append_slice(out, bytes);
 }
 

@@ -15,6 +15,8 @@ void pack_uint(struct buffer *out, uint64_t v);
 void pack_bool(struct buffer *out, bool v);
 void pack_nil(struct buffer *out);
 void pack_bin(struct buffer *out, struct slice bytes);
+/* Only the head of a bin: exactly size bytes have to be appended after it. */
+void pack_bin_head(struct buffer *out, size_t size);
 void pack_bytes(struct buffer *out, const void *data, size_t size); /* a bin */
 void pack_string(struct buffer *out, struct slice text);
 void pack_array(struct buffer *out, size_t count); /* count elements follow */
