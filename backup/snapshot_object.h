@@ -9,6 +9,7 @@
 #ifndef BACKUP_SNAPSHOT_OBJECT_H
 #define BACKUP_SNAPSHOT_OBJECT_H
 
+#include "crdt/base/error.h"
 #include "crdt/base/hash.h"
 #include "crdt/generation.h"
 

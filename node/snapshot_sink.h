@@ -5,6 +5,7 @@
 #define NODE_SNAPSHOT_SINK_H
 
 #include "node/snapshot_pull.h"
+#include "node/snapshot_scan.h"
 #include "node/snapshot_spool.h"
 #include "node/writer.h"
 
