@@ -142,6 +142,18 @@ static struct slice trimmed(struct slice text)
     return text;
 }
 
+/* libsodium's decoder reads some bytes beyond ASCII as if they were digits. */
+static bool is_ascii(struct slice text)
+{
+    size_t i;
+
+    for (i = 0; i < text.size; i++) {
+        if (text.data[i] >= 0x80)
+            return false;
+    }
+    return true;
+}
+
 /* The bytes behind the prefix and the base64; *ret_size of them. */
 static int decode_text(uint8_t ret_bytes[AUTHORITY_FILE_SIZE_MAX],
                        size_t *ret_size, struct slice text)
@@ -155,6 +167,8 @@ static int decode_text(uint8_t ret_bytes[AUTHORITY_FILE_SIZE_MAX],
         return slice_starts_with(text, slice_of_string(FILE_MAGIC))
                    ? CM_ERR_FORMAT_VERSION
                    : CM_ERR_MALFORMED;
+    if (!is_ascii(text))
+        return CM_ERR_MALFORMED;
     if (sodium_base642bin(ret_bytes, AUTHORITY_FILE_SIZE_MAX,
                           (const char *)text.data + prefix.size,
                           text.size - prefix.size, NULL, ret_size, NULL,

@@ -268,7 +268,7 @@ static void test_forged_bodies(void **state)
     changed = test_malloc(body.size);
     memcpy(changed, body.data, body.size);
     for (i = 0; i < body.size; i++) {
-        for (flip = 1; flip < 256; flip += i % 3 == 0 ? 1 : 5) {
+        for (flip = 1; flip < 256; flip += i % 3 == 0 ? 3 : 13) {
             struct buffer b;
 
             changed[i] ^= (uint8_t)flip;
@@ -297,7 +297,7 @@ static void test_forged_headers(void **state)
     changed = test_malloc(header.size);
     memcpy(changed, header.data, header.size);
     for (i = 0; i < header.size; i++) {
-        for (flip = 1; flip < 256; flip += 3) {
+        for (flip = 1; flip < 256; flip += 7) {
             struct buffer b;
 
             changed[i] ^= (uint8_t)flip;
