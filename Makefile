@@ -76,6 +76,7 @@ $(PACKAGES): tests/install-packages \
 	$(Q)printf '%s := %s\n' \
 	    DEPS_CFLAGS "$$(pkg-config --cflags $(PC_ALL))" \
 	    LIBS "$$(pkg-config --libs $(PC_ALL))" \
+	    LIBS_CLI "$$(pkg-config --libs $(PC_ALL) inih)" \
 	    LIBS_RESTORE "$$(pkg-config --libs $(PC_RESTORE))" > $@
 
 include $(PACKAGES)
@@ -126,7 +127,7 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 has_main = $(if $(1),$(shell grep -lE '^int main\b' $(1)))
 PROGRAMS := $(if $(call has_main,$(CLI_SRC)),$(BUILD)/confmesh) \
     $(if $(call has_main,$(RESTORE_SRC)),$(BUILD)/confmesh-restore)
-LIBS_OUT := $(addprefix $(BUILD)/lib,crdt.a gossip.a backup.a confmesh.a) \
+LIBS_OUT := $(addprefix $(BUILD)/lib,crdt.a gossip.a backup.a confmesh.a cli.a) \
     $(if $(SIM_SRC),$(BUILD)/libsim.a)
 UNIT_PROGRAMS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 SIM_PROGRAMS := $(SIM_TEST_SRC:tests/sim/%.c=$(BUILD)/tests/sim/%)
@@ -165,6 +166,9 @@ $(BUILD)/libbackup.a: $(call objects,$(BACKUP_SRC)) $(BUILD)/sources
 	$(archive)
 $(BUILD)/libconfmesh.a: $(call objects,$(LIB_SRC)) $(BUILD)/sources
 	$(archive)
+# What the command line has beyond the library, for its tests.
+$(BUILD)/libcli.a: $(call objects,$(CLI_SRC)) $(BUILD)/sources
+	$(archive)
 $(BUILD)/libsim.a: $(call objects,$(SIM_SRC)) $(BUILD)/sources
 	$(archive)
 
@@ -173,7 +177,7 @@ $(BUILD)/libsim.a: $(call objects,$(SIM_SRC)) $(BUILD)/sources
 LINK = $(CC) $(ALL_LDFLAGS) -o $@
 
 $(BUILD)/confmesh: $(call objects,$(CLI_SRC)) $(BUILD)/libconfmesh.a
-	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS)
+	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS_CLI)
 
 # No server code on the bare host: its libraries are not even offered.
 $(BUILD)/confmesh-restore: $(call objects,$(RESTORE_SRC)) \
@@ -181,9 +185,10 @@ $(BUILD)/confmesh-restore: $(call objects,$(RESTORE_SRC)) \
 	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS_RESTORE)
 
 $(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
-    $(call objects,$(UNIT_SUPPORT_SRC)) $(BUILD)/libconfmesh.a
+    $(call objects,$(UNIT_SUPPORT_SRC)) $(BUILD)/libcli.a \
+    $(BUILD)/libconfmesh.a
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS) -lcmocka
+	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS_CLI) -lcmocka
 
 # LMDB comes in statically here, so that its system calls can be wrapped.
 WRAP_FLAGS = $(if $(wildcard sim/wrap.flags),$(shell cat sim/wrap.flags))
