@@ -1,0 +1,312 @@
+/* See cli.h. */
+#include "node/cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crdt/base/check.h"
+#include "crdt/base/pack.h"
+#include "node/paths.h"
+
+#define ERROR_TEXT_MAX 2048 /* bytes of a node's message that are shown */
+
+bool cli_has(const struct cli *c, const char *flag)
+{
+    return args_given(c->flags, c->flags_count, flag);
+}
+
+const char *cli_value(const struct cli *c, const char *flag)
+{
+    return args_value(c->flags, c->flags_count, flag, NULL);
+}
+
+static void say(const struct cli *c, const char *format, va_list list)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "confmesh%s%s: ", c->verb != NULL ? " " : "",
+                  c->verb != NULL ? c->verb->name : "");
+    (void)vfprintf(stderr, format, list);
+    (void)fputc('\n', stderr);
+}
+
+int cli_usage_error(const struct cli *c, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say(c, format, list);
+    va_end(list);
+    if (c->verb != NULL)
+        cli_print_usage(stderr, c->verb);
+    return CLI_USAGE;
+}
+
+int cli_failed(const struct cli *c, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say(c, format, list);
+    va_end(list);
+    return CLI_FAILED;
+}
+
+void cli_note(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    (void)vfprintf(stderr, format, list);
+    (void)fputc('\n', stderr);
+    va_end(list);
+}
+
+int cli_check_key(const struct cli *c, const char *field, const char *text)
+{
+    CHECK(text != NULL);
+    size_t size = strlen(text);
+    if (size == 0)
+        return cli_usage_error(c, "%s is empty; it needs 1 to %d bytes", field,
+                               KEY_SIZE_MAX);
+    if (size > KEY_SIZE_MAX)
+        return cli_usage_error(c,
+                               "%s has %zu bytes, the limit is %d; use a "
+                               "shorter one",
+                               field, size, KEY_SIZE_MAX);
+    if (!utf8_is_valid(slice_of_string(text)))
+        return cli_usage_error(c, "%s is not valid UTF-8; write it in UTF-8",
+                               field);
+    return 0;
+}
+
+int cli_check_prefix(const struct cli *c, const char *text)
+{
+    return text[0] == 0 ? 0 : cli_check_key(c, "PREFIX", text);
+}
+
+int cli_read_input(const struct cli *c, const char *path, const char *what,
+                   size_t max, struct buffer *out)
+{
+    CHECK(out->limit > max);
+    bool standard = strcmp(path, "-") == 0;
+    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return cli_failed(c, "cannot open %s: %s", path, strerror(errno));
+    int code = 0;
+    size_t start = out->size;
+    while (code == 0) {
+        size_t room = max + 1 - (out->size - start);
+        if (room == 0) {
+            code = cli_usage_error(
+                c, "%s has more than %zu bytes, the limit; split it", what,
+                max);
+            break;
+        }
+        if (room > 65536)
+            room = 65536;
+        uint8_t *to = buffer_extend(out, room);
+        if (to == NULL) {
+            code = cli_failed(c, "reading %s: out of memory", what);
+            break;
+        }
+        ssize_t n = read(fd, to, room);
+        out->size -= n < 0 ? room : room - (size_t)n;
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR)
+            code = cli_failed(c, "reading %s: %s", what, strerror(errno));
+    }
+    if (!standard)
+        (void)close(fd);
+    return code;
+}
+
+int cli_endpoint(const struct cli *c, struct http_endpoint *ret_endpoint)
+{
+    struct cm_detail detail = {""};
+    char path[PATHS_SIZE_MAX];
+    const struct args_flag *api =
+        args_flag_find(c->flags, c->flags_count, "api");
+    const char *environment = getenv("CONFMESH_API");
+    int error;
+
+    if (api->count > 1)
+        return cli_usage_error(c, "--api is given %zu times; give it once",
+                               api->count);
+    if (api->count == 1) {
+        error = http_endpoint_parse(ret_endpoint, api->values[0], &detail);
+    } else if (environment != NULL && environment[0] != 0) {
+        error = http_endpoint_parse(ret_endpoint, environment, &detail);
+    } else {
+        const char *data = cli_value(c, "data");
+        error = data != NULL ? paths_data_socket(path, data, &detail)
+                             : paths_user_socket(path, &detail);
+        if (error == 0)
+            error = http_endpoint_parse(ret_endpoint, path, &detail);
+    }
+    return error == 0 ? 0 : cli_usage_error(c, "%s", detail.text);
+}
+
+int cli_call(const struct cli *c, struct http_request *request,
+             const struct buffer *target, struct http_response *ret_response)
+{
+    struct http_endpoint endpoint;
+    struct cm_detail detail = {""};
+    int code = cli_endpoint(c, &endpoint);
+    if (code != 0)
+        return code;
+    struct buffer text;
+    buffer_init(&text, HTTP_TARGET_MAX + 1);
+    buffer_append_slice(&text, buffer_slice(target));
+    buffer_append_byte(&text, 0);
+    if (target->error != 0 || text.error != 0) {
+        code = cli_failed(c, "the request's path is too long");
+    } else {
+        request->target = (const char *)text.data;
+        if (http_client_call(&endpoint, request, ret_response, &detail) != 0)
+            code = cli_failed(c, "%s", detail.text);
+    }
+    buffer_release(&text);
+    return code;
+}
+
+/* The node's message: "detail" of a JSON object, else the text itself. */
+static void refusal_text(const struct http_response *r, struct buffer *out)
+{
+    json_t *object =
+        json_loadb((const char *)r->body.data, r->body.size, 0, NULL);
+    const char *text = json_string_value(json_object_get(object, "detail"));
+    if (text == NULL || text[0] == 0)
+        text = json_string_value(json_object_get(object, "error"));
+    if (text != NULL) {
+        buffer_append(out, text, strnlen(text, ERROR_TEXT_MAX));
+    } else {
+        size_t size = r->body.size;
+        while (size > 0 && r->body.data[size - 1] == '\n')
+            size--;
+        buffer_append(out, r->body.data,
+                      size < ERROR_TEXT_MAX ? size : ERROR_TEXT_MAX);
+    }
+    json_decref(object);
+}
+
+int cli_refused(const struct cli *c, const struct http_response *r)
+{
+    struct buffer text;
+    buffer_init(&text, ERROR_TEXT_MAX);
+    refusal_text(r, &text);
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "confmesh %s: the node refused (%d): ", c->verb->name,
+                  r->status);
+    cli_print_escaped(stderr, buffer_slice(&text));
+    if (text.size == 0)
+        (void)fputs("no reason given; look at its log", stderr);
+    (void)fputc('\n', stderr);
+    buffer_release(&text);
+    return CLI_FAILED;
+}
+
+json_t *cli_json_body(const struct cli *c, const struct http_response *r)
+{
+    json_error_t where;
+    json_t *value = json_loadb((const char *)r->body.data, r->body.size,
+                               JSON_ALLOW_NUL | JSON_DECODE_ANY, &where);
+    if (value == NULL)
+        (void)cli_failed(c, "the node's answer is no JSON: %s", where.text);
+    return value;
+}
+
+int cli_call_json(const struct cli *c, const char *path, const json_t *body,
+                  uint64_t timeout_ms, struct http_response *ret_response)
+{
+    struct buffer target;
+    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_append_string(&target, path);
+    struct http_request request = {
+        .method = "GET",
+        .timeout_ms = timeout_ms,
+    };
+    char *text = NULL;
+    int code = 0;
+    if (body != NULL) {
+        text = json_dumps(body, JSON_COMPACT);
+        if (text == NULL)
+            code = cli_failed(c, "the request is too large for memory");
+        else
+            request.body = slice_of_string(text);
+        request.method = "POST";
+        request.has_body = true;
+        request.headers[0] =
+            (struct http_header){"Content-Type", "application/json"};
+        request.headers_count = 1;
+    }
+    if (code == 0)
+        code = cli_call(c, &request, &target, ret_response);
+    free(text);
+    buffer_release(&target);
+    return code;
+}
+
+int cli_get_json(const struct cli *c, const char *path, const json_t *body,
+                 uint64_t timeout_ms, json_t **ret_json)
+{
+    struct http_response response;
+    int code = cli_call_json(c, path, body, timeout_ms, &response);
+    if (code != 0)
+        return code;
+    if (response.status != 200) {
+        code = cli_refused(c, &response);
+    } else {
+        *ret_json = cli_json_body(c, &response);
+        code = *ret_json == NULL ? CLI_FAILED : 0;
+    }
+    http_response_release(&response);
+    return code;
+}
+
+static int transact_answer(const struct cli *c, const struct http_response *r,
+                           bool quiet)
+{
+    if (r->status == 409) {
+        struct buffer text;
+        buffer_init(&text, ERROR_TEXT_MAX);
+        refusal_text(r, &text);
+        (void)fputs("condition false, nothing was written: ", stderr);
+        cli_print_escaped(stderr, buffer_slice(&text));
+        (void)fputc('\n', stderr);
+        buffer_release(&text);
+        return CLI_FALSE;
+    }
+    if (r->status != 200)
+        return cli_refused(c, r);
+    json_t *answer = cli_json_body(c, r);
+    if (answer == NULL)
+        return CLI_FAILED;
+    if (c->json && !quiet)
+        cli_print_json(answer);
+    json_decref(answer);
+    return CLI_DONE;
+}
+
+int cli_transact(const struct cli *c, json_t *ops, bool quiet)
+{
+    CHECK(json_is_array(ops));
+    struct http_response response;
+    json_t *body = json_object();
+    const char *author = cli_value(c, "author");
+    CHECK(body != NULL);
+    CHECK(json_object_set_new(body, "ops", ops) == 0);
+    int code = 0;
+    if (author != NULL &&
+        json_object_set_new(body, "author", json_string(author)) != 0)
+        code = cli_usage_error(c, "--author is not valid UTF-8");
+    if (code == 0)
+        code = cli_call_json(c, "/v1/txn", body, 0, &response);
+    json_decref(body);
+    if (code != 0)
+        return code;
+    code = transact_answer(c, &response, quiet);
+    http_response_release(&response);
+    return code;
+}

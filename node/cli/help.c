@@ -1,0 +1,322 @@
+/* The table of verbs, and confmesh help, which teaches by example. */
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "node/cli/cli.h"
+
+#define WORDS_MANY 100000
+#define WRITE_FLAGS "if-version author"
+
+const struct cli_verb cli_verbs[] = {
+    {"init", "DIR", "name authority passphrase-file no-passphrase",
+     "make a mesh and its first node",
+     "Makes the authority, the one secret that makes the mesh (default file\n"
+     "./authority.key; move it off the node), and the first node's directory.\n"
+     "  --name NAME             the node's name (needed)\n"
+     "  --authority FILE        where the authority goes; never overwritten\n"
+     "  --passphrase-file FILE  protect it with the first line of FILE\n"
+     "  --no-passphrase         do not protect it\n\n"
+     "  confmesh init /var/lib/confmesh --name alpha\n"
+     "  confmesh node --data /var/lib/confmesh\n",
+     1, 1, cli_verb_init},
+    {"node", "--data DIR", "name bind join snapshot-to snapshot-interval dev",
+     "run a node",
+     "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
+     "--data.\n"
+     "  --join TOKEN|FILE|-       join a mesh; '-' reads standard input\n"
+     "  --name NAME               asked for when joining (default: the "
+     "host's)\n"
+     "  --bind HOST:PORT          where peers reach it\n"
+     "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
+     "  --snapshot-to URL         signed snapshots to this directory\n"
+     "  --snapshot-interval 10m   how often\n"
+     "  --dev                     a throwaway node, at once, without init\n\n"
+     "  confmesh node --dev\n"
+     "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
+     "  ssh alpha confmesh token create | confmesh node --data d --join -\n",
+     0, 0, cli_verb_node},
+    {"token create", "", "uses ttl", "print a token for a new node to join",
+     "The token is alone on the last line. It is a secret until used.\n"
+     "  --uses N   redemptions (default 1)\n"
+     "  --ttl 1h   how long it is valid (default 1h)\n\n"
+     "  confmesh token create > token.txt\n"
+     "  confmesh token create --uses 20 --ttl 30m\n",
+     0, 0, cli_verb_token_create},
+    {"put", "KEY VALUE", "if-absent unrevoke flags " WRITE_FLAGS,
+     "write a value",
+     "Returns when the write is on this node's disk. '-' reads the value from\n"
+     "standard input, any bytes.\n"
+     "  --if-absent        only if the key has no value (else exit code 1)\n"
+     "  --if-version DOT   only if this is the version, see 'get --json'\n"
+     "  --unrevoke         lift a revoke\n"
+     "  --flags N          a number kept beside the value\n"
+     "  --author NAME      who wrote it, for watchers\n"
+     "Conditions hold on this node; a concurrent write elsewhere becomes a\n"
+     "sibling (see 'get --siblings').\n\n"
+     "  confmesh put app/log/level debug\n"
+     "  confmesh put app/cert - < cert.der\n"
+     "  confmesh put locks/migrated yes --if-absent || echo 'was there'\n",
+     2, 2, cli_verb_put},
+    {"get", "KEY", "siblings", "print a value",
+     "Prints the value's bytes and nothing else, no line feed. Exit code 1 if\n"
+     "the key is absent.\n"
+     "  --json       with version and flags\n"
+     "  --siblings   concurrent values that lost as well, as JSON\n\n"
+     "  level=$(confmesh get app/log/level)\n"
+     "  confmesh get app/cert > cert.der\n",
+     1, 1, cli_verb_get},
+    {"del", "KEY", WRITE_FLAGS, "delete a key",
+     "A concurrent write elsewhere may win over it; see 'revoke'.\n\n"
+     "  confmesh del app/log/level\n",
+     1, 1, cli_verb_del},
+    {"revoke", "KEY...", "author", "delete keys for good",
+     "A revoked key stays revoked whatever stale writers do, until a put with\n"
+     "--unrevoke or --if-version names the revoke. Several keys are one\n"
+     "transaction.\n\n"
+     "  confmesh revoke users/bob\n"
+     "  confmesh put users/bob '{}' --unrevoke\n",
+     1, WORDS_MANY, cli_verb_revoke},
+    {"list", "[PREFIX]", "values", "list keys",
+     "One key per line, control characters escaped as in C.\n"
+     "  --values   KEY, a tab, VALUE\n"
+     "  --json     one JSON value per line\n\n"
+     "  confmesh list app/\n"
+     "  confmesh list --values --json | jq .\n",
+     0, 1, cli_verb_list},
+    {"watch", "[PREFIX]", "from count", "print changes as they happen",
+     "One line per change: put KEY VALUE, delete KEY, add KEY ELEMENT, remove\n"
+     "KEY ELEMENT. Survives restarts of the node without missing or "
+     "repeating;\n"
+     "prints 'reset' when changes were missed and all must be read again.\n"
+     "  --from REVISION   begin after this revision (or the id of --json)\n"
+     "  --count N         stop after N changes\n"
+     "  --json            one object per line\n\n"
+     "  confmesh watch app/ | while read -r kind key value; do ...; done\n",
+     0, 1, cli_verb_watch},
+    {"set add", "KEY ELEMENT...", "unrevoke author", "add elements to a set",
+     "Concurrent adds all stay. Several elements are one transaction.\n\n"
+     "  confmesh set add admins alice carol\n",
+     2, WORDS_MANY, cli_verb_set_add},
+    {"set remove", "KEY ELEMENT...", "author", "remove elements from a set",
+     "Removes what this node sees; a concurrent add stays.\n\n"
+     "  confmesh set remove admins carol\n",
+     2, WORDS_MANY, cli_verb_set_remove},
+    {"set revoke", "KEY ELEMENT...", "author",
+     "remove elements from a set for good",
+     "An element that was revoked stays out until 'set add --unrevoke'.\n\n"
+     "  confmesh set revoke admins mallory\n",
+     2, WORDS_MANY, cli_verb_set_revoke},
+    {"set members", "KEY", "", "list a set's elements",
+     "One per line, control characters escaped as in C. Exit code 1 if there\n"
+     "is none.\n\n"
+     "  confmesh set members admins\n",
+     1, 1, cli_verb_set_members},
+    {"txn", "[FILE|-]", "author", "several writes, all or none",
+     "Lines of text, or JSON ({\"ops\":[...]} as POST /v1/txn takes it):\n"
+     "  put KEY VALUE [--if-absent] [--if-version DOT] [--unrevoke]\n"
+     "                [--flags N]\n"
+     "  del KEY [--if-version DOT]      revoke KEY\n"
+     "  set-add KEY ELEMENT             set-remove KEY ELEMENT\n"
+     "  set-revoke KEY ELEMENT          # a remark\n"
+     "Quote values with blanks: \"two words\", with \\n \\t \\r \\\" \\\\ "
+     "\\xHH.\n"
+     "Exit code 1 and nothing written when a condition is false.\n\n"
+     "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n",
+     0, 1, cli_verb_txn},
+    {"import", "DIR|FILE.json|FILE.ini", "prefix ini unrevoke author",
+     "write a directory tree, JSON or INI as keys",
+     "Files below DIR become keys of their paths; symlinks are not followed;\n"
+     "what is left out is told. Nested JSON objects become slash keys,\n"
+     "{\"$base64\": \"...\"} a binary value. Keys go in batches, each all or\n"
+     "nothing.\n"
+     "  --prefix P   put everything below P/\n"
+     "  --ini        FILE is INI whatever its name\n\n"
+     "  confmesh import /etc/nginx --prefix hosts/web1/nginx\n"
+     "  confmesh import defaults.json --prefix app\n",
+     1, 1, cli_verb_import},
+    {"export", "PREFIX [DIR]", "ini force", "write keys as files, JSON or INI",
+     "The opposite of import; PREFIX '' is everything (registers; not sets).\n"
+     "  DIR       one file per key; never outside of DIR\n"
+     "  --force   overwrite files that exist\n"
+     "  --json    one JSON object on standard output\n"
+     "  --ini     INI on standard output\n\n"
+     "  confmesh export hosts/web1/nginx ./nginx\n"
+     "  confmesh export '' --json > all.json\n",
+     1, 2, cli_verb_export},
+    {"members", "", "", "list the nodes of the mesh",
+     "As this node sees them.\n\n  confmesh members --json\n", 0, 0,
+     cli_verb_members},
+    {"status", "", "", "tell how the node is",
+     "  confmesh status\n  confmesh status --json | jq .ready\n", 0, 0,
+     cli_verb_status},
+    {"snapshot now", "", "to", "take a signed snapshot",
+     "Returns when it was read back and verified.\n"
+     "  --to URL   a directory or file:DIR (default: the node's\n"
+     "             --snapshot-to); it is made if missing\n\n"
+     "  confmesh snapshot now --to /backup/confmesh\n",
+     0, 0, cli_verb_snapshot_now},
+    {"snapshot list", "URL", "", "list the snapshots of a target",
+     "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 1, 1,
+     cli_verb_snapshot_list},
+    {"snapshot verify", "URL [NAME]", "trust", "check a snapshot whole",
+     "Reads every byte of the newest (or the named) one. Needs no node.\n"
+     "  --trust FINGERPRINT   refuse any other authority\n\n"
+     "  confmesh snapshot verify /backup/confmesh\n",
+     1, 2, cli_verb_snapshot_verify},
+    {"version", "", "", "print the version", "  confmesh version\n", 0, 0,
+     cli_verb_version},
+    {"help", "[VERB]", "", "explain a verb", "  confmesh help put\n", 0, 2,
+     cli_verb_help},
+};
+const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);
+#define VERBS_MAX 64
+_Static_assert(sizeof(cli_verbs) / sizeof(cli_verbs[0]) <= VERBS_MAX / 2,
+               "verbs and their groups fit into the table of suggestions");
+
+/* Whether the verb's name is words[0], or words[0] and words[1]. */
+static size_t verb_matches(const struct cli_verb *v, char **words, size_t count)
+{
+    const char *blank = strchr(v->name, ' ');
+    size_t first = blank == NULL ? strlen(v->name) : (size_t)(blank - v->name);
+    if (strlen(words[0]) != first || memcmp(words[0], v->name, first) != 0)
+        return 0;
+    if (blank == NULL)
+        return 1;
+    return count > 1 && strcmp(words[1], blank + 1) == 0 ? 2 : 0;
+}
+
+const struct cli_verb *cli_verb_find(char **words, size_t count,
+                                     size_t *ret_words)
+{
+    CHECK(count == 0 || words != NULL);
+    for (size_t i = 0; count > 0 && i < cli_verbs_count; i++) {
+        size_t matched = verb_matches(&cli_verbs[i], words, count);
+        if (matched > 0) {
+            *ret_words = matched;
+            return &cli_verbs[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether word begins verbs of two words ("set"). */
+static bool is_group(const char *word)
+{
+    size_t size = strlen(word);
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        if (strncmp(cli_verbs[i].name, word, size) == 0 &&
+            cli_verbs[i].name[size] == ' ')
+            return true;
+    return false;
+}
+
+static void print_group(FILE *to, const char *word)
+{
+    size_t size = strlen(word);
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        if (strncmp(cli_verbs[i].name, word, size) == 0 &&
+            cli_verbs[i].name[size] == ' ')
+            (void)fprintf(to, "  confmesh %s %s\n", cli_verbs[i].name,
+                          cli_verbs[i].words);
+}
+
+/* The suggestion for "set ad" is "set add", for "gte" it is "get". */
+static const char *suggest(const char *word, const char *second)
+{
+    const char *names[VERBS_MAX];
+    static char firsts[VERBS_MAX][32];
+    char text[64];
+    size_t count = 0;
+    if (second != NULL && is_group(word)) {
+        int n = snprintf(text, sizeof(text), "%s %s", word, second);
+        if (n < 0 || (size_t)n >= sizeof(text))
+            return NULL;
+        size_t group = strlen(word) + 1;
+        for (size_t i = 0; i < cli_verbs_count; i++)
+            if (strncmp(cli_verbs[i].name, text, group) == 0)
+                names[count++] = cli_verbs[i].name + group;
+        const char *found = args_nearest(second, names, count);
+        return found == NULL ? NULL : found - group;
+    }
+    for (size_t i = 0; i < cli_verbs_count; i++) {
+        size_t size = strcspn(cli_verbs[i].name, " ");
+        CHECK(size < sizeof(firsts[0]));
+        memcpy(firsts[i], cli_verbs[i].name, size);
+        firsts[i][size] = 0;
+        names[count++] = firsts[i];
+    }
+    return args_nearest(word, names, count);
+}
+
+int cli_unknown_verb(const char *word, const char *second)
+{
+    CHECK(word != NULL);
+    const char *near = suggest(word, second);
+    if (is_group(word) && near == NULL) {
+        (void)fprintf(stderr, "confmesh: '%s' needs one of:\n", word);
+        print_group(stderr, word);
+        return CLI_USAGE;
+    }
+    (void)fprintf(stderr, "confmesh: unknown verb '%.60s%s%.60s'", word,
+                  is_group(word) ? " " : "",
+                  is_group(word) && second != NULL ? second : "");
+    if (near != NULL)
+        (void)fprintf(stderr, "; did you mean '%s'?\n", near);
+    else
+        (void)fputs("; 'confmesh help' lists the verbs\n", stderr);
+    return CLI_USAGE;
+}
+
+void cli_print_usage(FILE *to, const struct cli_verb *v)
+{
+    CHECK(v != NULL);
+    (void)fprintf(to,
+                  "usage: confmesh %s%s%s [--flag ...]   ('confmesh help "
+                  "%s' explains)\n",
+                  v->name, v->words[0] != 0 ? " " : "", v->words, v->name);
+}
+
+static void print_all(void)
+{
+    (void)puts("confmesh: configuration that every node holds whole\n\n"
+               "usage: confmesh VERB [WORD...] [--flag ...]\n");
+    for (size_t i = 0; i < cli_verbs_count; i++)
+        (void)printf("  %-16s %s\n", cli_verbs[i].name, cli_verbs[i].summary);
+    (void)puts(
+        "\nWhich node: --api HOST:PORT or unix:PATH, else CONFMESH_API, else "
+        "the\nsocket of --data DIR, else the running user's:\n"
+        "$XDG_RUNTIME_DIR/confmesh/api.sock, as root "
+        "/run/confmesh/api.sock, else\n~/.confmesh/api.sock (what 'node "
+        "--dev' serves). Flags stand anywhere; words\nafter -- are never "
+        "flags. --json prints for programs.\n\n"
+        "Exit codes: 0 done; 1 absent key or condition false; 2 node not "
+        "reached or\nrequest failed; 64 usage.\n\n"
+        "A first try:\n"
+        "  confmesh node --dev &\n"
+        "  confmesh put greeting hello\n"
+        "  confmesh get greeting\n"
+        "  confmesh help put");
+}
+
+int cli_verb_help(struct cli *c)
+{
+    size_t matched = 0;
+    if (c->words_count == 0 ||
+        (c->words_count == 1 && strcmp(c->words[0], "help") == 0 &&
+         cli_has(c, "help"))) {
+        print_all();
+        return CLI_DONE;
+    }
+    const struct cli_verb *v =
+        cli_verb_find(c->words, c->words_count, &matched);
+    if (v == NULL && c->words_count == 1 && is_group(c->words[0])) {
+        print_group(stdout, c->words[0]);
+        return CLI_DONE;
+    }
+    if (v == NULL)
+        return cli_unknown_verb(c->words[0],
+                                c->words_count > 1 ? c->words[1] : NULL);
+    (void)printf("confmesh %s%s%s: %s\n\n%s", v->name,
+                 v->words[0] != 0 ? " " : "", v->words, v->summary, v->help);
+    return CLI_DONE;
+}

@@ -1,0 +1,45 @@
+/* confmesh members: who is in the mesh, as this node sees it. */
+#include "crdt/base/check.h"
+#include "node/cli/cli.h"
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "-";
+}
+
+static void print_member(const json_t *m)
+{
+    const json_t *trip = json_object_get(m, "round_trip_ms");
+    bool self = json_is_true(json_object_get(m, "self"));
+    const json_t *sync = json_object_get(m, "in_sync");
+    (void)printf("%-20s %-24s %-8s %-8s", text_of(m, "name"),
+                 text_of(m, "address"), text_of(m, "state"),
+                 self                 ? "self"
+                 : json_is_true(sync) ? "yes"
+                                      : "no");
+    if (!self && json_is_number(trip))
+        (void)printf(" %.1f ms", json_number_value(trip));
+    (void)putchar('\n');
+}
+
+int cli_verb_members(struct cli *c)
+{
+    json_t *answer = NULL;
+    int code = cli_get_json(c, "/v1/mesh/members", NULL, 0, &answer);
+    if (code != 0)
+        return code;
+    const json_t *list = json_object_get(answer, "members");
+    if (!json_is_array(list)) {
+        code = cli_failed(c, "the node's answer has an unknown form");
+    } else if (c->json) {
+        cli_print_json(answer);
+    } else {
+        (void)printf("%-20s %-24s %-8s %-8s %s\n", "NAME", "ADDRESS", "STATE",
+                     "IN SYNC", "ROUND TRIP");
+        for (size_t i = 0; i < json_array_size(list); i++)
+            print_member(json_array_get(list, i));
+    }
+    json_decref(answer);
+    return code;
+}

@@ -1,0 +1,140 @@
+/* confmesh node: reads what the daemon needs and runs it. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/check.h"
+#include "node/cli/cli.h"
+#include "node/daemon.h"
+#include "node/paths.h"
+
+#define TOKEN_TEXT_MAX 65536 /* bytes of a token's file */
+#define USER_SOCKET_SIZE (PATHS_SIZE_MAX + 8)
+
+/* --join: "-" is standard input, a path that exists a file, anything else the
+ * token itself. token keeps the text, with a NUL. */
+static int read_token(const struct cli *c, const char *join,
+                      struct buffer *token)
+{
+    struct stat s;
+    int code = 0;
+    bool file = strcmp(join, "-") == 0 || stat(join, &s) == 0;
+    if (file)
+        code = cli_read_input(c, join, "the token", TOKEN_TEXT_MAX, token);
+    else
+        buffer_append_string(token, join);
+    if (code != 0)
+        return code;
+    if (!file && strchr(join, '/') != NULL)
+        return cli_usage_error(c, "--join: there is no file %s", join);
+    while (token->size > 0 && isspace(token->data[token->size - 1]))
+        token->size--;
+    /* 'token create > FILE' may have said more above: the token is the last
+     * line. */
+    size_t start = token->size;
+    while (start > 0 && token->data[start - 1] != '\n')
+        start--;
+    if (start > 0)
+        buffer_consume(token, start);
+    if (token->size == 0 || memchr(token->data, 0, token->size) != NULL)
+        return cli_usage_error(c, "--join: the token is empty or no text; "
+                                  "'confmesh token create' on a member of "
+                                  "the mesh prints one");
+    buffer_append_byte(token, 0);
+    return token->error == 0 ? 0 : cli_failed(c, "out of memory");
+}
+
+/* A throwaway node serves the socket of the running user, so that the next
+ * command finds it without any flag. */
+static int dev_socket(const struct cli *c, char text[USER_SOCKET_SIZE])
+{
+    char path[PATHS_SIZE_MAX];
+    struct cm_detail detail = {""};
+    int error = paths_user_socket(path, &detail);
+    if (error == 0)
+        error = paths_make_parent(path, &detail);
+    if (error != 0)
+        return cli_failed(c, "%s", detail.text);
+    memcpy(text, "unix:", 5);
+    memcpy(text + 5, path, strlen(path) + 1);
+    return 0;
+}
+
+static int durations(const struct cli *c, struct daemon_options *o)
+{
+    struct cm_detail detail = {""};
+    const char *interval = cli_value(c, "snapshot-interval");
+    o->snapshot_interval_ms = o->snapshot_to != NULL ? 600000 : 0;
+    if (interval == NULL)
+        return 0;
+    if (o->snapshot_to == NULL)
+        return cli_usage_error(c,
+                               "--snapshot-interval needs --snapshot-to URL");
+    if (args_duration_ms(&o->snapshot_interval_ms, interval,
+                         "--snapshot-interval", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (o->snapshot_interval_ms < 1000)
+        return cli_usage_error(c, "--snapshot-interval is at least 1s");
+    return 0;
+}
+
+static int check(const struct cli *c, const struct daemon_options *o)
+{
+    if (o->data == NULL && !o->dev)
+        return cli_usage_error(c, "--data DIR is needed (or --dev for a "
+                                  "throwaway node)");
+    if (o->dev && cli_has(c, "join"))
+        return cli_usage_error(c, "--dev is a node alone: it takes no --join");
+    for (size_t i = 0; i < o->apis_count; i++) {
+        struct http_endpoint endpoint;
+        struct cm_detail detail = {""};
+        if (http_endpoint_parse(&endpoint, o->apis[i], &detail) != 0)
+            return cli_usage_error(c, "%s", detail.text);
+    }
+    if (o->apis_count > DAEMON_APIS_MAX)
+        return cli_usage_error(c, "--api is given more than %d times",
+                               DAEMON_APIS_MAX);
+    return 0;
+}
+
+int cli_verb_node(struct cli *c)
+{
+    const struct args_flag *api =
+        args_flag_find(c->flags, c->flags_count, "api");
+    static char user_socket[USER_SOCKET_SIZE];
+    const char *user_apis[1] = {user_socket};
+    const char *join = cli_value(c, "join");
+    struct buffer token;
+    struct daemon_options o = {
+        .data = cli_value(c, "data"),
+        .name = cli_value(c, "name"),
+        .bind = cli_value(c, "bind"),
+        .apis = api->values,
+        .apis_count = api->count,
+        .snapshot_to = cli_value(c, "snapshot-to"),
+        .dev = cli_has(c, "dev"),
+        .json = c->json,
+    };
+    int code = check(c, &o);
+    if (code == 0)
+        code = durations(c, &o);
+    if (code != 0)
+        return code;
+    if (o.dev && o.apis_count == 0) {
+        code = dev_socket(c, user_socket);
+        o.apis = user_apis;
+        o.apis_count = 1;
+    }
+    buffer_init(&token, TOKEN_TEXT_MAX + 65536 + 1);
+    if (code == 0 && join != NULL) {
+        code = read_token(c, join, &token);
+        o.join = (const char *)token.data;
+    }
+    if (code == 0)
+        code = daemon_run(&o);
+    buffer_release(&token);
+    return code;
+}

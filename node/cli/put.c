@@ -1,0 +1,130 @@
+/* confmesh put: one durable write. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "crdt/dot.h"
+#include "node/cli/cli.h"
+
+/* Appends "?name" or "&name". */
+static void query_add(struct buffer *target, const char *name,
+                      const char *value)
+{
+    bool first = memchr(target->data, '?', target->size) == NULL;
+    buffer_append_byte(target, first ? '?' : '&');
+    buffer_append_string(target, name);
+    if (value != NULL) {
+        buffer_append_byte(target, '=');
+        http_percent_encode(target, slice_of_string(value), true);
+    }
+}
+
+static int conditions(const struct cli *c, struct buffer *target)
+{
+    struct cm_detail detail = {""};
+    const char *version = cli_value(c, "if-version");
+    const char *flags = cli_value(c, "flags");
+    struct dot dot;
+    uint64_t number;
+
+    if (cli_has(c, "if-absent") && version != NULL)
+        return cli_usage_error(
+            c, "--if-absent and --if-version exclude each other");
+    if (cli_has(c, "if-absent"))
+        query_add(target, "if-absent", NULL);
+    if (version != NULL && dot_parse(&dot, version) != 0)
+        return cli_usage_error(c,
+                               "--if-version is '%.80s', but must be a "
+                               "version as 'get --json' prints it "
+                               "(INCARNATION:SEQ)",
+                               version);
+    if (version != NULL)
+        query_add(target, "if-version", version);
+    if (cli_has(c, "unrevoke"))
+        query_add(target, "unrevoke", NULL);
+    if (flags != NULL) {
+        if (args_number(&number, flags, UINT64_MAX, "--flags", &detail) != 0)
+            return cli_usage_error(c, "%s", detail.text);
+        query_add(target, "flags", flags);
+    }
+    return 0;
+}
+
+static int answer(const struct cli *c, const struct http_response *r)
+{
+    struct slice body = buffer_slice(&r->body);
+    struct slice token;
+    if (r->status != 200)
+        return cli_refused(c, r);
+    if (slice_starts_with(body, slice_of_string("false"))) {
+        cli_note("condition false, nothing was written");
+        return CLI_FALSE;
+    }
+    if (!slice_starts_with(body, slice_of_string("true")))
+        return cli_failed(c, "the node's answer is neither true nor false");
+    if (c->json) {
+        json_t *object = json_object();
+        CHECK(object != NULL);
+        (void)json_object_set_new(object, "wrote", json_true());
+        if (http_response_header(r, "X-Confmesh-Token", &token))
+            (void)json_object_set_new(
+                object, "token",
+                json_stringn((const char *)token.data, token.size));
+        cli_print_json(object);
+        json_decref(object);
+    }
+    return CLI_DONE;
+}
+
+static int send_put(const struct cli *c, struct slice value,
+                    const struct buffer *target)
+{
+    const char *author = cli_value(c, "author");
+    struct http_response response;
+    struct http_request request = {
+        .method = "PUT",
+        .has_body = true,
+        .body = value,
+    };
+    if (author != NULL) {
+        if (author[0] == 0 || strlen(author) > AUTHOR_SIZE_MAX)
+            return cli_usage_error(c, "--author needs 1 to %d bytes",
+                                   AUTHOR_SIZE_MAX);
+        request.headers[request.headers_count++] =
+            (struct http_header){"X-Confmesh-Author", author};
+    }
+    int code = cli_call(c, &request, target, &response);
+    if (code != 0)
+        return code;
+    code = answer(c, &response);
+    http_response_release(&response);
+    return code;
+}
+
+int cli_verb_put(struct cli *c)
+{
+    CHECK(c->words_count == 2);
+    struct buffer target, value;
+    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&value, VALUE_SIZE_MAX + 65536);
+    int code = cli_check_key(c, "KEY", c->words[0]);
+    if (code == 0) {
+        buffer_append_string(&target, "/v1/kv/");
+        http_percent_encode(&target, slice_of_string(c->words[0]), false);
+        code = conditions(c, &target);
+    }
+    if (code == 0 && strcmp(c->words[1], "-") == 0)
+        code = cli_read_input(c, "-", "VALUE", VALUE_SIZE_MAX, &value);
+    else
+        buffer_append_string(&value, c->words[1]);
+    if (code == 0 && (value.error != 0 || value.size > VALUE_SIZE_MAX))
+        code = cli_usage_error(c,
+                               "VALUE has more than %d bytes, the limit; "
+                               "split it over several keys",
+                               VALUE_SIZE_MAX);
+    if (code == 0)
+        code = send_put(c, buffer_slice(&value), &target);
+    buffer_release(&value);
+    buffer_release(&target);
+    return code;
+}

@@ -1,0 +1,44 @@
+/* confmesh token create: what a new node needs to join. */
+#include "crdt/base/check.h"
+#include "node/cli/cli.h"
+
+#define TOKEN_USES_MAX 100000
+#define TOKEN_TTL_S_DEFAULT 3600
+
+int cli_verb_token_create(struct cli *c)
+{
+    struct cm_detail detail = {""};
+    const char *uses_text = cli_value(c, "uses");
+    const char *ttl_text = cli_value(c, "ttl");
+    uint64_t uses = 1;
+    uint64_t ttl_ms = TOKEN_TTL_S_DEFAULT * 1000;
+    if (uses_text != NULL &&
+        args_number(&uses, uses_text, TOKEN_USES_MAX, "--uses", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (ttl_text != NULL &&
+        args_duration_ms(&ttl_ms, ttl_text, "--ttl", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (uses == 0)
+        return cli_usage_error(c, "--uses must be at least 1");
+    if (ttl_ms < 1000)
+        return cli_usage_error(c, "--ttl must be at least 1s");
+    json_t *body = json_pack("{s:I, s:I}", "uses", (json_int_t)uses, "ttl_s",
+                             (json_int_t)(ttl_ms / 1000));
+    json_t *answer = NULL;
+    CHECK(body != NULL);
+    int code = cli_get_json(c, "/v1/mesh/token", body, 0, &answer);
+    json_decref(body);
+    if (code != 0)
+        return code;
+    const char *token = json_string_value(json_object_get(answer, "token"));
+    if (token == NULL) {
+        code = cli_failed(c, "the node's answer holds no token");
+    } else if (c->json) {
+        cli_print_json(answer);
+    } else {
+        cli_note("on the new machine: confmesh node --data DIR --join TOKEN");
+        (void)printf("%s\n", token);
+    }
+    json_decref(answer);
+    return code;
+}
