@@ -1,0 +1,403 @@
+/* The journal of what is not durable yet, and what a power cut makes of it:
+ * see disk.h. */
+#include "sim/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/base/error.h"
+
+#define PATH_SIZE_MAX 512
+#define DATA_NAME "/data.mdb"
+#define LOCK_NAME "/lock.mdb"
+
+enum call_kind { CALL_WRITE = 1, CALL_TRUNCATE = 2, CALL_SYNC = 3 };
+
+/* One system call on data.mdb, with all that undoes and repeats it. */
+struct call {
+    enum call_kind kind;
+    bool dsync; /* durable when it returns */
+    uint64_t offset;
+    uint64_t file_size; /* before */
+    uint64_t file_size_after;
+    size_t size;
+    size_t old_size;    /* bytes that were there before */
+    uint8_t *old_bytes; /* owned; new_bytes follow in the same block */
+    uint8_t *new_bytes;
+};
+
+struct sim_disk {
+    char directory[PATH_SIZE_MAX];
+    unsigned number;
+    const struct sim_fate *fate;
+    struct sim_sched *sched;
+    int fd; /* its own, for LMDB's meta descriptor cannot read; -1: none */
+    struct call *calls; /* owned: those of the window or not yet durable */
+    size_t count;
+    size_t capacity;
+    size_t bytes;        /* held by calls */
+    size_t unsynced;     /* calls among them that no sync covers */
+    struct call pending; /* between before_write and after_write */
+    bool window;
+    bool failed;
+    bool full;
+    struct sim_disk_counters counters;
+};
+
+static struct sim_disk *disks[SIM_DISKS_MAX];
+
+/* What a descriptor of a watched file is. */
+static struct {
+    struct sim_disk *disk;
+    bool dsync;
+} descriptors[SIM_DISK_FD_MAX];
+
+int sim_disk_create(struct sim_disk **ret_disk, const char *directory,
+                    unsigned number, const struct sim_fate *fate,
+                    struct sim_sched *sched)
+{
+    size_t slot = 0;
+
+    CHECK(directory != NULL && fate != NULL);
+    if (strlen(directory) + sizeof DATA_NAME > PATH_SIZE_MAX)
+        return CM_ERR_TOO_LARGE;
+    while (slot < SIM_DISKS_MAX && disks[slot] != NULL)
+        slot++;
+    if (slot == SIM_DISKS_MAX)
+        return CM_ERR_LIMIT;
+    struct sim_disk *d = cm_calloc(1, sizeof *d);
+    if (d == NULL)
+        return CM_ERR_NOMEM;
+    (void)snprintf(d->directory, sizeof d->directory, "%s", directory);
+    d->number = number;
+    d->fate = fate;
+    d->sched = sched;
+    d->fd = -1;
+    disks[slot] = d;
+    *ret_disk = d;
+    return 0;
+}
+
+static void journal_clear(struct sim_disk *d)
+{
+    for (size_t i = 0; i < d->count; i++)
+        cm_free(d->calls[i].old_bytes);
+    d->count = 0;
+    d->bytes = 0;
+    d->unsynced = 0;
+}
+
+void sim_disk_free(struct sim_disk *d)
+{
+    if (d == NULL)
+        return;
+    for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
+        CHECK(descriptors[i].disk != d);
+    for (size_t i = 0; i < SIM_DISKS_MAX; i++)
+        if (disks[i] == d)
+            disks[i] = NULL;
+    journal_clear(d);
+    if (d->fd >= 0)
+        (void)sim_real_close(d->fd);
+    cm_free(d->calls);
+    cm_free(d);
+}
+
+void sim_disk_open_window(struct sim_disk *d)
+{
+    CHECK(!d->window && !d->failed);
+    d->window = true;
+}
+
+void sim_disk_fail(struct sim_disk *d)
+{
+    CHECK(d->pending.old_bytes == NULL);
+    d->failed = true;
+}
+
+void sim_disk_set_full(struct sim_disk *d, bool full)
+{
+    CHECK(d != NULL);
+    d->full = full;
+}
+
+void sim_disk_read_counters(const struct sim_disk *d,
+                            struct sim_disk_counters *ret_counters)
+{
+    CHECK(ret_counters != NULL);
+    *ret_counters = d->counters;
+}
+
+/* ---- the calls ---- */
+
+void sim_disk_opened(int fd, const char *path, int flags)
+{
+    if (fd < 0 || fd >= SIM_DISK_FD_MAX)
+        return;
+    descriptors[fd].disk = NULL;
+    for (size_t i = 0; i < SIM_DISKS_MAX; i++) {
+        if (disks[i] == NULL)
+            continue;
+        size_t length = strlen(disks[i]->directory);
+        if (strncmp(path, disks[i]->directory, length) != 0 ||
+            strcmp(path + length, DATA_NAME) != 0)
+            continue;
+        descriptors[fd].disk = disks[i];
+        descriptors[fd].dsync = (flags & O_DSYNC) != 0;
+        if (disks[i]->fd < 0)
+            disks[i]->fd = sim_real_open(path, O_RDWR);
+        CHECK(disks[i]->fd >= 0);
+        return;
+    }
+}
+
+void sim_disk_closed(int fd)
+{
+    if (fd >= 0 && fd < SIM_DISK_FD_MAX)
+        descriptors[fd].disk = NULL;
+}
+
+bool sim_disk_watches(int fd)
+{
+    return fd >= 0 && fd < SIM_DISK_FD_MAX && descriptors[fd].disk != NULL;
+}
+
+static uint64_t file_size(int fd)
+{
+    struct stat st;
+
+    CHECK(fstat(fd, &st) == 0);
+    CHECK(st.st_size >= 0);
+    return (uint64_t)st.st_size;
+}
+
+static void note_call(struct sim_disk *d, const char *kind, uint64_t number,
+                      struct slice bytes)
+{
+    if (d->sched != NULL)
+        sim_sched_note(d->sched, kind, d->number, number, bytes);
+}
+
+static void journal_add(struct sim_disk *d, const struct call *c)
+{
+    if (d->count == d->capacity) {
+        size_t wanted = d->capacity == 0 ? 64 : 2 * d->capacity;
+        struct call *calls = cm_realloc(d->calls, wanted * sizeof *calls);
+        CHECK(calls != NULL);
+        d->calls = calls;
+        d->capacity = wanted;
+    }
+    d->calls[d->count++] = *c;
+    d->bytes += c->old_size + c->size;
+    if (c->kind != CALL_SYNC && !c->dsync)
+        d->unsynced++;
+}
+
+/* Forgets what no power cut can undo any more. */
+static void journal_settle(struct sim_disk *d)
+{
+    if (d->window)
+        return;
+    if (d->unsynced == 0 || d->bytes > SIM_DISK_JOURNAL_BYTES_MAX)
+        journal_clear(d);
+}
+
+int sim_disk_before_write(int fd, uint64_t offset, size_t size)
+{
+    CHECK(sim_disk_watches(fd));
+    struct sim_disk *d = descriptors[fd].disk;
+    if (d->failed)
+        return EIO;
+    if (d->full)
+        return ENOSPC;
+    CHECK(d->pending.old_bytes == NULL);
+    struct call c = {.kind = CALL_WRITE,
+                     .dsync = descriptors[fd].dsync,
+                     .offset = offset,
+                     .size = size};
+    c.file_size = file_size(fd);
+    c.file_size_after = c.file_size;
+    if (offset + size > c.file_size)
+        c.file_size_after = offset + size;
+    c.old_bytes = cm_alloc(2 * size + 1);
+    CHECK(c.old_bytes != NULL);
+    c.new_bytes = c.old_bytes + size;
+    ssize_t got = sim_real_pread(d->fd, c.old_bytes, size, offset);
+    CHECK(got >= 0);
+    c.old_size = (size_t)got;
+    d->pending = c;
+    return 0;
+}
+
+void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes)
+{
+    CHECK(sim_disk_watches(fd));
+    struct sim_disk *d = descriptors[fd].disk;
+    struct call c = d->pending;
+    CHECK(c.old_bytes != NULL);
+    CHECK(c.offset == offset && c.size == bytes.size);
+    memcpy(c.new_bytes, bytes.data, bytes.size);
+    d->pending.old_bytes = NULL;
+    d->counters.writes++;
+    d->counters.bytes += bytes.size;
+    note_call(d, c.dsync ? "disk-dsync" : "disk-write", offset, bytes);
+    journal_add(d, &c);
+    journal_settle(d);
+}
+
+int sim_disk_before_truncate(int fd, uint64_t size)
+{
+    CHECK(sim_disk_watches(fd));
+    struct sim_disk *d = descriptors[fd].disk;
+    if (d->failed)
+        return EIO;
+    struct call c = {.kind = CALL_TRUNCATE,
+                     .file_size = file_size(fd),
+                     .file_size_after = size,
+                     .offset = size};
+    if (c.file_size > size) { /* keep what it cuts off */
+        c.old_size = (size_t)(c.file_size - size);
+        c.old_bytes = cm_alloc(c.old_size);
+        CHECK(c.old_bytes != NULL);
+        ssize_t got = sim_real_pread(d->fd, c.old_bytes, c.old_size, size);
+        CHECK(got == (ssize_t)c.old_size);
+    }
+    note_call(d, "disk-truncate", size, slice_of(NULL, 0));
+    journal_add(d, &c);
+    return 0;
+}
+
+int sim_disk_sync(int fd)
+{
+    CHECK(sim_disk_watches(fd));
+    struct sim_disk *d = descriptors[fd].disk;
+    if (d->failed)
+        return EIO;
+    struct call c = {.kind = CALL_SYNC, .file_size = file_size(fd)};
+    c.file_size_after = c.file_size;
+    d->counters.syncs++;
+    note_call(d, "disk-sync", d->counters.syncs, slice_of(NULL, 0));
+    journal_add(d, &c);
+    d->unsynced = 0;
+    journal_settle(d);
+    return 0;
+}
+
+/* ---- the power cut ---- */
+
+static void write_whole(int fd, const uint8_t *bytes, size_t size,
+                        uint64_t offset)
+{
+    if (size == 0)
+        return;
+    ssize_t put = sim_real_pwrite(fd, bytes, size, offset);
+    CHECK(put == (ssize_t)size);
+}
+
+static void undo_call(int fd, const struct call *c)
+{
+    if (c->kind == CALL_SYNC)
+        return;
+    write_whole(fd, c->old_bytes, c->old_size, c->offset);
+    CHECK(sim_real_truncate(fd, c->file_size) == 0);
+}
+
+/* An unsynced write: each sector reached the platter or did not. */
+static void redo_torn(struct sim_disk *d, int fd, const struct call *c,
+                      uint64_t index)
+{
+    uint64_t at = c->offset;
+    uint64_t end = c->offset + c->size;
+
+    while (at < end) {
+        uint64_t sector = at / SIM_SECTOR_SIZE;
+        uint64_t stop = (sector + 1) * SIM_SECTOR_SIZE;
+        if (stop > end)
+            stop = end;
+        uint64_t place = (uint64_t)d->number << 32 | d->counters.power_cuts;
+        uint64_t number = index << 40 ^ sector;
+        if (sim_fate_draw(d->fate, SIM_FATE_SECTOR, place, number) & 1) {
+            write_whole(fd, c->new_bytes + (at - c->offset),
+                        (size_t)(stop - at), at);
+            d->counters.sectors_kept++;
+        } else {
+            d->counters.sectors_dropped++;
+        }
+        at = stop;
+    }
+}
+
+static void redo_call(struct sim_disk *d, int fd, uint64_t index, bool durable)
+{
+    const struct call *c = &d->calls[index];
+
+    if (c->kind == CALL_SYNC)
+        return;
+    if (c->kind == CALL_TRUNCATE) {
+        if (durable)
+            CHECK(sim_real_truncate(fd, c->file_size_after) == 0);
+        return;
+    }
+    if (durable)
+        write_whole(fd, c->new_bytes, c->size, c->offset);
+    else
+        redo_torn(d, fd, c, index);
+}
+
+/* Whether call index was certain to be on the platter when the power went
+ * after reached calls were made, of which all but the last (unless quiet)
+ * had returned. */
+static bool is_durable(const struct sim_disk *d, size_t index, size_t reached,
+                       bool quiet)
+{
+    size_t returned = quiet ? reached : reached - 1;
+
+    CHECK(index < reached);
+    if (d->calls[index].dsync && index < returned)
+        return true;
+    for (size_t i = index + 1; i < returned; i++)
+        if (d->calls[i].kind == CALL_SYNC)
+            return true;
+    return false;
+}
+
+static void cut_calls(struct sim_disk *d, int fd)
+{
+    size_t reached = d->count;
+
+    if (d->window)
+        reached = (size_t)sim_fate_range(d->fate, SIM_FATE_CUT, d->number,
+                                         d->counters.power_cuts, 0, d->count);
+    bool quiet = reached == d->count;
+    for (size_t i = d->count; i > 0; i--)
+        undo_call(fd, &d->calls[i - 1]);
+    for (size_t i = 0; i < reached; i++)
+        redo_call(d, fd, i, is_durable(d, i, reached, quiet));
+    d->counters.calls_undone += d->count - reached;
+    note_call(d, "disk-cut", reached, slice_of(NULL, 0));
+}
+
+void sim_disk_power_cut(struct sim_disk *d)
+{
+    char path[PATH_SIZE_MAX + sizeof DATA_NAME];
+
+    for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
+        CHECK(descriptors[i].disk != d);
+    d->counters.power_cuts++;
+    if (d->fd >= 0) {
+        cut_calls(d, d->fd);
+        (void)sim_real_close(d->fd);
+        d->fd = -1;
+    }
+    (void)snprintf(path, sizeof path, "%s" LOCK_NAME, d->directory);
+    (void)unlink(path);
+    journal_clear(d);
+    d->window = false;
+    d->failed = false;
+}

@@ -1,0 +1,79 @@
+/* Disk: what a power cut leaves of a simulated node's files.
+ *
+ * Production code writes real files, for LMDB reads them through its map; the
+ * wrapped system calls (lmdb_wrap.c) tell this module about every write and
+ * sync of data.mdb below a registered directory. It keeps old and new bytes of
+ * whatever is not certain to be on the platter, and on a power cut puts the
+ * file back to what survived: synced writes whole, unsynced ones sector by
+ * sector (512 bytes) by keyed hash.
+ *
+ * Model: a write through a descriptor opened with O_DSYNC is durable when it
+ * returns; other writes are when a later fsync or fdatasync of the file has
+ * returned. Until then any subset of their sectors may be there. While a
+ * window is open, the cut falls upon one of the calls made in it: calls after
+ * it never happened, that one had not returned. */
+#ifndef SIM_DISK_H
+#define SIM_DISK_H
+
+#include <sys/types.h>
+
+#include "sim/fate.h"
+#include "sim/sched.h"
+
+#define SIM_SECTOR_SIZE 512
+#define SIM_DISKS_MAX 1024                     /* at once in a process */
+#define SIM_DISK_FD_MAX 65536                  /* file descriptors looked at */
+#define SIM_DISK_JOURNAL_BYTES_MAX (64u << 20) /* then the kernel wrote back   \
+                                                */
+
+struct sim_disk;
+
+struct sim_disk_counters {
+    uint64_t writes, bytes, syncs;
+    uint64_t power_cuts;
+    uint64_t calls_undone;    /* never happened, the cut came before */
+    uint64_t sectors_kept;    /* unsynced, yet on the platter */
+    uint64_t sectors_dropped; /* unsynced and lost */
+};
+
+/* Watches directory (which exists; copied). fate and sched are borrowed; sched
+ * may be NULL: writes are not traced then. number names it in fates. */
+int sim_disk_create(struct sim_disk **ret_disk, const char *directory,
+                    unsigned number, const struct sim_fate *fate,
+                    struct sim_sched *sched);
+/* Its files stay; descriptors on them must be closed. */
+void sim_disk_free(struct sim_disk *d);
+
+/* Opens the window in which a power cut will have fallen; closed by the cut. */
+void sim_disk_open_window(struct sim_disk *d);
+/* From now on every write fails with EIO and leaves no trace. */
+void sim_disk_fail(struct sim_disk *d);
+/* After the last descriptor was closed: the durable image is written back,
+ * LMDB's lock file is deleted, the disk works again. */
+void sim_disk_power_cut(struct sim_disk *d);
+/* A whole write fails with ENOSPC while full. */
+void sim_disk_set_full(struct sim_disk *d, bool full);
+void sim_disk_read_counters(const struct sim_disk *d,
+                            struct sim_disk_counters *ret_counters);
+
+/* For lmdb_wrap.c: system calls on the real files. */
+void sim_disk_opened(int fd, const char *path, int flags);
+void sim_disk_closed(int fd);
+bool sim_disk_watches(int fd);
+/* Before a write: 0, or the errno that it shall fail with. */
+int sim_disk_before_write(int fd, uint64_t offset, size_t size);
+/* After the write has been done: bytes are the new ones. */
+void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes);
+/* Before an ftruncate and instead of an fsync: 0 or an errno. */
+int sim_disk_before_truncate(int fd, uint64_t size);
+int sim_disk_sync(int fd);
+
+/* The calls themselves, unwatched; defined in lmdb_wrap.c. */
+ssize_t sim_real_pread(int fd, void *ret_bytes, size_t size, uint64_t offset);
+ssize_t sim_real_pwrite(int fd, const void *bytes, size_t size,
+                        uint64_t offset);
+int sim_real_open(const char *path, int flags);
+int sim_real_close(int fd);
+int sim_real_truncate(int fd, uint64_t size);
+
+#endif
