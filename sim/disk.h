@@ -21,10 +21,11 @@
 #include "sim/sched.h"
 
 #define SIM_SECTOR_SIZE 512
-#define SIM_DISKS_MAX 1024                     /* at once in a process */
-#define SIM_DISK_FD_MAX 65536                  /* file descriptors looked at */
-#define SIM_DISK_JOURNAL_BYTES_MAX (64u << 20) /* then the kernel wrote back   \
-                                                */
+#define SIM_DISKS_MAX 1024    /* at once in a process */
+#define SIM_DISK_FD_MAX 65536 /* file descriptors looked at */
+#define SIM_DISK_JOURNAL_BYTES_MAX                                             \
+    (64u << 20) /* then the kernel wrote back                                  \
+                 */
 
 struct sim_disk;
 

@@ -16,6 +16,7 @@ enum sim_purpose {
     SIM_FATE_LOSS,
     SIM_FATE_DUPLICATE,
     SIM_FATE_REORDER,
+    SIM_FATE_STREAM,    /* names a stream for the fates of its chunks */
     SIM_FATE_SLICE,     /* where a stream's bytes are cut */
     SIM_FATE_CUT,       /* which system call a power cut hits */
     SIM_FATE_SECTOR,    /* whether an unsynced sector reached the disk */
