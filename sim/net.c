@@ -7,7 +7,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
 #include "node/port.h"
-#include "sim/link.h"
+#include "sim/connection.h"
 
 #define RETRANSMIT_US 200000   /* a stream tries again after this */
 #define KEEP_ALIVE_US 30000000 /* a silent, vanished peer is noticed */

@@ -1,7 +1,7 @@
 /* Connection: one stream between two simulated nodes, seen from outside. It
  * belongs to net.c, which finds it by (node, id). */
-#ifndef SIM_LINK_H
-#define SIM_LINK_H
+#ifndef SIM_CONNECTION_H
+#define SIM_CONNECTION_H
 
 #include "sim/net.h"
 

@@ -1,0 +1,681 @@
+/* A whole node over simulated ports: see host.h. */
+#include "sim/host.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "sim/entropy.h"
+
+#define WALL_OFFSET_MS_MAX 100 /* to both sides: within the drift allowed */
+#define GATHER_US 20           /* from the first intent to the batch */
+#define DELIVER_US 30          /* from the commit to the node's hearing of it */
+#define STEP_US_MIN 20
+#define STEP_US_MAX 200
+
+struct lane {
+    struct work *first;
+    struct work **last;
+    bool finished; /* the first has made its last step */
+    uint64_t steps;
+    struct sim_event event;
+    struct sim_host *host;
+    unsigned number;
+};
+
+struct sim_host {
+    struct sim_place place;
+    unsigned number;
+    char name[NAME_SIZE_MAX + 1];
+    char directory[SIM_HOST_PATH_MAX];
+    uint8_t public_key[crypto_sign_PUBLICKEYBYTES];
+    uint8_t secret_key[crypto_sign_SECRETKEYBYTES];
+    struct random_stream entropy; /* libsodium's */
+    struct random_stream random;  /* the port's */
+    struct sim_clock clock;
+    struct sim_disk *disk;
+    struct store *store;
+    struct writer *writer; /* NULL in a joiner without identity */
+    struct node *node;
+    bool dying; /* the power is gone; nobody hears it any more */
+
+    struct sim_event timer;
+    struct intent *queue; /* waiting for the writer */
+    struct intent **queue_last;
+    size_t queue_count;
+    size_t queue_bytes;
+    struct intent *batch; /* taken, not committed yet */
+    uint64_t batches;
+    struct sim_event gather;
+    struct sim_event commit;
+    /* Committed, not delivered, while the next batch is under way. */
+    struct commit_result *result;
+    struct sim_event deliver;
+    struct lane lanes[WORK_LANES];
+};
+
+void sim_host_enter(struct sim_host *h)
+{
+    sim_entropy_use(&h->entropy);
+}
+
+/* ---- ports ---- */
+
+static uint64_t port_mono_ms(void *ctx)
+{
+    const struct sim_host *h = ctx;
+    return sim_clock_mono_ms(&h->clock);
+}
+
+static uint64_t port_wall_ms(void *ctx)
+{
+    const struct sim_host *h = ctx;
+    return sim_clock_wall_ms(&h->clock);
+}
+
+static void port_fill(void *ctx, void *ret_bytes, size_t size)
+{
+    struct sim_host *h = ctx;
+    random_bytes_draw(&h->random, ret_bytes, size);
+}
+
+static void port_arm(void *ctx, uint64_t deadline_ms)
+{
+    struct sim_host *h = ctx;
+    uint64_t at = sim_clock_when_us(&h->clock, deadline_ms);
+
+    if (h->dying || at == UINT64_MAX)
+        sim_sched_cancel(h->place.sched, &h->timer);
+    else if (h->timer.place == 0 || h->timer.at_us != at)
+        sim_sched_at(h->place.sched, &h->timer, at);
+}
+
+static void port_send(void *ctx, const struct address *to, struct slice packet)
+{
+    struct sim_host *h = ctx;
+    if (!h->dying)
+        sim_net_send(h->place.net, h->number, to, packet);
+}
+
+static void port_connect(void *ctx, uint64_t stream, const struct address *to)
+{
+    struct sim_host *h = ctx;
+    if (!h->dying)
+        sim_net_connect(h->place.net, h->number, stream, to);
+}
+
+static void port_write(void *ctx, uint64_t stream, struct slice bytes)
+{
+    struct sim_host *h = ctx;
+    if (!h->dying)
+        sim_net_write(h->place.net, h->number, stream, bytes);
+}
+
+static void port_close(void *ctx, uint64_t stream)
+{
+    struct sim_host *h = ctx;
+    if (!h->dying)
+        sim_net_close(h->place.net, h->number, stream);
+}
+
+static void port_pause(void *ctx, uint64_t stream, bool paused)
+{
+    struct sim_host *h = ctx;
+    if (!h->dying)
+        sim_net_pause(h->place.net, h->number, stream, paused);
+}
+
+static void set_gathering(struct sim_host *h)
+{
+    if (h->batch == NULL && !h->dying && h->queue != NULL &&
+        h->gather.place == 0)
+        sim_sched_after(h->place.sched, &h->gather, GATHER_US);
+}
+
+static int port_submit(void *ctx, struct intent *intent)
+{
+    struct sim_host *h = ctx;
+    size_t size = intent_size(intent);
+
+    if (h->writer == NULL)
+        return CM_ERR_NOT_READY;
+    if (h->dying)
+        return CM_ERR_CLOSED;
+    if (h->queue_count >= INTENT_QUEUE_MAX ||
+        h->queue_bytes + size > INTENT_QUEUE_BYTES_MAX)
+        return CM_ERR_BUSY;
+    intent->next = NULL;
+    *h->queue_last = intent;
+    h->queue_last = &intent->next;
+    h->queue_count++;
+    h->queue_bytes += size;
+    set_gathering(h);
+    return 0;
+}
+
+static void set_stepping(struct lane *l)
+{
+    struct sim_host *h = l->host;
+
+    if (h->dying || l->first == NULL || l->event.place != 0)
+        return;
+    uint64_t delay = sim_fate_range(h->place.fate, SIM_FATE_WORK_TIME,
+                                    (uint64_t)h->number << 8 | l->number,
+                                    l->steps++, STEP_US_MIN, STEP_US_MAX);
+    sim_sched_after(h->place.sched, &l->event, delay);
+}
+
+static void port_work(void *ctx, struct work *w)
+{
+    struct sim_host *h = ctx;
+
+    CHECK(w->lane < WORK_LANES);
+    struct lane *l = &h->lanes[w->lane];
+    w->next = NULL;
+    *l->last = w;
+    l->last = &w->next;
+    set_stepping(l);
+}
+
+static void port_log(void *ctx, char level, const char *text)
+{
+    struct sim_host *h = ctx;
+    const struct sim_place *p = &h->place;
+
+    sim_sched_note(p->sched, "log", h->number, (uint64_t)level,
+                   slice_of_string(text));
+    if (p->log != NULL)
+        (void)fprintf(p->log, "%10" PRIu64 " us %s %c%s %s\n", p->sched->now_us,
+                      h->name, level, h->dying ? " (dying)" : "", text);
+}
+
+static const struct clock_ops clock_port = {
+    .mono_ms = port_mono_ms,
+    .wall_ms = port_wall_ms,
+};
+static const struct random_ops random_port = {.fill = port_fill};
+static const struct timer_ops timer_port = {.arm = port_arm};
+static const struct datagram_ops datagram_port = {.send = port_send};
+static const struct stream_ops stream_port = {
+    .connect = port_connect,
+    .write = port_write,
+    .close = port_close,
+    .pause = port_pause,
+};
+static const struct writer_ops writer_port = {.submit = port_submit};
+static const struct work_ops work_port = {.submit = port_work};
+static const struct log_ops log_port = {.line = port_log};
+
+/* ---- the writer's thread and the workers, in virtual time ---- */
+
+static struct intent *take_batch(struct sim_host *h)
+{
+    struct intent *first = h->queue;
+    struct intent **last = &h->queue;
+    size_t count = 0;
+
+    while (*last != NULL && count < WRITER_BATCH_MAX) {
+        h->queue_bytes -= intent_size(*last);
+        last = &(*last)->next;
+        count++;
+    }
+    CHECK(count <= h->queue_count);
+    h->queue_count -= count;
+    h->queue = *last;
+    *last = NULL;
+    if (h->queue == NULL)
+        h->queue_last = &h->queue;
+    return first;
+}
+
+static void on_gather(void *context)
+{
+    struct sim_host *h = context;
+
+    CHECK(h->batch == NULL && h->queue != NULL);
+    h->batch = take_batch(h);
+    uint64_t delay = sim_fate_range(h->place.fate, SIM_FATE_SYNC_TIME,
+                                    h->number, h->batches++,
+                                    h->place.sync_us_min, h->place.sync_us_max);
+    sim_sched_after(h->place.sched, &h->commit, delay);
+}
+
+static struct commit_result *commit_batch(struct sim_host *h)
+{
+    sim_host_enter(h);
+    struct commit_result *r =
+        writer_commit(h->writer, h->batch, sim_clock_wall_ms(&h->clock));
+    CHECK(r != NULL);
+    h->batch = NULL;
+    sim_sched_note(h->place.sched, "commit", h->number, r->revision,
+                   slice_of(r->digest.bytes, HASH_SIZE));
+    return r;
+}
+
+static void on_commit(void *context)
+{
+    struct sim_host *h = context;
+
+    CHECK(h->batch != NULL && h->result == NULL);
+    h->result = commit_batch(h);
+    sim_sched_after(h->place.sched, &h->deliver, DELIVER_US);
+    set_gathering(h);
+}
+
+static void deliver_result(struct sim_host *h)
+{
+    struct commit_result *r = h->result;
+
+    CHECK(r != NULL);
+    h->result = NULL;
+    sim_host_enter(h);
+    node_on_commit(h->node, r);
+    sim_host_settle(h);
+}
+
+static void on_deliver(void *context)
+{
+    struct sim_host *h = context;
+
+    deliver_result(h);
+}
+
+static struct work *pop_work(struct lane *l)
+{
+    struct work *w = l->first;
+
+    l->first = w->next;
+    if (l->first == NULL)
+        l->last = &l->first;
+    l->finished = false;
+    return w;
+}
+
+static void on_step(void *context)
+{
+    struct lane *l = context;
+    struct sim_host *h = l->host;
+
+    CHECK(l->first != NULL);
+    sim_host_enter(h);
+    if (!l->finished) {
+        l->finished = !l->first->step(l->first);
+    } else {
+        struct work *w = pop_work(l);
+        node_on_work(h->node, w);
+        sim_host_settle(h);
+    }
+    set_stepping(l);
+}
+
+static void on_timer(void *context)
+{
+    struct sim_host *h = context;
+
+    sim_host_enter(h);
+    node_on_timer(h->node);
+    sim_host_settle(h);
+}
+
+/* ---- life ---- */
+
+static void make_keys(struct sim_host *h)
+{
+    uint8_t seed[crypto_sign_SEEDBYTES];
+
+    random_bytes_draw(&h->entropy, seed, sizeof seed);
+    CHECK(crypto_sign_seed_keypair(h->public_key, h->secret_key, seed) == 0);
+}
+
+int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
+                    unsigned number, const char *directory)
+{
+    CHECK(place->sync_us_min <= place->sync_us_max);
+    CHECK(place->sync_us_min > DELIVER_US); /* results are heard in turn */
+    CHECK(strlen(directory) < SIM_HOST_PATH_MAX);
+    struct sim_host *h = cm_calloc(1, sizeof *h);
+    if (h == NULL)
+        return CM_ERR_NOMEM;
+    h->place = *place;
+    h->number = number;
+    (void)snprintf(h->name, sizeof h->name, "n%u", number);
+    (void)snprintf(h->directory, sizeof h->directory, "%s", directory);
+    sim_entropy_stream(&h->entropy, place->seed, "sim sodium", number);
+    sim_entropy_stream(&h->random, place->seed, "sim random port", number);
+    make_keys(h);
+    int64_t offset =
+        (int64_t)sim_fate_range(place->fate, SIM_FATE_CLOCK, number, 0, 0,
+                                2 * WALL_OFFSET_MS_MAX) -
+        WALL_OFFSET_MS_MAX;
+    sim_clock_init(&h->clock, place->sched, offset);
+    h->queue_last = &h->queue;
+    sim_event_init(&h->timer, "timer", number, on_timer, h);
+    sim_event_init(&h->gather, "gather", number, on_gather, h);
+    sim_event_init(&h->commit, "sync", number, on_commit, h);
+    sim_event_init(&h->deliver, "result", number, on_deliver, h);
+    for (unsigned i = 0; i < WORK_LANES; i++) {
+        struct lane *l = &h->lanes[i];
+        l->last = &l->first;
+        l->host = h;
+        l->number = i;
+        sim_event_init(&l->event, "work", number, on_step, l);
+    }
+    int error =
+        sim_disk_create(&h->disk, directory, number, place->fate, place->sched);
+    if (error != 0) {
+        cm_free(h);
+        return error;
+    }
+    *ret_host = h;
+    return 0;
+}
+
+int sim_host_initialise(struct sim_host *h,
+                        const struct store_identity *identity,
+                        struct cm_detail *detail)
+{
+    struct store *s = NULL;
+
+    CHECK(h->store == NULL);
+    sim_host_enter(h);
+    int error = store_open(&s, h->directory, SIM_HOST_MAP_SIZE, detail);
+    if (error != 0)
+        return error;
+    error = writer_initialise(s, identity, detail);
+    store_close(s);
+    return error;
+}
+
+static int meta_exists(struct store *s, const char *name, bool *ret_exists)
+{
+    struct store_reader *r = NULL;
+    struct slice value;
+
+    int error = store_reader_begin(s, &r);
+    if (error != 0)
+        return error;
+    error = store_meta(r, name, &value);
+    store_reader_release(r);
+    if (error != 0 && error != CM_ERR_NOT_FOUND)
+        return error;
+    *ret_exists = error == 0;
+    return 0;
+}
+
+static void close_all(struct sim_host *h)
+{
+    node_free(h->node);
+    h->node = NULL;
+    if (h->writer != NULL)
+        writer_close(h->writer);
+    h->writer = NULL;
+    if (h->store != NULL)
+        store_close(h->store);
+    h->store = NULL;
+}
+
+static int open_writer(struct sim_host *h, struct commit_result **ret_first,
+                       struct cm_detail *detail)
+{
+    int error = writer_open(&h->writer, h->store, h->secret_key, detail);
+    if (error != 0)
+        return error;
+    return writer_snapshot(h->writer, ret_first);
+}
+
+int sim_host_boot(struct sim_host *h, const char *token,
+                  struct cm_detail *detail)
+{
+    struct commit_result *first = NULL;
+    bool has_identity = false;
+
+    CHECK(h->node == NULL && h->queue == NULL && h->batch == NULL);
+    sim_clock_boot(&h->clock);
+    sim_host_enter(h);
+    int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
+    if (error == 0)
+        error = meta_exists(h->store, META_INCARNATION, &has_identity);
+    if (error == 0 && has_identity)
+        error = open_writer(h, &first, detail);
+    if (error != 0) {
+        close_all(h);
+        return error;
+    }
+    const struct node_ports ports = {
+        .ctx = h,
+        .clock = &clock_port,
+        .random = &random_port,
+        .timer = &timer_port,
+        .datagram = &datagram_port,
+        .stream = &stream_port,
+        .writer = &writer_port,
+        .work = &work_port,
+        .log = &log_port,
+    };
+    struct node_config config = {
+        .store = h->store,
+        .name = h->name,
+        .address = sim_net_address(h->number),
+        .join_token = token,
+        .probe_interval_ms = h->place.probe_interval_ms,
+    };
+    memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);
+    sim_net_set_up(h->place.net, h->number, true);
+    error = node_create(&h->node, &config, &ports, first, detail);
+    if (error != 0) {
+        sim_net_set_up(h->place.net, h->number, false);
+        close_all(h);
+        return error;
+    }
+    sim_sched_note(h->place.sched, "boot", h->number, has_identity,
+                   slice_of(NULL, 0));
+    sim_host_settle(h);
+    return 0;
+}
+
+/* A joiner that got its certificate is given a store of its own. */
+void sim_host_settle(struct sim_host *h)
+{
+    struct store_identity identity;
+    struct cm_detail detail = {""};
+    struct commit_result *first = NULL;
+
+    if (h->dying || !node_wants_identity(h->node, &identity))
+        return;
+    CHECK(h->writer == NULL);
+    if (identity.host.size == 0)
+        identity.host = slice_of_string("simulated host");
+    int error = writer_initialise(h->store, &identity, &detail);
+    if (error == 0)
+        error = open_writer(h, &first, &detail);
+    if (error != 0)
+        port_log(h, 'E', detail.text);
+    CHECK(error == 0);
+    sim_sched_note(h->place.sched, "identity", h->number, 0,
+                   slice_of(identity.incarnation.bytes, INCARNATION_SIZE));
+    node_set_identity(h->node, first);
+}
+
+/* Gives the dying node whatever it still waits for, so that it lets go of it:
+ * writes fail on the dead disk, and what it sends goes nowhere. */
+static void drain_dying(struct sim_host *h)
+{
+    bool more = true;
+
+    while (more) {
+        more = false;
+        while (h->queue != NULL) {
+            h->batch = take_batch(h);
+            node_on_commit(h->node, commit_batch(h));
+            more = true;
+        }
+        for (unsigned i = 0; i < WORK_LANES; i++) {
+            struct lane *l = &h->lanes[i];
+            while (l->first != NULL) {
+                while (!l->finished)
+                    l->finished = !l->first->step(l->first);
+                node_on_work(h->node, pop_work(l));
+                more = true;
+            }
+        }
+    }
+}
+
+void sim_host_power_cut(struct sim_host *h)
+{
+    struct sim_sched *s = h->place.sched;
+
+    CHECK(h->node != NULL);
+    sim_sched_note(s, "power-cut", h->number, 0, slice_of(NULL, 0));
+    h->dying = true;
+    sim_host_enter(h);
+    sim_net_set_up(h->place.net, h->number, false);
+    sim_sched_cancel(s, &h->timer);
+    sim_sched_cancel(s, &h->gather);
+    sim_sched_cancel(s, &h->commit);
+    sim_sched_cancel(s, &h->deliver);
+    for (unsigned i = 0; i < WORK_LANES; i++)
+        sim_sched_cancel(s, &h->lanes[i].event);
+    if (h->result != NULL)
+        deliver_result(h);
+    if (h->batch != NULL) { /* the cut falls into this commit */
+        sim_disk_open_window(h->disk);
+        h->result = commit_batch(h);
+        deliver_result(h);
+    }
+    sim_disk_fail(h->disk);
+    drain_dying(h);
+    close_all(h);
+    sim_disk_power_cut(h->disk);
+    h->dying = false;
+}
+
+void sim_host_free(struct sim_host *h)
+{
+    if (h == NULL)
+        return;
+    if (h->node != NULL)
+        sim_host_power_cut(h);
+    sim_disk_free(h->disk);
+    sodium_memzero(h->secret_key, sizeof h->secret_key);
+    cm_free(h);
+}
+
+/* ---- clients ---- */
+
+struct client_write {
+    struct sim_host *host;
+    sim_write_done done;
+    void *ctx;
+};
+
+static void client_done(void *context, struct intent *i)
+{
+    struct client_write *w = context;
+
+    w->done(w->ctx, i, !w->host->dying);
+    intent_free(i);
+    cm_free(w);
+}
+
+int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
+                   void *ctx)
+{
+    CHECK(done != NULL && i->done == NULL);
+    if (h->node == NULL) {
+        intent_free(i);
+        return CM_ERR_CLOSED;
+    }
+    struct client_write *w = cm_alloc(sizeof *w);
+    CHECK(w != NULL);
+    *w = (struct client_write){.host = h, .done = done, .ctx = ctx};
+    i->done = client_done;
+    i->context = w;
+    sim_host_enter(h);
+    int error = node_submit(h->node, i);
+    if (error != 0) {
+        intent_free(i);
+        cm_free(w);
+    }
+    return error;
+}
+
+bool sim_host_is_up(const struct sim_host *h)
+{
+    return h->node != NULL;
+}
+
+struct node *sim_host_node(struct sim_host *h)
+{
+    return h->node;
+}
+
+const uint8_t *sim_host_public_key(const struct sim_host *h)
+{
+    return h->public_key;
+}
+
+const char *sim_host_name(const struct sim_host *h)
+{
+    return h->name;
+}
+
+void sim_host_read_disk(const struct sim_host *h,
+                        struct sim_disk_counters *ret_counters)
+{
+    sim_disk_read_counters(h->disk, ret_counters);
+}
+
+uint64_t sim_host_wall_ms(const struct sim_host *h)
+{
+    return sim_clock_wall_ms(&h->clock);
+}
+
+/* ---- from the network ---- */
+
+void sim_host_on_datagram(struct sim_host *h, const struct address *from,
+                          struct slice packet)
+{
+    sim_host_enter(h);
+    node_on_datagram(h->node, from, packet);
+    sim_host_settle(h);
+}
+
+void sim_host_on_accepted(struct sim_host *h, uint64_t stream,
+                          const struct address *from)
+{
+    sim_host_enter(h);
+    node_on_accepted(h->node, stream, from);
+    sim_host_settle(h);
+}
+
+void sim_host_on_connected(struct sim_host *h, uint64_t stream)
+{
+    sim_host_enter(h);
+    node_on_connected(h->node, stream);
+    sim_host_settle(h);
+}
+
+void sim_host_on_bytes(struct sim_host *h, uint64_t stream, struct slice bytes)
+{
+    sim_host_enter(h);
+    node_on_stream_bytes(h->node, stream, bytes);
+    sim_host_settle(h);
+}
+
+void sim_host_on_drained(struct sim_host *h, uint64_t stream)
+{
+    sim_host_enter(h);
+    node_on_stream_drained(h->node, stream);
+    sim_host_settle(h);
+}
+
+void sim_host_on_closed(struct sim_host *h, uint64_t stream, int error)
+{
+    sim_host_enter(h);
+    node_on_stream_closed(h->node, stream, error);
+    sim_host_settle(h);
+}

@@ -1,0 +1,89 @@
+/* Host: one simulated machine with a whole node on it.
+ *
+ * The same store, writer, gossip and node as in production, composed over the
+ * simulator's ports as the daemon composes them over libuv's. What takes time
+ * in the world takes virtual time here: a batch of intents is taken at one
+ * instant, committed at a later one, and its result reaches the node later
+ * still, with reads and packets in between; so do the steps of works.
+ *
+ * A power cut ends all of it at once. If a batch was under way its commit is
+ * made to fall in the middle of LMDB's system calls. Then the node is given
+ * the rest of its results with no one listening, so that it frees what it
+ * holds; the disk keeps what had reached the platter. */
+#ifndef SIM_HOST_H
+#define SIM_HOST_H
+
+#include "node/node.h"
+#include "sim/clock.h"
+#include "sim/disk.h"
+#include "sim/net.h"
+
+#define SIM_HOST_MAP_SIZE (UINT64_C(256) << 20)
+#define SIM_HOST_PATH_MAX 256
+
+/* What every host of a run shares; all borrowed. */
+struct sim_place {
+    struct sim_sched *sched;
+    const struct sim_fate *fate;
+    struct sim_net *net;
+    uint64_t seed;
+    uint64_t probe_interval_ms; /* 0: gossip's default */
+    uint32_t sync_us_min;       /* what a commit takes */
+    uint32_t sync_us_max;
+    FILE *log; /* lines of the nodes; NULL: none */
+};
+
+struct sim_host;
+
+/* directory (copied) exists and belongs to this host. */
+int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
+                    unsigned number, const char *directory);
+/* Shuts the node down first, if it is up. */
+void sim_host_free(struct sim_host *h);
+
+/* Powers on: opens the store and what follows. token (copied) is needed until
+ * the node has joined; NULL afterwards and for the founder, whose store must
+ * have been initialised. */
+int sim_host_boot(struct sim_host *h, const char *token,
+                  struct cm_detail *detail);
+void sim_host_power_cut(struct sim_host *h);
+bool sim_host_is_up(const struct sim_host *h);
+/* Writes the founder's first facts; before its first boot. */
+int sim_host_initialise(struct sim_host *h,
+                        const struct store_identity *identity,
+                        struct cm_detail *detail);
+
+/* A client's request on this host. answered: the node lived to tell; only
+ * then does result 0 mean acknowledged. i is freed afterwards. */
+typedef void (*sim_write_done)(void *ctx, const struct intent *i,
+                               bool answered);
+/* Takes i. CM_ERR_CLOSED when it is down, else what node_submit says; then
+ * done is not called and i has been freed. */
+int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
+                   void *ctx);
+
+/* NULL while it is down. */
+struct node *sim_host_node(struct sim_host *h);
+const uint8_t *sim_host_public_key(const struct sim_host *h); /* Ed25519 */
+const char *sim_host_name(const struct sim_host *h);
+void sim_host_read_disk(const struct sim_host *h,
+                        struct sim_disk_counters *ret_counters);
+/* To be called after every call into the node from outside of this module
+ * (the token and status functions of node.h). */
+void sim_host_settle(struct sim_host *h);
+/* libsodium draws from this host's stream until another is entered. */
+void sim_host_enter(struct sim_host *h);
+/* Virtual time as this host's wall clock tells it. */
+uint64_t sim_host_wall_ms(const struct sim_host *h);
+
+/* What the network delivers. */
+void sim_host_on_datagram(struct sim_host *h, const struct address *from,
+                          struct slice packet);
+void sim_host_on_accepted(struct sim_host *h, uint64_t stream,
+                          const struct address *from);
+void sim_host_on_connected(struct sim_host *h, uint64_t stream);
+void sim_host_on_bytes(struct sim_host *h, uint64_t stream, struct slice bytes);
+void sim_host_on_drained(struct sim_host *h, uint64_t stream);
+void sim_host_on_closed(struct sim_host *h, uint64_t stream, int error);
+
+#endif

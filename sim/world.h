@@ -1,0 +1,75 @@
+/* World: a mesh of whole nodes in one process, on one virtual time line.
+ *
+ * Everything that happens is a function of the options: the seed, and what
+ * the test asks for. Host 0 founds the mesh, as init does; the others join
+ * through tokens, as any node does. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "crdt/authority.h"
+#include "sim/host.h"
+
+#define SIM_WORLD_HOSTS_MAX 256
+#define SIM_MS UINT64_C(1000) /* microseconds */
+#define SIM_SECOND (1000 * SIM_MS)
+
+struct sim_world_options {
+    uint64_t seed;
+    unsigned hosts;
+    uint64_t probe_interval_ms; /* 0: gossip's default */
+    uint32_t sync_us_min;
+    uint32_t sync_us_max;
+    struct sim_net_options net;
+    FILE *log;   /* lines of the nodes; borrowed; NULL: none */
+    FILE *trace; /* every event as text, likewise */
+};
+
+struct sim_world_options sim_world_default_options(uint64_t seed,
+                                                   unsigned hosts);
+
+struct sim_world {
+    struct sim_world_options options;
+    struct sim_sched sched;
+    struct sim_fate fate;
+    struct sim_net *net;
+    struct sim_host *hosts[SIM_WORLD_HOSTS_MAX];
+    char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
+    char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
+    struct authority authority;
+};
+
+/* Makes the hosts and founds the mesh; nothing is up yet. Files live in a
+ * temporary directory, in memory where the machine has such a place. */
+int sim_world_create(struct sim_world **ret_world,
+                     const struct sim_world_options *options,
+                     struct cm_detail *detail);
+void sim_world_free(struct sim_world *w);
+
+/* Powers a host on; a joiner with the token it was given. */
+int sim_world_boot(struct sim_world *w, unsigned host,
+                   struct cm_detail *detail);
+void sim_world_power_cut(struct sim_world *w, unsigned host);
+/* Asks issuer for a token and starts host with it when it is there. */
+void sim_world_join(struct sim_world *w, unsigned host, unsigned issuer);
+
+void sim_world_run_for(struct sim_world *w, uint64_t us);
+/* Until holds answers true, looked at every 10 virtual ms; false if it does
+ * not within limit_us. */
+typedef bool (*sim_world_holds)(struct sim_world *w, void *ctx);
+bool sim_world_run_until(struct sim_world *w, sim_world_holds holds, void *ctx,
+                         uint64_t limit_us);
+
+/* Holds when every host that is up is ready. */
+bool sim_world_all_ready(struct sim_world *w, void *ctx);
+/* Holds when all hosts are up and show equal digests and vectors. */
+bool sim_world_converged(struct sim_world *w, void *ctx);
+
+/* What the host's store shows: digest_finish of its state and vector. */
+int sim_world_digest(struct sim_world *w, unsigned host,
+                     struct hash *ret_digest);
+/* Every entry of every space in canonical form, then the version vector. */
+int sim_world_canonical(struct sim_world *w, unsigned host, struct buffer *out);
+/* Rebuilds the digest from the entries and compares it with the kept one. */
+int sim_world_audit(struct sim_world *w, unsigned host);
+
+#endif
