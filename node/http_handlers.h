@@ -1,0 +1,34 @@
+/* The handlers of the API's paths. Each answers its request or parks it. */
+#ifndef NODE_HTTP_HANDLERS_H
+#define NODE_HTTP_HANDLERS_H
+
+#include "node/http_request.h"
+#include "node/intent.h"
+
+void http_kv(struct http_request *r);
+void http_revoke(struct http_request *r);
+void http_set(struct http_request *r);
+void http_txn(struct http_request *r);
+void http_watch(struct http_request *r);
+void http_status(struct http_request *r);
+void http_members(struct http_request *r);
+void http_token(struct http_request *r);
+void http_snapshot(struct http_request *r);
+void http_metrics(struct http_request *r);
+void http_healthz(struct http_request *r);
+void http_readyz(struct http_request *r);
+
+/* ---- shared by the writing ones ---- */
+
+/* A new local intent with the request's author; NULL after having answered. */
+struct intent *http_intent(struct http_request *r);
+/* Adds op; false after having answered and freed the intent. */
+bool http_intent_add(struct http_request *r, struct intent *intent,
+                     const struct local_op *op);
+/* Done with a JSON answer: token, revision, wrote; or the error's. */
+void http_written_json(struct http_request *r, struct intent *intent);
+/* Why an entry's write was refused, with the revoke's author and time. */
+void http_describe_revoke(struct http_request *r, const struct entry_id *id,
+                          char *ret_text, size_t size);
+
+#endif

@@ -1,0 +1,363 @@
+/* /v1/mesh: what the node knows of itself and of the others, and the two things
+ * that it does for an operator: tokens and snapshots. */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/http_handlers.h"
+#include "node/http_json.h"
+#include "node/http_pending.h"
+
+#define TOKEN_USES_MAX 1000000
+#define TOKEN_TTL_S_MAX (UINT64_C(366) * 24 * 3600)
+#define STATUS_SIZE_MAX (64u << 10)
+#define MEMBERS_SIZE_MAX (16u << 20) /* GOSSIP_MEMBERS_MAX of a kilobyte */
+
+static void name(struct buffer *out, const char *text)
+{
+    uint8_t last = out->size > 0 ? out->data[out->size - 1] : ',';
+
+    if (last != '{' && last != ',' && last != '[')
+        buffer_append_byte(out, ',');
+    http_json_text(out, text);
+    buffer_append_byte(out, ':');
+}
+
+static void number(struct buffer *out, const char *key, uint64_t v)
+{
+    name(out, key);
+    http_json_u64(out, v);
+}
+
+static void text(struct buffer *out, const char *key, const char *v)
+{
+    name(out, key);
+    http_json_text(out, v);
+}
+
+static void hex(struct buffer *out, const char *key, const void *bytes,
+                size_t size)
+{
+    char digits[2 * HASH_SIZE + 1];
+
+    CHECK(size <= HASH_SIZE);
+    hex_encode(digits, slice_of(bytes, size));
+    text(out, key, digits);
+}
+
+static void boolean(struct buffer *out, const char *key, bool v)
+{
+    name(out, key);
+    http_json_bool(out, v);
+}
+
+static bool only_get(struct http_request *r)
+{
+    if (r->method == HTTP_GET)
+        return true;
+    http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    return false;
+}
+
+static bool only_post(struct http_request *r)
+{
+    if (r->method == HTTP_POST)
+        return true;
+    http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
+    return false;
+}
+
+static void finish(struct http_request *r, unsigned status, struct buffer *out)
+{
+    buffer_append_string(out, "}\n");
+    if (out->error != 0)
+        http_refuse_code(r, out->error, NULL);
+    else
+        http_answer(r, status, HTTP_TYPE_JSON, buffer_slice(out));
+    buffer_release(out);
+}
+
+/* ---- status ---- */
+
+static void put_identity(struct buffer *out, const struct node_status *s)
+{
+    char address[ADDRESS_TEXT_SIZE] = "";
+
+    if (s->address.family != 0)
+        address_format(address, &s->address);
+    text(out, "name", s->name != NULL ? s->name : "");
+    hex(out, "mesh", s->mesh.bytes, sizeof(s->mesh.bytes));
+    name(out, "generation");
+    buffer_append_byte(out, '{');
+    number(out, "number", s->generation.number);
+    hex(out, "hash", s->generation.hash, sizeof(s->generation.hash));
+    buffer_append_byte(out, '}');
+    hex(out, "incarnation", s->incarnation.bytes, INCARNATION_SIZE);
+    hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
+    text(out, "address", address);
+    boolean(out, "ready", s->ready);
+    if (!s->ready)
+        text(out, "not_ready", s->not_ready);
+}
+
+static void put_counters(struct buffer *out, const struct node_status *s)
+{
+    name(out, "counters");
+    buffer_append_byte(out, '{');
+    number(out, "commits", s->commits);
+    number(out, "local_intents", s->local_intents);
+    number(out, "own_events", s->own_events);
+    number(out, "foreign_events", s->foreign_events);
+    number(out, "events_refused", s->events_refused);
+    number(out, "repairs", s->repairs);
+    number(out, "disk_full", s->disk_full);
+    number(out, "packets_sent", s->gossip.packets_sent);
+    number(out, "packets_received", s->gossip.packets_received);
+    number(out, "packets_refused", s->gossip.packets_refused);
+    number(out, "bytes_sent", s->gossip.bytes_sent);
+    number(out, "bytes_received", s->gossip.bytes_received);
+    number(out, "suspicions", s->gossip.suspicions);
+    number(out, "deaths", s->gossip.deaths);
+    buffer_append_byte(out, '}');
+}
+
+void http_status(struct http_request *r)
+{
+    struct node_status s;
+    struct buffer out;
+
+    if (!only_get(r))
+        return;
+    node_status_read(r->context->node, &s);
+    buffer_init(&out, STATUS_SIZE_MAX);
+    buffer_append_byte(&out, '{');
+    put_identity(&out, &s);
+    number(&out, "revision", s.revision);
+    hex(&out, "digest", s.digest.bytes, sizeof(s.digest.bytes));
+    number(&out, "vv_entries", s.vv_entries);
+    number(&out, "roster", s.roster_count);
+    name(&out, "members");
+    buffer_append_byte(&out, '{');
+    number(&out, "alive", s.members_alive);
+    number(&out, "total", s.members_total);
+    number(&out, "in_sync", s.members_in_sync);
+    buffer_append_byte(&out, '}');
+    name(&out, "pending");
+    buffer_append_byte(&out, '{');
+    number(&out, "events", s.pending_events);
+    number(&out, "bytes", s.pending_bytes);
+    buffer_append_byte(&out, '}');
+    number(&out, "streams", s.streams);
+    name(&out, "snapshot");
+    buffer_append_byte(&out, '{');
+    number(&out, "sequence", s.snapshot_sequence);
+    number(&out, "wall_ms", s.snapshot_wall_ms);
+    number(&out, "failures", s.snapshot_failures);
+    text(&out, "error", s.snapshot_error);
+    buffer_append_byte(&out, '}');
+    name(&out, "alarms");
+    buffer_append_byte(&out, '[');
+    if (s.alarm_fork)
+        buffer_append_string(
+            &out, "\"fork: a peer proved another event under a known name\"");
+    buffer_append_byte(&out, ']');
+    put_counters(&out, &s);
+    finish(r, 200, &out);
+}
+
+/* ---- members ---- */
+
+static void put_self(struct buffer *out, const struct node_status *s)
+{
+    char address[ADDRESS_TEXT_SIZE] = "";
+
+    if (s->address.family != 0)
+        address_format(address, &s->address);
+    buffer_append_byte(out, '{');
+    text(out, "name", s->name != NULL ? s->name : "");
+    text(out, "address", address);
+    text(out, "state", "alive");
+    boolean(out, "self", true);
+    boolean(out, "in_sync", true);
+    number(out, "round_trip_ms", 0);
+    hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
+    buffer_append_byte(out, '}');
+}
+
+static void put_member(struct buffer *out, const struct member_view *m)
+{
+    static const char *const states[] = {"unknown", "alive", "suspect", "dead",
+                                         "left"};
+    char address[ADDRESS_TEXT_SIZE] = "";
+
+    CHECK(m->state >= MEMBER_ALIVE && m->state <= MEMBER_LEFT);
+    if (m->address.family != 0)
+        address_format(address, &m->address);
+    buffer_append_string(out, ",{");
+    text(out, "name", m->name);
+    text(out, "address", address);
+    text(out, "state", states[m->state]);
+    boolean(out, "self", false);
+    boolean(out, "in_sync", m->digest_equal);
+    number(out, "round_trip_ms", m->round_trip_ms);
+    hex(out, "key_id", m->key_id.bytes, sizeof(m->key_id.bytes));
+    buffer_append_byte(out, '}');
+}
+
+void http_members(struct http_request *r)
+{
+    const struct gossip *g = node_gossip(r->context->node);
+    struct node_status s;
+    struct member_view m;
+    struct buffer out;
+
+    if (!only_get(r))
+        return;
+    node_status_read(r->context->node, &s);
+    buffer_init(&out, MEMBERS_SIZE_MAX);
+    buffer_append_string(&out, "{\"members\":[");
+    put_self(&out, &s);
+    for (size_t i = 0; g != NULL && i < gossip_member_total(g); i++) {
+        gossip_member_at(g, i, &m);
+        put_member(&out, &m);
+    }
+    buffer_append_byte(&out, ']');
+    finish(r, 200, &out);
+}
+
+/* ---- orders ---- */
+
+static void on_token(void *ctx, int error, const char *token,
+                     const char *detail)
+{
+    struct http_request *r = http_pending_finish(ctx);
+    struct buffer out;
+
+    if (r == NULL)
+        return;
+    if (error != 0) {
+        http_refuse_code(r, error, detail);
+    } else {
+        CHECK(token != NULL);
+        buffer_init(&out, STATUS_SIZE_MAX);
+        buffer_append_byte(&out, '{');
+        text(&out, "token", token);
+        finish(r, 200, &out);
+    }
+    http_pending_wake(r);
+}
+
+void http_token(struct http_request *r)
+{
+    static const char *const members[] = {"uses", "ttl_s", NULL};
+    struct cm_detail detail = {{0}};
+    uint64_t uses = 1;
+    uint64_t ttl_s = 3600;
+    struct http_pending *p;
+    json_t *object = NULL;
+    int error;
+
+    if (!only_post(r))
+        return;
+    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
+    if (error == 0)
+        error = http_json_only(object, members, "the body", &detail);
+    if (error == 0)
+        error = http_json_get_u64(object, "uses", &uses, &detail);
+    if (error == 0)
+        error = http_json_get_u64(object, "ttl_s", &ttl_s, &detail);
+    json_decref(object);
+    if (error == 0 && (uses < 1 || uses > TOKEN_USES_MAX))
+        error = cm_fail(&detail, CM_ERR_INVALID, "\"uses\" must be 1 to %d",
+                        TOKEN_USES_MAX);
+    if (error == 0 && (ttl_s < 1 || ttl_s > TOKEN_TTL_S_MAX))
+        error = cm_fail(&detail, CM_ERR_INVALID,
+                        "\"ttl_s\" must be 1 to %llu seconds",
+                        (unsigned long long)TOKEN_TTL_S_MAX);
+    if (error != 0) {
+        http_refuse_code(r, error, detail.text);
+        return;
+    }
+    p = http_pending_new(r);
+    if (p == NULL)
+        return;
+    node_token_create(r->context->node, (unsigned)uses, ttl_s * 1000, on_token,
+                      p);
+    http_pending_park(r);
+}
+
+static void on_snapshot(void *ctx, const struct snapshot_report *report)
+{
+    struct http_request *r = http_pending_finish(ctx);
+    struct buffer out;
+
+    if (r == NULL)
+        return;
+    CHECK(report != NULL);
+    if (report->error != 0) {
+        http_refuse_code(r, report->error, report->detail);
+    } else {
+        buffer_init(&out, STATUS_SIZE_MAX);
+        buffer_append_byte(&out, '{');
+        text(&out, "name", report->name);
+        number(&out, "sequence", report->sequence);
+        number(&out, "entries", report->entries);
+        number(&out, "chunks", report->chunks);
+        number(&out, "chunks_new", report->chunks_new);
+        number(&out, "bytes", report->bytes);
+        number(&out, "bytes_new", report->bytes_new);
+        finish(r, 200, &out);
+    }
+    http_pending_wake(r);
+}
+
+void http_snapshot(struct http_request *r)
+{
+    static const char *const members[] = {"to", NULL};
+    struct cm_detail detail = {{0}};
+    struct slice to = {0};
+    struct http_pending *p;
+    json_t *object = NULL;
+    int error;
+
+    if (!only_post(r))
+        return;
+    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
+    if (error == 0)
+        error = http_json_only(object, members, "the body", &detail);
+    if (error == 0)
+        error = http_json_get_text(object, "to", &to, &detail);
+    p = error == 0 ? http_pending_new(r) : NULL;
+    if (error != 0)
+        http_refuse_code(r, error, detail.text);
+    if (p != NULL) {
+        /* jansson's strings end in a NUL and contain none. */
+        node_snapshot_now(r->context->node, (const char *)to.data, on_snapshot,
+                          p);
+        http_pending_park(r);
+    }
+    json_decref(object);
+}
+
+/* ---- health ---- */
+
+void http_healthz(struct http_request *r)
+{
+    if (only_get(r))
+        http_answer(r, 200, HTTP_TYPE_TEXT, slice_of_string("ok\n"));
+}
+
+void http_readyz(struct http_request *r)
+{
+    const char *reason;
+
+    if (!only_get(r))
+        return;
+    if (node_is_ready(r->context->node)) {
+        http_answer(r, 200, HTTP_TYPE_TEXT, slice_of_string("ready\n"));
+        return;
+    }
+    reason = node_not_ready_reason(r->context->node);
+    http_answer(r, 503, HTTP_TYPE_TEXT,
+                slice_of_string(reason != NULL ? reason : "not ready"));
+}

@@ -1,0 +1,167 @@
+/* GET /metrics: Prometheus' text format, version 0.0.4.
+ *
+ * Specification: https://prometheus.io/docs/instrumenting/exposition_formats/
+ */
+#include "crdt/base/check.h"
+#include "node/http_handlers.h"
+
+#define METRICS_SIZE_MAX (64u << 10)
+
+static void metric(struct buffer *out, const char *name, const char *type,
+                   const char *help, uint64_t value)
+{
+    CHECK(out != NULL && name != NULL);
+    buffer_printf(out,
+                  "# HELP confmesh_%s %s\n# TYPE confmesh_%s %s\n"
+                  "confmesh_%s %llu\n",
+                  name, help, name, type, name, (unsigned long long)value);
+}
+
+static void counter(struct buffer *out, const char *name, const char *help,
+                    uint64_t value)
+{
+    metric(out, name, "counter", help, value);
+}
+
+static void gauge(struct buffer *out, const char *name, const char *help,
+                  uint64_t value)
+{
+    metric(out, name, "gauge", help, value);
+}
+
+static void node_metrics(struct buffer *out, const struct node_status *s)
+{
+    gauge(out, "ready", "1 once the state is complete.", s->ready);
+    gauge(out, "revision", "Commits that wrote, since the store was made.",
+          s->revision);
+    gauge(out, "version_vector_entries", "Incarnations that have written.",
+          s->vv_entries);
+    gauge(out, "roster_members", "Incarnations that may write.",
+          s->roster_count);
+    gauge(out, "members_alive", "Living members, this node included.",
+          s->members_alive);
+    gauge(out, "members_total", "Known members, this node included.",
+          s->members_total);
+    gauge(out, "members_in_sync", "Peers whose last digest equals ours.",
+          s->members_in_sync);
+    gauge(out, "pending_events", "Events that wait for what they depend on.",
+          s->pending_events);
+    gauge(out, "pending_bytes", "Bytes of pending events.", s->pending_bytes);
+    gauge(out, "streams", "Open streams to peers.", s->streams);
+    counter(out, "commits_total", "Commits since the start.", s->commits);
+    counter(out, "local_intents_total", "Local writes since the start.",
+            s->local_intents);
+    counter(out, "own_events_total", "Events made by this node.",
+            s->own_events);
+    counter(out, "foreign_events_total", "Events taken from peers.",
+            s->foreign_events);
+    counter(out, "events_refused_total",
+            "Events refused: signature, authority, mesh, generation.",
+            s->events_refused);
+    counter(out, "repairs_total", "Anti-entropy sessions.", s->repairs);
+    counter(out, "disk_full_total", "Batches refused for want of space.",
+            s->disk_full);
+    gauge(out, "alarm_fork", "1 when two events were proved to bear one name.",
+          s->alarm_fork);
+}
+
+static void snapshot_metrics(struct buffer *out, const struct node_status *s)
+{
+    gauge(out, "snapshot_sequence", "Number of the last snapshot.",
+          s->snapshot_sequence);
+    gauge(out, "snapshot_timestamp_seconds",
+          "When the last verified snapshot was taken; 0: never.",
+          s->snapshot_wall_ms / 1000);
+    counter(out, "snapshot_failures_total", "Snapshots that failed.",
+            s->snapshot_failures);
+}
+
+static void gossip_metrics(struct buffer *out, const struct gossip_counters *g)
+{
+    counter(out, "gossip_packets_sent_total", "Datagrams sent.",
+            g->packets_sent);
+    counter(out, "gossip_packets_received_total", "Datagrams received.",
+            g->packets_received);
+    counter(out, "gossip_bytes_sent_total", "Bytes of datagrams sent.",
+            g->bytes_sent);
+    counter(out, "gossip_bytes_received_total", "Bytes of datagrams received.",
+            g->bytes_received);
+    counter(out, "gossip_packets_refused_total",
+            "Datagrams that did not authenticate or decode.",
+            g->packets_refused);
+    counter(out, "gossip_packets_unknown_total",
+            "Datagrams of senders without a known certificate.",
+            g->packets_unknown);
+    counter(out, "gossip_packets_dropped_total",
+            "Datagrams dropped because the own queue was full.",
+            g->packets_dropped);
+    counter(out, "gossip_events_pushed_total", "Events pushed to peers.",
+            g->events_pushed);
+    counter(out, "gossip_events_received_total", "Events pushed by peers.",
+            g->events_received);
+    counter(out, "gossip_suspicions_total", "Members suspected.",
+            g->suspicions);
+    counter(out, "gossip_refutations_total", "Suspicions refuted.",
+            g->refutations);
+    counter(out, "gossip_deaths_total", "Members declared dead.", g->deaths);
+}
+
+static void store_metrics(struct buffer *out, const struct store_usage *u)
+{
+    gauge(out, "store_map_bytes", "Size of the store's map.", u->map_size);
+    gauge(out, "store_used_bytes", "Bytes of data.mdb in use.", u->used_bytes);
+    gauge(out, "store_records", "Records in the store.", u->entries);
+}
+
+static void http_own_metrics(struct buffer *out, const struct http_context *c)
+{
+    const struct http_counters *n = &c->counters;
+
+    counter(out, "http_requests_total", "Requests.", n->requests);
+    counter(out, "http_reads_total", "Reads of keys and sets.", n->reads);
+    counter(out, "http_writes_total", "Writes submitted.", n->writes);
+    counter(out, "http_refused_total", "Answers 4xx, 404 apart.", n->refused);
+    counter(out, "http_failed_total", "Answers 5xx.", n->failed);
+    gauge(out, "http_connections", "Open connections.", n->connections);
+    counter(out, "http_connections_total", "Connections since the start.",
+            n->connections_total);
+    counter(out, "http_deadlines_passed_total",
+            "Connections closed because a request came too slowly.",
+            n->deadlines_passed);
+    gauge(out, "http_waiting", "Blocking queries and watches parked.",
+          c->block.count);
+    gauge(out, "http_watchers", "Watches.", n->watchers);
+    gauge(out, "http_watch_bytes", "Event text not yet taken by watchers.",
+          c->watch_bytes);
+    counter(out, "http_watch_changes_total", "Changes told to watchers.",
+            n->watch_changes_total);
+}
+
+void http_metrics(struct http_request *r)
+{
+    struct store *store = node_store(r->context->node);
+    struct store_usage usage = {0};
+    struct node_status status;
+    struct buffer out;
+
+    if (r->method != HTTP_GET) {
+        http_refuse(r, 405, CM_ERR_INVALID, "metrics can only be read");
+        return;
+    }
+    node_status_read(r->context->node, &status);
+    if (store != NULL)
+        store_usage(store, &usage);
+    buffer_init(&out, METRICS_SIZE_MAX);
+    node_metrics(&out, &status);
+    snapshot_metrics(&out, &status);
+    gossip_metrics(&out, &status.gossip);
+    store_metrics(&out, &usage);
+    http_own_metrics(&out, r->context);
+    CHECK(out.error != CM_ERR_TOO_LARGE);
+    if (out.error != 0)
+        http_refuse_code(r, out.error, NULL);
+    else
+        http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8",
+                    buffer_slice(&out));
+    buffer_release(&out);
+}

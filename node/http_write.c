@@ -1,0 +1,142 @@
+/* What all writing handlers share: making the intent, telling its outcome. */
+#include <stdio.h>
+#include <time.h>
+
+#include "crdt/base/check.h"
+#include "node/http_handlers.h"
+#include "node/http_json.h"
+
+struct intent *http_intent(struct http_request *r)
+{
+    const char *author = r->headers.author;
+    struct intent *intent;
+    int error = 0;
+
+    CHECK(r->response == NULL);
+    if (author != NULL) {
+        struct slice text = slice_of_string(author);
+
+        if (text.size > AUTHOR_SIZE_MAX || !utf8_is_valid(text)) {
+            http_refuse(r, 400, CM_ERR_INVALID,
+                        "X-Confmesh-Author must be UTF-8 of at most %d bytes; "
+                        "shorten it",
+                        AUTHOR_SIZE_MAX);
+            return NULL;
+        }
+    }
+    intent = intent_new(INTENT_LOCAL);
+    if (intent != NULL && author != NULL)
+        error = intent_set_author(intent, slice_of_string(author));
+    if (intent == NULL || error != 0) {
+        intent_free(intent);
+        http_refuse_code(r, intent == NULL ? CM_ERR_NOMEM : error, NULL);
+        return NULL;
+    }
+    return intent;
+}
+
+bool http_intent_add(struct http_request *r, struct intent *intent,
+                     const struct local_op *op)
+{
+    int error = intent_add_op(intent, op);
+
+    CHECK(intent->kind == INTENT_LOCAL);
+    if (error == 0)
+        return true;
+    intent_free(intent);
+    http_refuse_code(r, error, NULL);
+    return false;
+}
+
+void http_describe_revoke(struct http_request *r, const struct entry_id *id,
+                          char *ret_text, size_t size)
+{
+    struct http_context *c = r->context;
+    struct store_reader *reader = http_context_reader(c);
+    struct resolution resolved;
+    char when[32] = "";
+    char version[DOT_TEXT_SIZE];
+    const char *name;
+    struct tm tm;
+    time_t seconds;
+
+    CHECK(size > 0);
+    (void)snprintf(ret_text, size,
+                   "revoked; to write it knowingly add unrevoke or if-version");
+    if (reader == NULL || store_get(reader, id, &c->entry, NULL) != 0)
+        return;
+    resolved = entry_resolve(&c->entry, http_context_now());
+    if (resolved.revoke == NULL)
+        return;
+    name = node_name_of(c->node, &resolved.revoke->dot.incarnation);
+    seconds = (time_t)(hlc_wall_ms(resolved.revoke->hlc) / 1000);
+    if (gmtime_r(&seconds, &tm) != NULL)
+        (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    dot_format(version, &resolved.revoke->dot);
+    (void)snprintf(ret_text, size,
+                   "revoked by %s at %s; it stays deleted unless you write it "
+                   "knowingly: add unrevoke, or if-version=%s",
+                   name[0] != '\0' ? name : "an unknown node", when, version);
+}
+
+static void refused_json(struct http_request *r, struct intent *intent)
+{
+    struct buffer out;
+    char why[512];
+
+    (void)snprintf(why, sizeof(why), "%s",
+                   intent->detail.text[0] != '\0'
+                       ? intent->detail.text
+                       : cm_strerror(intent->result));
+    if (intent->result == CM_ERR_REVOKED &&
+        intent->failed_op < intent->ops_count) {
+        const struct local_op *op = &intent->ops[intent->failed_op];
+        struct entry_id id = {op_space(op->kind), op->key, op->element};
+
+        http_describe_revoke(r, &id, why, sizeof(why));
+    }
+    buffer_init(&out, 8192);
+    buffer_append_string(&out, "{\"error\":");
+    http_json_text(&out, cm_error_name(intent->result));
+    buffer_append_string(&out, ",\"detail\":");
+    http_json_text(&out, why);
+    buffer_append_string(&out, ",\"failed_op\":");
+    http_json_u64(&out, intent->failed_op);
+    buffer_append_string(&out, "}\n");
+    if (out.error != 0)
+        http_refuse_code(r, intent->result, NULL);
+    else
+        http_answer(r, http_status_of(intent->result), HTTP_TYPE_JSON,
+                    buffer_slice(&out));
+    buffer_release(&out);
+}
+
+void http_written_json(struct http_request *r, struct intent *intent)
+{
+    struct buffer out;
+
+    CHECK(r->response == NULL);
+    if (intent->result != 0) {
+        refused_json(r, intent);
+        return;
+    }
+    buffer_init(&out, 512);
+    buffer_append_string(&out, "{\"token\":");
+    if (intent->dot.seq > 0)
+        http_json_dot(&out, &intent->dot);
+    else
+        buffer_append_string(&out, "null");
+    buffer_append_string(&out, ",\"revision\":");
+    http_json_u64(&out, intent->revision);
+    buffer_append_string(&out, ",\"wrote\":");
+    http_json_bool(&out, intent->wrote);
+    buffer_append_string(&out, "}\n");
+    if (out.error != 0) {
+        http_refuse_code(r, out.error, NULL);
+    } else {
+        http_answer(r, 200, HTTP_TYPE_JSON, buffer_slice(&out));
+        if (intent->dot.seq > 0)
+            http_header_dot(r, "X-Confmesh-Token", &intent->dot);
+    }
+    buffer_release(&out);
+}
