@@ -32,6 +32,10 @@ int object_target_check(const char *target, struct cm_detail *detail);
  * on success. CM_ERR_INVALID, CM_ERR_FULL, CM_ERR_IO. */
 int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
                    struct cm_detail *detail);
+/* Makes the names directly below prefix durable, also those that somebody else
+ * has put. */
+int object_dir_sync(struct object_dir *d, const char *prefix,
+                    struct cm_detail *detail);
 /* Into ret_bytes (cleared first), whose limit bounds the size.
  * CM_ERR_NOT_FOUND, CM_ERR_TOO_LARGE, CM_ERR_IO, CM_ERR_NOMEM. */
 int object_dir_get(struct object_dir *d, const char *name,

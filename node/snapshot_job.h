@@ -1,10 +1,12 @@
 /* Takes a snapshot to a target: scan to a local spool, close the read
  * transaction, put the objects that are missing, read each back, put the
- * manifest last, read it back. Also lists and verifies what a target holds. */
+ * manifest last, read it back. What a
+ * target holds is listed and verified by snapshot_listing.h. */
 #ifndef NODE_SNAPSHOT_JOB_H
 #define NODE_SNAPSHOT_JOB_H
 
 #include "node/object_dir.h"
+#include "node/snapshot_listing.h"
 #include "node/snapshot_scan.h"
 
 #define SNAPSHOT_JOB_STEP_OBJECTS 16
@@ -45,47 +47,5 @@ int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail);
 const struct snapshot_outcome *
 snapshot_job_outcome(const struct snapshot_job *j);
 void snapshot_job_free(struct snapshot_job *j);
-
-/* ---- what a target holds ---- */
-
-struct snapshot_listed {
-    char name[SNAPSHOT_NAME_SIZE]; /* of the manifest */
-    char signer[NAME_SIZE_MAX + 1];
-    struct mesh_id mesh;
-    uint8_t authority_public_key[32];
-    struct generation_id generation;
-    uint64_t sequence;
-    uint64_t created_ms;
-    hlc_t hlc_max;
-    uint64_t entries;
-    uint64_t chunks;
-    uint64_t bytes;    /* uncompressed */
-    int error;         /* 0: signed and well-formed (objects not read) */
-    char verdict[256]; /* "good", or what is wrong */
-};
-struct snapshot_listing {
-    struct snapshot_listed *items; /* owned; newest first, damaged last */
-    size_t count;
-};
-#define SNAPSHOT_LISTING_MAX 100000
-
-/* Every manifest below target; expected_authority NULL = any. A damaged one is
- * listed with its verdict. CM_ERR_NOT_FOUND only if the target itself is
- * absent. Release after success only. */
-int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
-                  const uint8_t expected_authority[32],
-                  struct cm_detail *detail);
-void snapshot_listing_release(struct snapshot_listing *l);
-
-/* Called now and then during long work; total may be 0 at first. */
-typedef void (*snapshot_progress)(void *ctx, uint64_t chunks_done,
-                                  uint64_t chunks_total);
-/* Reads every object of one snapshot. name NULL = the newest of the listing.
- * ret_listed (may be NULL) is filled in as far as known. */
-int snapshot_verify(const char *target, const char *name,
-                    const uint8_t expected_authority[32],
-                    snapshot_progress progress, void *ctx,
-                    struct snapshot_listed *ret_listed,
-                    struct cm_detail *detail);
 
 #endif

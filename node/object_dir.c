@@ -1,0 +1,474 @@
+/* All access is relative to the directory's descriptor; a name is checked
+ * before it touches the file system, so that no manifest or caller reaches
+ * outside. */
+#include "node/object_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+
+#define TEMPORARY_PREFIX ".tmp-"
+
+static int fail_errno(struct cm_detail *detail, const char *what,
+                      const char *name)
+{
+    int number = errno;
+    int code = CM_ERR_IO;
+
+    if (number == ENOSPC || number == EDQUOT)
+        code = CM_ERR_FULL;
+    else if (number == ENOENT)
+        code = CM_ERR_NOT_FOUND;
+    return cm_fail(detail, code, "cannot %s %.150s: %s", what, name,
+                   strerror(number));
+}
+
+/* The path inside target; NULL with detail if it is none. */
+static const char *target_path(const char *target, struct cm_detail *detail)
+{
+    const char *path = target;
+    size_t scheme = strspn(target, "abcdefghijklmnopqrstuvwxyz"
+                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+
+    if (scheme > 0 && target[scheme] == ':') {
+        if (scheme != 4 || memcmp(target, "file", 4) != 0) {
+            (void)cm_fail(detail, CM_ERR_INVALID,
+                          "the target '%.60s' has the scheme '%.*s', which is "
+                          "not supported; supported are file:DIR and a plain "
+                          "path (write ./NAME for a name with a colon)",
+                          target, (int)(scheme < 20 ? scheme : 20), target);
+            return NULL;
+        }
+        path = target + 5;
+        if (path[0] == '/' && path[1] == '/') {
+            if (path[2] != '/') {
+                (void)cm_fail(detail, CM_ERR_INVALID,
+                              "the target '%.60s' names a host; write "
+                              "file:DIR or file:///DIR",
+                              target);
+                return NULL;
+            }
+            path += 2;
+        }
+    }
+    if (path[0] == '\0') {
+        (void)cm_fail(detail, CM_ERR_INVALID,
+                      "the target names no directory; write file:DIR or a "
+                      "path");
+        return NULL;
+    }
+    if (strlen(path) >= PATH_MAX - OBJECT_NAME_MAX - 2) {
+        (void)cm_fail(detail, CM_ERR_INVALID,
+                      "the target's path has more than %d bytes",
+                      PATH_MAX - OBJECT_NAME_MAX - 3);
+        return NULL;
+    }
+    return path;
+}
+
+int object_target_check(const char *target, struct cm_detail *detail)
+{
+    CHECK(target != NULL);
+    return target_path(target, detail) == NULL ? CM_ERR_INVALID : 0;
+}
+
+/* mkdir -p of path; each new directory is synced into its parent. */
+static int make_directories(const char *path, struct cm_detail *detail)
+{
+    char part[PATH_MAX];
+    size_t size = strlen(path);
+    size_t i;
+
+    CHECK(size < sizeof part);
+    for (i = 1; i <= size; i++) {
+        char parent[PATH_MAX];
+        char *slash;
+        int fd;
+
+        if (i < size && path[i] != '/')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0700) != 0) {
+            struct stat st;
+
+            /* EROFS and EACCES of a parent that is there are no failure. */
+            if (stat(part, &st) == 0 && S_ISDIR(st.st_mode))
+                continue;
+            return fail_errno(detail, "create the directory", part);
+        }
+        memcpy(parent, part, i + 1);
+        slash = strrchr(parent, '/');
+        if (slash == NULL)
+            (void)snprintf(parent, sizeof parent, ".");
+        else
+            slash[slash == parent ? 1 : 0] = '\0';
+        fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd >= 0) {
+            (void)fsync(fd); /* best effort: the parent is not ours */
+            (void)close(fd);
+        }
+    }
+    return 0;
+}
+
+int object_dir_open(struct object_dir *ret_dir, const char *target, bool create,
+                    struct cm_detail *detail)
+{
+    const char *path = target_path(target, detail);
+    struct object_dir d = {.fd = -1};
+    int error;
+
+    CHECK(ret_dir != NULL);
+    if (path == NULL)
+        return CM_ERR_INVALID;
+    if (create) {
+        error = make_directories(path, detail);
+        if (error != 0)
+            return error;
+    }
+    d.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d.fd < 0)
+        return fail_errno(detail, "open the directory", path);
+    (void)snprintf(d.path, sizeof d.path, "%s", path);
+    *ret_dir = d;
+    return 0;
+}
+
+void object_dir_close(struct object_dir *d)
+{
+    CHECK(d != NULL);
+    if (d->fd >= 0)
+        (void)close(d->fd);
+    d->fd = -1;
+}
+
+/* prefix: may be empty and has to end in a slash otherwise. */
+static int check_name(const char *name, bool prefix, struct cm_detail *detail)
+{
+    size_t size = strlen(name);
+    bool at_start = true;
+    size_t i;
+
+    if (size > OBJECT_NAME_MAX)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "an object's name has %zu bytes, the limit is %d", size,
+                       OBJECT_NAME_MAX);
+    for (i = 0; i < size; i++) {
+        char c = name[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                    c == '_' || c == '-';
+
+        if (!word && (at_start || (c != '.' && c != '/')))
+            return cm_fail(detail, CM_ERR_INVALID,
+                           "an object's name must be of [a-z0-9._-] parts "
+                           "joined by single slashes, none beginning with a "
+                           "dot; '%.60s' is not",
+                           name);
+        at_start = c == '/';
+    }
+    if (at_start != (prefix || size == 0) || (size == 0 && !prefix))
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "an object's name must not be empty or end in a "
+                       "slash; '%.60s' is not one",
+                       name);
+    return 0;
+}
+
+/* Opens (and makes) the directory that name lies in. */
+static int open_parent(struct object_dir *d, const char *name, bool create,
+                       struct cm_detail *detail)
+{
+    int fd = dup(d->fd);
+    const char *slash;
+
+    if (fd < 0)
+        return fail_errno(detail, "open", d->path);
+    while ((slash = strchr(name, '/')) != NULL) {
+        char part[OBJECT_NAME_MAX + 1] = {0};
+        int next;
+
+        memcpy(part, name, (size_t)(slash - name));
+        if (create && mkdirat(fd, part, 0700) == 0)
+            (void)fsync(fd);
+        next =
+            openat(fd, part, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (next < 0) {
+            int error = fail_errno(detail, "open the directory", part);
+
+            (void)close(fd);
+            return error;
+        }
+        (void)close(fd);
+        fd = next;
+        name = slash + 1;
+    }
+    CHECK(fd >= 0);
+    return fd;
+}
+
+static const char *last_part(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+
+    return slash != NULL ? slash + 1 : name;
+}
+
+static int write_all(int fd, struct slice bytes)
+{
+    while (bytes.size > 0) {
+        ssize_t put = write(fd, bytes.data, bytes.size);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -1;
+        bytes = slice_of(bytes.data + put, bytes.size - (size_t)put);
+    }
+    return 0;
+}
+
+static int put_in(int parent, const char *name, struct slice bytes,
+                  struct cm_detail *detail)
+{
+    char temporary[sizeof TEMPORARY_PREFIX + 16];
+    int error = 0;
+    int fd;
+
+    (void)snprintf(temporary, sizeof temporary, TEMPORARY_PREFIX "%08x%08x",
+                   (unsigned)randombytes_random(),
+                   (unsigned)randombytes_random());
+    fd = openat(parent, temporary,
+                O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fail_errno(detail, "create a file for", name);
+    if (write_all(fd, bytes) != 0 || fsync(fd) != 0)
+        error = fail_errno(detail, "write", name);
+    if (close(fd) != 0 && error == 0)
+        error = fail_errno(detail, "write", name);
+    if (error == 0 && renameat(parent, temporary, parent, name) != 0)
+        error = fail_errno(detail, "rename a file to", name);
+    if (error != 0) {
+        (void)unlinkat(parent, temporary, 0);
+        return error;
+    }
+    return fsync(parent) == 0 ? 0 : fail_errno(detail, "sync", name);
+}
+
+static int get_in(int parent, const char *name, struct buffer *ret_bytes,
+                  struct cm_detail *detail)
+{
+    /* O_NONBLOCK: a fifo of that name must not hang the reader. */
+    int fd =
+        openat(parent, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+    int error = 0;
+
+    if (fd < 0)
+        return fail_errno(detail, "open", name);
+    if (fstat(fd, &st) != 0)
+        error = fail_errno(detail, "look at", name);
+    else if (!S_ISREG(st.st_mode))
+        error = cm_fail(detail, CM_ERR_IO, "%.150s is no regular file", name);
+    else if ((uint64_t)st.st_size > ret_bytes->limit)
+        error = cm_fail(detail, CM_ERR_TOO_LARGE,
+                        "%.150s has %llu bytes, the limit is %zu", name,
+                        (unsigned long long)st.st_size, ret_bytes->limit);
+    while (error == 0 && ret_bytes->size < (size_t)st.st_size) {
+        size_t want = (size_t)st.st_size - ret_bytes->size;
+        uint8_t *to = buffer_extend(ret_bytes, want);
+        ssize_t got;
+
+        if (to == NULL) {
+            error = ret_bytes->error;
+            break;
+        }
+        got = read(fd, to, want);
+        ret_bytes->size -= want;
+        if (got > 0)
+            ret_bytes->size += (size_t)got;
+        else if (got == 0)
+            break; /* it shrank: what is there fails its own checks */
+        else if (errno != EINTR)
+            error = fail_errno(detail, "read", name);
+    }
+    (void)close(fd);
+    return error;
+}
+
+int object_dir_get(struct object_dir *d, const char *name,
+                   struct buffer *ret_bytes, struct cm_detail *detail)
+{
+    int error = check_name(name, false, detail);
+    int parent;
+
+    CHECK(d->fd >= 0);
+    buffer_clear(ret_bytes);
+    if (error != 0)
+        return error;
+    parent = open_parent(d, name, false, detail);
+    if (parent < 0)
+        return parent;
+    error = get_in(parent, last_part(name), ret_bytes, detail);
+    (void)close(parent);
+    return error;
+}
+
+int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
+                   struct cm_detail *detail)
+{
+    int error = check_name(name, false, detail);
+    struct buffer there;
+    int parent;
+
+    CHECK(d->fd >= 0);
+    if (error != 0)
+        return error;
+    parent = open_parent(d, name, true, detail);
+    if (parent < 0)
+        return parent;
+    buffer_init(&there, bytes.size);
+    if (get_in(parent, last_part(name), &there, NULL) != 0 ||
+        !slice_equal(buffer_slice(&there), bytes))
+        error = put_in(parent, last_part(name), bytes, detail);
+    buffer_release(&there);
+    (void)close(parent);
+    return error;
+}
+
+int object_dir_sync(struct object_dir *d, const char *prefix,
+                    struct cm_detail *detail)
+{
+    int error = check_name(prefix, true, detail);
+    int fd;
+
+    CHECK(d->fd >= 0);
+    if (error != 0)
+        return error;
+    fd = open_parent(d, prefix, false, detail);
+    if (fd < 0)
+        return fd;
+    if (fsync(fd) != 0)
+        error = fail_errno(detail, "sync", prefix);
+    (void)close(fd);
+    return error;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int add_name(struct object_list *l, size_t *capacity, const char *name,
+                    bool directory)
+{
+    size_t size = strlen(name);
+    char *copy;
+
+    if (l->count == OBJECT_LIST_MAX)
+        return CM_ERR_LIMIT;
+    if (l->count == *capacity) {
+        size_t grown = *capacity > 0 ? 2 * *capacity : 64;
+        char **names = cm_realloc(l->names, grown * sizeof *names);
+
+        if (names == NULL)
+            return CM_ERR_NOMEM;
+        l->names = names;
+        *capacity = grown;
+    }
+    copy = cm_alloc(size + 2);
+    if (copy == NULL)
+        return CM_ERR_NOMEM;
+    memcpy(copy, name, size);
+    copy[size] = directory ? '/' : '\0';
+    copy[size + directory] = '\0';
+    l->names[l->count++] = copy;
+    return 0;
+}
+
+static int list_all(DIR *dir, struct object_list *l, struct cm_detail *detail)
+{
+    size_t capacity = 0;
+    int error = 0;
+
+    while (error == 0) {
+        struct dirent *entry;
+        struct stat st;
+
+        errno = 0;
+        entry = readdir(dir);
+        if (entry == NULL)
+            return errno == 0 ? 0 : fail_errno(detail, "list", "the target");
+        /* Also leaves out temporary files. */
+        if (entry->d_name[0] == '.' ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        error = add_name(l, &capacity, entry->d_name, S_ISDIR(st.st_mode));
+    }
+    return cm_fail(detail, error, "cannot list the target: %s",
+                   cm_strerror(error));
+}
+
+int object_dir_list(struct object_dir *d, const char *prefix,
+                    struct object_list *ret_list, struct cm_detail *detail)
+{
+    struct object_list l = {0};
+    int error = check_name(prefix, true, detail);
+    DIR *dir;
+    int fd;
+
+    CHECK(d->fd >= 0);
+    if (error != 0)
+        return error;
+    fd = open_parent(d, prefix, false, detail);
+    if (fd == CM_ERR_NOT_FOUND) {
+        *ret_list = l;
+        return 0;
+    }
+    if (fd < 0)
+        return fd;
+    /* A descriptor of its own: dup would share the reading position. */
+    {
+        int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        (void)close(fd);
+        fd = own;
+    }
+    dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        error = fail_errno(detail, "list", d->path);
+        if (fd >= 0)
+            (void)close(fd);
+        return error;
+    }
+    error = list_all(dir, &l, detail);
+    (void)closedir(dir);
+    if (error != 0) {
+        object_list_release(&l);
+        return error;
+    }
+    if (l.count > 1)
+        qsort(l.names, l.count, sizeof *l.names, compare_names);
+    *ret_list = l;
+    return 0;
+}
+
+void object_list_release(struct object_list *l)
+{
+    size_t i;
+
+    CHECK(l != NULL);
+    for (i = 0; i < l->count; i++)
+        cm_free(l->names[i]);
+    cm_free(l->names);
+    *l = (struct object_list){0};
+}

@@ -1,0 +1,290 @@
+/* Four phases, each of resumable steps: scan, objects, manifest, done. A
+ * manifest never names an object that was not read back. */
+#include "node/snapshot_job.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+
+enum phase {
+    PHASE_SCAN = 1,
+    PHASE_OBJECTS = 2,
+    PHASE_MANIFEST = 3,
+    PHASE_DONE = 4,
+};
+
+struct snapshot_job {
+    enum phase phase;
+    struct snapshot_scan scan;
+    struct snapshot_keys keys;
+    struct object_dir dir;
+    uint8_t sign_secret_key[64];
+    struct snapshot_memory previous;
+    size_t next_object; /* index in the spool */
+    struct buffer bytes;
+    struct buffer back;    /* what the target gave back */
+    struct buffer content; /* uncompressed, while checking */
+    struct snapshot_outcome outcome;
+};
+
+int snapshot_job_create(struct snapshot_job **ret_job,
+                        const struct snapshot_job_config *config,
+                        struct cm_detail *detail)
+{
+    struct snapshot_job *j = cm_calloc(1, sizeof *j);
+    int error;
+
+    CHECK(ret_job != NULL && config->store != NULL);
+    CHECK(config->target != NULL && config->spool_dir != NULL);
+    if (j == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    j->phase = PHASE_SCAN;
+    j->dir.fd = -1;
+    j->previous = config->previous;
+    memcpy(j->sign_secret_key, config->sign_secret_key,
+           sizeof j->sign_secret_key);
+    buffer_init(&j->bytes, SNAPSHOT_MANIFEST_MAX);
+    buffer_init(&j->back, SNAPSHOT_MANIFEST_MAX);
+    buffer_init(&j->content, SNAPSHOT_CHUNK_MAX);
+    error = object_dir_open(&j->dir, config->target, true, detail);
+    if (error == 0)
+        error = snapshot_scan_begin(&j->scan, config->store, config->spool_dir,
+                                    config->wall_ms, detail);
+    if (error != 0) {
+        if (j->dir.fd >= 0)
+            object_dir_close(&j->dir);
+        sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
+        cm_free(j);
+        return error;
+    }
+    snapshot_keys_derive(&j->keys, &j->scan.manifest.mesh);
+    *ret_job = j;
+    return 0;
+}
+
+void snapshot_job_free(struct snapshot_job *j)
+{
+    if (j == NULL)
+        return;
+    snapshot_scan_release(&j->scan);
+    object_dir_close(&j->dir);
+    buffer_release(&j->bytes);
+    buffer_release(&j->back);
+    buffer_release(&j->content);
+    sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
+    cm_free(j);
+}
+
+/* Whether the target holds this object with the right content. */
+static int check_object(struct snapshot_job *j, const char *name,
+                        const struct spool_item *item, struct cm_detail *detail)
+{
+    int error = object_dir_get(&j->dir, name, &j->back, detail);
+
+    if (error != 0)
+        return error;
+    return snapshot_object_decode(&j->content, &j->keys, item->kind,
+                                  &item->hash, buffer_slice(&j->back), detail);
+}
+
+static int put_object(struct snapshot_job *j, size_t index,
+                      struct cm_detail *detail)
+{
+    const struct spool_item *item = &j->scan.spool.items[index];
+    struct cm_detail inner = {""};
+    char name[SNAPSHOT_NAME_SIZE];
+    int error;
+
+    snapshot_object_name(name, &j->scan.manifest.mesh, &item->hash);
+    if (check_object(j, name, item, NULL) != 0) {
+        error = snapshot_spool_read(&j->scan.spool, index, &j->bytes, detail);
+        if (error == 0)
+            error =
+                object_dir_put(&j->dir, name, buffer_slice(&j->bytes), detail);
+        if (error != 0)
+            return error;
+        error = check_object(j, name, item, &inner);
+        if (error != 0)
+            return cm_fail(detail, error,
+                           "%.100s was put but does not read back: %.100s",
+                           name, inner.text);
+        j->outcome.chunks_new++;
+        j->outcome.bytes_new += j->bytes.size;
+    }
+    j->outcome.chunks++;
+    j->outcome.bytes += j->back.size;
+    return 0;
+}
+
+static int step_objects(struct snapshot_job *j, struct cm_detail *detail)
+{
+    char mesh[MESH_ID_TEXT_SIZE];
+    char prefix[SNAPSHOT_NAME_SIZE];
+    size_t i;
+    int error;
+
+    for (i = 0; i < SNAPSHOT_JOB_STEP_OBJECTS; i++) {
+        if (j->next_object == j->scan.spool.count)
+            break;
+        error = put_object(j, j->next_object, detail);
+        if (error != 0)
+            return error;
+        j->next_object++;
+    }
+    if (j->next_object < j->scan.spool.count)
+        return SNAPSHOT_MORE;
+    /* Objects that were there may have been put by a process that died before
+     * its sync. */
+    mesh_id_format(mesh, &j->scan.manifest.mesh);
+    (void)snprintf(prefix, sizeof prefix, "v1/%s/c/", mesh);
+    error = object_dir_sync(&j->dir, prefix, detail);
+    if (error != 0)
+        return error;
+    j->phase = PHASE_MANIFEST;
+    return SNAPSHOT_MORE;
+}
+
+static bool parse_sequence(uint64_t *ret_sequence, const char *text)
+{
+    uint64_t ret = 0;
+
+    if (strlen(text) != 20 || strspn(text, "0123456789") != 20 ||
+        text[0] != '0')
+        return false; /* below 10^19, which no chain reaches */
+    for (; *text != '\0'; text++)
+        ret = ret * 10 + (uint64_t)(*text - '0');
+    *ret_sequence = ret;
+    return true;
+}
+
+/* A target can hold newer manifests of this signer than the node remembers (it
+ * died between the put and its commit): continue their chain. A damaged one
+ * gives no link, but keeps its number. */
+static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
+                          struct cm_detail *detail)
+{
+    char prefix[SNAPSHOT_NAME_SIZE];
+    struct object_list names;
+    uint64_t next = j->previous.sequence + 1;
+    size_t i;
+    int error;
+
+    manifest_name(prefix, &j->scan.manifest.mesh, signer, 1);
+    strrchr(prefix, '/')[1] = '\0';
+    error = object_dir_list(&j->dir, prefix, &names, detail);
+    if (error != 0)
+        return error;
+    for (i = 0; i < names.count && error == 0; i++) {
+        char name[SNAPSHOT_NAME_SIZE + 32];
+        struct manifest m;
+        uint64_t sequence;
+
+        if (!parse_sequence(&sequence, names.names[i]) || sequence < next)
+            continue;
+        next = sequence + 1;
+        (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
+        error = snapshot_manifest_load(&j->dir, name,
+                                       j->scan.manifest.authority_public_key,
+                                       &j->back, &m, NULL);
+        if (error == 0) {
+            j->previous.sequence = sequence;
+            j->previous.hash = manifest_hash(buffer_slice(&j->back));
+            manifest_release(&m);
+        } else if (error != CM_ERR_NOMEM && error != CM_ERR_IO) {
+            error = 0;
+        } else {
+            (void)cm_fail(detail, error, "cannot read %.120s: %s", name,
+                          cm_strerror(error));
+        }
+    }
+    object_list_release(&names);
+    j->scan.manifest.sequence = next;
+    j->scan.manifest.previous = j->previous.hash;
+    return error;
+}
+
+static int read_manifest_back(struct snapshot_job *j, struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    struct manifest m;
+    int error = snapshot_manifest_load(&j->dir, j->outcome.name,
+                                       j->scan.manifest.authority_public_key,
+                                       &j->back, &m, &inner);
+
+    if (error == 0) {
+        if (!slice_equal(buffer_slice(&j->back), buffer_slice(&j->bytes)))
+            error = cm_fail(&inner, CM_ERR_DAMAGED, "it has other bytes");
+        manifest_release(&m);
+    }
+    if (error != 0)
+        return cm_fail(detail, error,
+                       "the manifest was put but does not read back: %.150s",
+                       inner.text);
+    return 0;
+}
+
+static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
+{
+    struct key_id signer = key_id_of(j->sign_secret_key + 32);
+    struct manifest *m = &j->scan.manifest;
+    struct snapshot_outcome *o = &j->outcome;
+    int error;
+
+    if (j->scan.memory.sequence > j->previous.sequence)
+        j->previous = j->scan.memory;
+    error = continue_chain(j, &signer, detail);
+    if (error != 0)
+        return error;
+    buffer_clear(&j->bytes);
+    error =
+        snapshot_scan_manifest(&j->scan, j->sign_secret_key, &j->bytes, detail);
+    if (error != 0)
+        return error;
+    manifest_name(o->name, &m->mesh, &signer, m->sequence);
+    error = object_dir_put(&j->dir, o->name, buffer_slice(&j->bytes), detail);
+    if (error == 0)
+        error = read_manifest_back(j, detail);
+    if (error != 0)
+        return error;
+    o->sequence = m->sequence;
+    o->manifest_hash = manifest_hash(buffer_slice(&j->bytes));
+    o->created_ms = m->created_ms;
+    o->entries = m->entry_count;
+    o->bytes += j->bytes.size;
+    o->bytes_new += j->bytes.size;
+    j->phase = PHASE_DONE;
+    return SNAPSHOT_DONE;
+}
+
+int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail)
+{
+    int error;
+
+    switch (j->phase) {
+    case PHASE_SCAN:
+        error = snapshot_scan_step(&j->scan, detail);
+        if (error != SNAPSHOT_DONE)
+            return error;
+        j->phase = PHASE_OBJECTS;
+        return SNAPSHOT_MORE;
+    case PHASE_OBJECTS:
+        return step_objects(j, detail);
+    case PHASE_MANIFEST:
+        return step_manifest(j, detail);
+    case PHASE_DONE:
+        break;
+    }
+    CHECK(!"a finished job is stepped");
+    return CM_ERR_INVALID;
+}
+
+const struct snapshot_outcome *
+snapshot_job_outcome(const struct snapshot_job *j)
+{
+    CHECK(j->phase == PHASE_DONE);
+    return &j->outcome;
+}

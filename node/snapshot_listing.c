@@ -1,0 +1,354 @@
+/* Damaged manifests are part of the answer, not a reason to give none: whoever
+ * restores has to know that something newer was there. */
+#include "node/snapshot_listing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/snapshot_pull.h"
+
+#define PROGRESS_EVERY 256 /* objects */
+
+int snapshot_manifest_load(struct object_dir *d, const char *name,
+                           const uint8_t expected_authority[32],
+                           struct buffer *ret_bytes,
+                           struct manifest *ret_manifest,
+                           struct cm_detail *detail)
+{
+    char expected[SNAPSHOT_NAME_SIZE];
+    int error = object_dir_get(d, name, ret_bytes, detail);
+
+    CHECK(ret_manifest != NULL);
+    if (error != 0)
+        return error;
+    error = manifest_decode(ret_manifest, buffer_slice(ret_bytes),
+                            expected_authority, detail);
+    if (error != 0)
+        return error;
+    manifest_name(expected, &ret_manifest->mesh, &ret_manifest->signer,
+                  ret_manifest->sequence);
+    if (strcmp(expected, name) != 0) {
+        manifest_release(ret_manifest);
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "the manifest is stored under another's name; it "
+                       "belongs to %.150s",
+                       expected);
+    }
+    return 0;
+}
+
+int snapshot_get_from_dir(void *object_dir, const char *name,
+                          struct buffer *ret_bytes, struct cm_detail *detail)
+{
+    int error = object_dir_get(object_dir, name, ret_bytes, detail);
+
+    if (error == CM_ERR_NOT_FOUND)
+        return cm_fail(detail, CM_ERR_DAMAGED, "it is missing");
+    return error;
+}
+
+int snapshot_objects_verify(struct object_dir *d, const struct manifest *m,
+                            snapshot_progress progress, void *ctx,
+                            struct cm_detail *detail)
+{
+    const struct entry *entry;
+    struct snapshot_pull pull;
+    struct entry_id id;
+    uint64_t told = 0;
+    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, (void *)d);
+
+    if (error != 0)
+        return cm_fail(detail, error, "cannot read the snapshot: %s",
+                       cm_strerror(error));
+    while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
+        if (progress != NULL && pull.objects - told >= PROGRESS_EVERY) {
+            told = pull.objects;
+            progress(ctx, snapshot_reader_chunks_read(pull.reader),
+                     m->chunk_count);
+        }
+    }
+    if (error == CM_ERR_NOT_FOUND)
+        error = 0;
+    else if (detail != NULL)
+        *detail = pull.detail;
+    snapshot_pull_release(&pull);
+    return error;
+}
+
+/* ---- listing ---- */
+
+static void fill(struct snapshot_listed *l, const struct manifest *m)
+{
+    memcpy(l->signer, m->signer_name, sizeof l->signer);
+    l->mesh = m->mesh;
+    memcpy(l->authority_public_key, m->authority_public_key,
+           sizeof l->authority_public_key);
+    l->generation = m->generation;
+    l->sequence = m->sequence;
+    l->created_ms = m->created_ms;
+    l->hlc_max = m->hlc_max;
+    l->entries = m->entry_count;
+    l->chunks = m->chunk_count;
+    l->bytes = m->byte_count;
+}
+
+static void set_verdict(struct snapshot_listed *l, int error,
+                        const struct cm_detail *detail)
+{
+    l->error = error;
+    (void)snprintf(l->verdict, sizeof l->verdict, "%s",
+                   error == 0 ? "good" : detail->text);
+}
+
+struct walk {
+    struct object_dir *d;
+    const uint8_t *expected_authority;
+    struct snapshot_listing listing;
+    size_t capacity;
+    struct buffer bytes;
+};
+
+static int add_manifest(struct walk *w, const char *name,
+                        const struct mesh_id *mesh, struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    struct snapshot_listed *l;
+    struct manifest m;
+    int error;
+
+    if (w->listing.count == SNAPSHOT_LISTING_MAX)
+        return cm_fail(detail, CM_ERR_LIMIT,
+                       "the target holds more than %d manifests; prune it",
+                       SNAPSHOT_LISTING_MAX);
+    if (w->listing.count == w->capacity) {
+        size_t capacity = w->capacity > 0 ? 2 * w->capacity : 16;
+        struct snapshot_listed *grown =
+            cm_realloc(w->listing.items, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+        w->listing.items = grown;
+        w->capacity = capacity;
+    }
+    l = &w->listing.items[w->listing.count];
+    *l = (struct snapshot_listed){.mesh = *mesh};
+    (void)snprintf(l->name, sizeof l->name, "%s", name);
+    error = snapshot_manifest_load(w->d, name, w->expected_authority, &w->bytes,
+                                   &m, &inner);
+    if (error == CM_ERR_NOMEM)
+        return cm_fail(detail, error, "out of memory");
+    if (error == 0) {
+        fill(l, &m);
+        manifest_release(&m);
+    }
+    set_verdict(l, error, &inner);
+    w->listing.count++;
+    return 0;
+}
+
+/* Manifests of one signer: prefix = "v1/<mesh>/m/<signer>/". */
+static int walk_signer(struct walk *w, const char *prefix,
+                       const struct mesh_id *mesh, struct cm_detail *detail)
+{
+    struct object_list names;
+    int error = object_dir_list(w->d, prefix, &names, detail);
+    size_t i;
+
+    if (error != 0)
+        return error;
+    for (i = 0; i < names.count && error == 0; i++) {
+        char name[SNAPSHOT_NAME_SIZE];
+        int length =
+            snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
+
+        if (length > 0 && (size_t)length < sizeof name)
+            error = add_manifest(w, name, mesh, detail);
+    }
+    object_list_release(&names);
+    return error;
+}
+
+static int walk_mesh(struct walk *w, const char *mesh_text,
+                     struct cm_detail *detail)
+{
+    char prefix[SNAPSHOT_NAME_SIZE];
+    struct object_list signers;
+    struct mesh_id mesh;
+    int error;
+    size_t i;
+
+    /* Whatever is not named as a mesh is none of ours. */
+    if (hex_decode(mesh.bytes, MESH_ID_SIZE, mesh_text) != 0)
+        return 0;
+    (void)snprintf(prefix, sizeof prefix, "v1/%s/m/", mesh_text);
+    error = object_dir_list(w->d, prefix, &signers, detail);
+    if (error != 0)
+        return error;
+    for (i = 0; i < signers.count && error == 0; i++) {
+        const char *signer = signers.names[i];
+        char below[SNAPSHOT_NAME_SIZE];
+        int length = snprintf(below, sizeof below, "%s%s", prefix, signer);
+
+        if (length <= 0 || (size_t)length >= sizeof below)
+            continue;
+        error = signer[strlen(signer) - 1] == '/'
+                    ? walk_signer(w, below, &mesh, detail)
+                    : add_manifest(w, below, &mesh, detail);
+    }
+    object_list_release(&signers);
+    return error;
+}
+
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? 1 : a > b ? -1 : 0; /* greater first */
+}
+
+static int compare_listed(const void *pa, const void *pb)
+{
+    const struct snapshot_listed *a = pa;
+    const struct snapshot_listed *b = pb;
+    int order = (a->error != 0) - (b->error != 0);
+
+    if (order == 0)
+        order = compare_u64(a->generation.number, b->generation.number);
+    if (order == 0)
+        order = compare_u64(a->hlc_max, b->hlc_max);
+    if (order == 0)
+        order = compare_u64(a->created_ms, b->created_ms);
+    if (order == 0)
+        order = compare_u64(a->sequence, b->sequence);
+    return order != 0 ? order : strcmp(a->name, b->name);
+}
+
+static int walk_target(struct walk *w, struct cm_detail *detail)
+{
+    struct object_list meshes;
+    int error = object_dir_list(w->d, "v1/", &meshes, detail);
+    size_t i;
+
+    if (error != 0)
+        return error;
+    for (i = 0; i < meshes.count && error == 0; i++) {
+        size_t size = strlen(meshes.names[i]);
+
+        if (meshes.names[i][size - 1] != '/')
+            continue;
+        meshes.names[i][size - 1] = '\0';
+        error = walk_mesh(w, meshes.names[i], detail);
+    }
+    object_list_release(&meshes);
+    return error;
+}
+
+int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
+                  const uint8_t expected_authority[32],
+                  struct cm_detail *detail)
+{
+    struct object_dir d;
+    struct walk w = {.d = &d, .expected_authority = expected_authority};
+    int error = object_dir_open(&d, target, false, detail);
+
+    CHECK(ret_listing != NULL);
+    if (error != 0)
+        return error;
+    buffer_init(&w.bytes, SNAPSHOT_MANIFEST_MAX);
+    error = walk_target(&w, detail);
+    buffer_release(&w.bytes);
+    object_dir_close(&d);
+    if (error != 0) {
+        snapshot_listing_release(&w.listing);
+        return error;
+    }
+    if (w.listing.count > 1)
+        qsort(w.listing.items, w.listing.count, sizeof *w.listing.items,
+              compare_listed);
+    *ret_listing = w.listing;
+    return 0;
+}
+
+void snapshot_listing_release(struct snapshot_listing *l)
+{
+    CHECK(l != NULL);
+    cm_free(l->items);
+    *l = (struct snapshot_listing){0};
+}
+
+/* The newest name of the target into ret_name. A damaged manifest may be a
+ * newer one, so it is not passed over in silence: it comes first. */
+static int newest_name(char ret_name[SNAPSHOT_NAME_SIZE], const char *target,
+                       const uint8_t expected_authority[32],
+                       struct cm_detail *detail)
+{
+    struct snapshot_listing l;
+    int error = snapshot_list(&l, target, expected_authority, detail);
+
+    if (error != 0)
+        return error;
+    if (l.count == 0)
+        error =
+            cm_fail(detail, CM_ERR_NOT_FOUND,
+                    "%.150s holds no snapshot; is it the right place?", target);
+    else
+        (void)snprintf(
+            ret_name, SNAPSHOT_NAME_SIZE, "%s",
+            l.items[l.items[0].error == 0 && l.items[l.count - 1].error != 0
+                        ? l.count - 1
+                        : 0]
+                .name);
+    snapshot_listing_release(&l);
+    return error;
+}
+
+static int verify_in(struct object_dir *d, const char *name,
+                     const uint8_t expected_authority[32],
+                     snapshot_progress progress, void *ctx,
+                     struct snapshot_listed *listed, struct cm_detail *detail)
+{
+    struct buffer bytes;
+    struct manifest m;
+    int error;
+
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    error =
+        snapshot_manifest_load(d, name, expected_authority, &bytes, &m, detail);
+    if (error == 0) {
+        fill(listed, &m);
+        error = snapshot_objects_verify(d, &m, progress, ctx, detail);
+        manifest_release(&m);
+    }
+    buffer_release(&bytes);
+    return error;
+}
+
+int snapshot_verify(const char *target, const char *name,
+                    const uint8_t expected_authority[32],
+                    snapshot_progress progress, void *ctx,
+                    struct snapshot_listed *ret_listed,
+                    struct cm_detail *detail)
+{
+    struct snapshot_listed listed = {0};
+    struct cm_detail inner = {""};
+    struct object_dir d;
+    int error = object_dir_open(&d, target, false, detail);
+
+    if (error != 0)
+        return error;
+    if (name != NULL)
+        (void)snprintf(listed.name, sizeof listed.name, "%s", name);
+    else
+        error = newest_name(listed.name, target, expected_authority, &inner);
+    if (error == 0)
+        error = verify_in(&d, listed.name, expected_authority, progress, ctx,
+                          &listed, &inner);
+    object_dir_close(&d);
+    set_verdict(&listed, error, &inner);
+    if (detail != NULL && error != 0)
+        *detail = inner;
+    if (ret_listed != NULL)
+        *ret_listed = listed;
+    return error;
+}

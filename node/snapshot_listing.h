@@ -1,0 +1,65 @@
+/* What a target holds: every manifest with its verdict, and the reading of one
+ * whole snapshot. */
+#ifndef NODE_SNAPSHOT_LISTING_H
+#define NODE_SNAPSHOT_LISTING_H
+
+#include "backup/snapshot.h"
+#include "node/object_dir.h"
+
+struct snapshot_listed {
+    char name[SNAPSHOT_NAME_SIZE]; /* of the manifest */
+    char signer[NAME_SIZE_MAX + 1];
+    struct mesh_id mesh;
+    uint8_t authority_public_key[32];
+    struct generation_id generation;
+    uint64_t sequence;
+    uint64_t created_ms;
+    hlc_t hlc_max;
+    uint64_t entries;
+    uint64_t chunks;
+    uint64_t bytes;    /* uncompressed */
+    int error;         /* 0: signed and well-formed (objects not read) */
+    char verdict[256]; /* "good", or what is wrong */
+};
+struct snapshot_listing {
+    struct snapshot_listed *items; /* owned; newest first, damaged last */
+    size_t count;
+};
+#define SNAPSHOT_LISTING_MAX 100000
+
+/* Every manifest below target; expected_authority NULL = any. A damaged one is
+ * listed with its verdict. CM_ERR_NOT_FOUND only if the target itself is
+ * absent. Release after success only. */
+int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
+                  const uint8_t expected_authority[32],
+                  struct cm_detail *detail);
+void snapshot_listing_release(struct snapshot_listing *l);
+
+/* Called now and then during long work; total may be 0 at first. */
+typedef void (*snapshot_progress)(void *ctx, uint64_t chunks_done,
+                                  uint64_t chunks_total);
+/* Reads every object of one snapshot. name NULL = the newest of the listing.
+ * ret_listed (may be NULL) is filled in as far as known. */
+int snapshot_verify(const char *target, const char *name,
+                    const uint8_t expected_authority[32],
+                    snapshot_progress progress, void *ctx,
+                    struct snapshot_listed *ret_listed,
+                    struct cm_detail *detail);
+/* One manifest: read, checked, its name compared with what it says. ret_bytes
+ * (initialised, limit SNAPSHOT_MANIFEST_MAX) backs ret_manifest. Release the
+ * manifest after success only. */
+int snapshot_manifest_load(struct object_dir *d, const char *name,
+                           const uint8_t expected_authority[32],
+                           struct buffer *ret_bytes,
+                           struct manifest *ret_manifest,
+                           struct cm_detail *detail);
+/* Reads every object that m names. A chunk that is missing is
+ * CM_ERR_DAMAGED. */
+int snapshot_objects_verify(struct object_dir *d, const struct manifest *m,
+                            snapshot_progress progress, void *ctx,
+                            struct cm_detail *detail);
+/* A snapshot_get (snapshot_pull.h) over an object_dir. */
+int snapshot_get_from_dir(void *object_dir, const char *name,
+                          struct buffer *ret_bytes, struct cm_detail *detail);
+
+#endif
