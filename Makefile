@@ -280,9 +280,20 @@ fuzz: $(FUZZ_PROGRAMS)
 
 # ---- Lint and format -------------------------------------------------------
 
-lint: all
-	$(Q)BUILD_DIR='$(abspath $(BUILD))' \
-	    CPPFLAGS='$(filter -std% -D% -I%,$(CM_CFLAGS))' tests/lint/run
+# clang-tidy's findings, one file for each object: only what changed is looked
+# at again. lint shows those that are not empty.
+TIDY := $(patsubst %.c,$(BUILD)/tidy/%.log,$(LIB_SRC) $(CLI_SRC) \
+    $(RESTORE_SRC) $(SIM_SRC))
+TIDY_FLAGS = $(filter -std% -D% -I%,$(CM_CFLAGS))
+
+$(BUILD)/tidy/%.log: %.c $(BUILD)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY,$<)clang-tidy --quiet $< -- $(TIDY_FLAGS) \
+	    > $@ 2> $@.err || [ -s $@ ] || cp $@.err $@
+
+lint: all $(TIDY)
+	$(Q)BUILD_DIR='$(abspath $(BUILD))' CPPFLAGS='$(TIDY_FLAGS)' \
+	    tests/lint/run $(TIDY)
 
 format:
 	$(Q)tests/lint/format --write

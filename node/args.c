@@ -43,12 +43,12 @@ const char *args_nearest(const char *word, const char *const *candidates,
                          size_t count)
 {
     const char *ret = NULL;
-    size_t limit = strlen(word) / 3 + 1;
-    size_t best = limit + 1;
-    size_t i;
+    size_t limit, best, i;
 
     CHECK(word != NULL);
     CHECK(candidates != NULL || count == 0);
+    limit = strlen(word) / 3 + 1;
+    best = limit + 1;
     for (i = 0; i < count; i++) {
         size_t distance = edit_distance(word, candidates[i]);
         size_t size = strlen(word);
