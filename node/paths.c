@@ -50,9 +50,10 @@ int paths_user_socket(char ret_path[PATHS_SIZE_MAX], struct cm_detail *detail)
 int paths_make_parent(const char *path, struct cm_detail *detail)
 {
     char parent[PATHS_SIZE_MAX];
-    const char *slash = strrchr(path, '/');
+    const char *slash;
 
     CHECK(path != NULL);
+    slash = strrchr(path, '/');
     if (slash == NULL || slash == path)
         return 0;
     size_t size = (size_t)(slash - path);
