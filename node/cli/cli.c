@@ -122,7 +122,7 @@ int cli_read_input(const struct cli *c, const char *path, const char *what,
     return code;
 }
 
-int cli_endpoint(const struct cli *c, struct http_endpoint *ret_endpoint)
+int cli_endpoint(const struct cli *c, struct client_endpoint *ret_endpoint)
 {
     struct cm_detail detail = {""};
     char path[PATHS_SIZE_MAX];
@@ -135,36 +135,36 @@ int cli_endpoint(const struct cli *c, struct http_endpoint *ret_endpoint)
         return cli_usage_error(c, "--api is given %zu times; give it once",
                                api->count);
     if (api->count == 1) {
-        error = http_endpoint_parse(ret_endpoint, api->values[0], &detail);
+        error = client_endpoint_parse(ret_endpoint, api->values[0], &detail);
     } else if (environment != NULL && environment[0] != 0) {
-        error = http_endpoint_parse(ret_endpoint, environment, &detail);
+        error = client_endpoint_parse(ret_endpoint, environment, &detail);
     } else {
         const char *data = cli_value(c, "data");
         error = data != NULL ? paths_data_socket(path, data, &detail)
                              : paths_user_socket(path, &detail);
         if (error == 0)
-            error = http_endpoint_parse(ret_endpoint, path, &detail);
+            error = client_endpoint_parse(ret_endpoint, path, &detail);
     }
     return error == 0 ? 0 : cli_usage_error(c, "%s", detail.text);
 }
 
-int cli_call(const struct cli *c, struct http_request *request,
-             const struct buffer *target, struct http_response *ret_response)
+int cli_call(const struct cli *c, struct client_request *request,
+             const struct buffer *target, struct client_response *ret_response)
 {
-    struct http_endpoint endpoint;
+    struct client_endpoint endpoint;
     struct cm_detail detail = {""};
     int code = cli_endpoint(c, &endpoint);
     if (code != 0)
         return code;
     struct buffer text;
-    buffer_init(&text, HTTP_TARGET_MAX + 1);
+    buffer_init(&text, CLIENT_TARGET_MAX + 1);
     buffer_append_slice(&text, buffer_slice(target));
     buffer_append_byte(&text, 0);
     if (target->error != 0 || text.error != 0) {
         code = cli_failed(c, "the request's path is too long");
     } else {
         request->target = (const char *)text.data;
-        if (http_client_call(&endpoint, request, ret_response, &detail) != 0)
+        if (client_call(&endpoint, request, ret_response, &detail) != 0)
             code = cli_failed(c, "%s", detail.text);
     }
     buffer_release(&text);
@@ -172,7 +172,7 @@ int cli_call(const struct cli *c, struct http_request *request,
 }
 
 /* The node's message: "detail" of a JSON object, else the text itself. */
-static void refusal_text(const struct http_response *r, struct buffer *out)
+static void refusal_text(const struct client_response *r, struct buffer *out)
 {
     json_t *object =
         json_loadb((const char *)r->body.data, r->body.size, 0, NULL);
@@ -191,7 +191,7 @@ static void refusal_text(const struct http_response *r, struct buffer *out)
     json_decref(object);
 }
 
-int cli_refused(const struct cli *c, const struct http_response *r)
+int cli_refused(const struct cli *c, const struct client_response *r)
 {
     struct buffer text;
     buffer_init(&text, ERROR_TEXT_MAX);
@@ -207,7 +207,7 @@ int cli_refused(const struct cli *c, const struct http_response *r)
     return CLI_FAILED;
 }
 
-json_t *cli_json_body(const struct cli *c, const struct http_response *r)
+json_t *cli_json_body(const struct cli *c, const struct client_response *r)
 {
     json_error_t where;
     json_t *value = json_loadb((const char *)r->body.data, r->body.size,
@@ -218,12 +218,12 @@ json_t *cli_json_body(const struct cli *c, const struct http_response *r)
 }
 
 int cli_call_json(const struct cli *c, const char *path, const json_t *body,
-                  uint64_t timeout_ms, struct http_response *ret_response)
+                  uint64_t timeout_ms, struct client_response *ret_response)
 {
     struct buffer target;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, path);
-    struct http_request request = {
+    struct client_request request = {
         .method = "GET",
         .timeout_ms = timeout_ms,
     };
@@ -238,7 +238,7 @@ int cli_call_json(const struct cli *c, const char *path, const json_t *body,
         request.method = "POST";
         request.has_body = true;
         request.headers[0] =
-            (struct http_header){"Content-Type", "application/json"};
+            (struct client_header){"Content-Type", "application/json"};
         request.headers_count = 1;
     }
     if (code == 0)
@@ -251,7 +251,7 @@ int cli_call_json(const struct cli *c, const char *path, const json_t *body,
 int cli_get_json(const struct cli *c, const char *path, const json_t *body,
                  uint64_t timeout_ms, json_t **ret_json)
 {
-    struct http_response response;
+    struct client_response response;
     int code = cli_call_json(c, path, body, timeout_ms, &response);
     if (code != 0)
         return code;
@@ -261,11 +261,11 @@ int cli_get_json(const struct cli *c, const char *path, const json_t *body,
         *ret_json = cli_json_body(c, &response);
         code = *ret_json == NULL ? CLI_FAILED : 0;
     }
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }
 
-static int transact_answer(const struct cli *c, const struct http_response *r,
+static int transact_answer(const struct cli *c, const struct client_response *r,
                            bool quiet)
 {
     if (r->status == 409) {
@@ -292,7 +292,7 @@ static int transact_answer(const struct cli *c, const struct http_response *r,
 int cli_transact(const struct cli *c, json_t *ops, bool quiet)
 {
     CHECK(json_is_array(ops));
-    struct http_response response;
+    struct client_response response;
     json_t *body = json_object();
     const char *author = cli_value(c, "author");
     CHECK(body != NULL);
@@ -307,6 +307,6 @@ int cli_transact(const struct cli *c, json_t *ops, bool quiet)
     if (code != 0)
         return code;
     code = transact_answer(c, &response, quiet);
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }

@@ -68,21 +68,21 @@ int cli_read_input(const struct cli *c, const char *path, const char *what,
 
 /* Which node: --api, CONFMESH_API, the socket of --data, the socket of the
  * user. 0 or an exit code, said. */
-int cli_endpoint(const struct cli *c, struct http_endpoint *ret_endpoint);
+int cli_endpoint(const struct cli *c, struct client_endpoint *ret_endpoint);
 
 /* Makes the call; target is taken as it is. 0 with an answer whatever its
  * status (release it), or an exit code, said. A request without method fields
  * is zero-initialised by the caller. */
-int cli_call(const struct cli *c, struct http_request *request,
-             const struct buffer *target, struct http_response *ret_response);
+int cli_call(const struct cli *c, struct client_request *request,
+             const struct buffer *target, struct client_response *ret_response);
 /* Says what the node answered and returns CLI_FAILED. */
-int cli_refused(const struct cli *c, const struct http_response *r);
+int cli_refused(const struct cli *c, const struct client_response *r);
 /* Parses a JSON body; NULL after saying so. The caller decrefs. */
-json_t *cli_json_body(const struct cli *c, const struct http_response *r);
+json_t *cli_json_body(const struct cli *c, const struct client_response *r);
 
 /* POST of a JSON body (borrowed) to a path, or GET when it is NULL. */
 int cli_call_json(const struct cli *c, const char *path, const json_t *body,
-                  uint64_t timeout_ms, struct http_response *ret_response);
+                  uint64_t timeout_ms, struct client_response *ret_response);
 /* The same, for an answer of 200 with a JSON object or array; else CLI_… . */
 int cli_get_json(const struct cli *c, const char *path, const json_t *body,
                  uint64_t timeout_ms, json_t **ret_json);

@@ -59,14 +59,14 @@ static int decode(struct export *ex, size_t prefix_size)
 
 static int fetch(struct export *ex, const char *prefix)
 {
-    struct http_response response;
-    struct http_request request = {.method = "GET"};
+    struct client_response response;
+    struct client_request request = {.method = "GET"};
     struct buffer target;
     size_t prefix_size = strlen(prefix);
     bool slash = prefix_size > 0 && prefix[prefix_size - 1] != '/';
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/kv/");
-    http_percent_encode(&target, slice_of_string(prefix), false);
+    client_percent_encode(&target, slice_of_string(prefix), false);
     buffer_append_string(&target, slash ? "/?recurse" : "?recurse");
     int code = cli_call(ex->c, &request, &target, &response);
     buffer_release(&target);
@@ -81,7 +81,7 @@ static int fetch(struct export *ex, const char *prefix)
         ex->list = cli_json_body(ex->c, &response);
         code = ex->list == NULL ? CLI_FAILED : 0;
     }
-    http_response_release(&response);
+    client_response_release(&response);
     if (code == 0)
         code = decode(ex, prefix_size + slash);
     return code;
@@ -193,7 +193,7 @@ static int export_ini(const struct export *ex)
     struct buffer out;
     char section[KEY_SIZE_MAX + 1] = "";
     int error = 0;
-    buffer_init(&out, HTTP_BODY_MAX);
+    buffer_init(&out, CLIENT_BODY_MAX);
     qsort(ex->entries, ex->count, sizeof(*ex->entries), compare_sections);
     for (size_t i = 0; i < ex->count && error == 0; i++)
         error = ini_tree_append(&out, section, ex->entries[i].key,

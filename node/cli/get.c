@@ -5,22 +5,22 @@
 #include "node/cli/cli.h"
 
 static void set_text(json_t *object, const char *name,
-                     const struct http_response *r, const char *header)
+                     const struct client_response *r, const char *header)
 {
     struct slice v;
-    if (http_response_header(r, header, &v))
+    if (client_response_header(r, header, &v))
         (void)json_object_set_new(object, name,
                                   json_stringn((const char *)v.data, v.size));
 }
 
 /* Consul's form, translated to the names that all --json output has. */
-static int print_entry(const struct cli *c, const struct http_response *r)
+static int print_entry(const struct cli *c, const struct client_response *r)
 {
     json_t *list = cli_json_body(c, r);
     json_t *entry = json_array_get(list, 0);
     const char *text = json_string_value(json_object_get(entry, "Value"));
     struct buffer value;
-    buffer_init(&value, HTTP_BODY_MAX);
+    buffer_init(&value, CLIENT_BODY_MAX);
     int code = CLI_DONE;
     if (list != NULL && !json_is_object(entry))
         code = cli_failed(c, "the node's answer has an unknown form");
@@ -46,7 +46,7 @@ static int print_entry(const struct cli *c, const struct http_response *r)
     return code;
 }
 
-static int print_siblings(const struct cli *c, const struct http_response *r)
+static int print_siblings(const struct cli *c, const struct client_response *r)
 {
     json_t *siblings = cli_json_body(c, r);
     if (siblings == NULL)
@@ -62,16 +62,16 @@ static int print_siblings(const struct cli *c, const struct http_response *r)
 int cli_verb_get(struct cli *c)
 {
     CHECK(c->words_count == 1);
-    struct http_response response;
-    struct http_request request = {.method = "GET"};
+    struct client_response response;
+    struct client_request request = {.method = "GET"};
     struct buffer target;
     bool siblings = cli_has(c, "siblings");
     int code = cli_check_key(c, "KEY", c->words[0]);
     if (code != 0)
         return code;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/kv/");
-    http_percent_encode(&target, slice_of_string(c->words[0]), false);
+    client_percent_encode(&target, slice_of_string(c->words[0]), false);
     if (siblings)
         buffer_append_string(&target, "?siblings");
     else if (!c->json)
@@ -90,6 +90,6 @@ int cli_verb_get(struct cli *c)
         code = print_entry(c, &response);
     else
         (void)fwrite(response.body.data, 1, response.body.size, stdout);
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }

@@ -227,7 +227,9 @@ static const char *suggest(const char *word, const char *second)
     static char firsts[VERBS_MAX][32];
     char text[64];
     size_t count = 0;
-    if (second != NULL && is_group(word)) {
+    if (second == NULL && is_group(word))
+        return NULL;
+    if (is_group(word)) {
         int n = snprintf(text, sizeof(text), "%s %s", word, second);
         if (n < 0 || (size_t)n >= sizeof(text))
             return NULL;

@@ -36,24 +36,24 @@ enum chunk_state {
     CHUNK_TRAILER, /* in trailer lines after the last chunk */
 };
 
-struct http_stream {
+struct client_stream {
     int fd;
     bool is_head;
-    struct http_response response;
+    struct client_response response;
     enum framing framing;
     enum chunk_state chunk;
     uint64_t left;
     char line[CHUNK_LINE_MAX];
     size_t line_size;
     bool finished;
-    char where[HTTP_ENDPOINT_TEXT_SIZE];
+    char where[CLIENT_ENDPOINT_TEXT_SIZE];
     uint8_t *input; /* READ_SIZE bytes */
     size_t input_at, input_size;
 };
 
 /* ---- endpoints ---- */
 
-static int endpoint_parse_unix(struct http_endpoint *ret, const char *path,
+static int endpoint_parse_unix(struct client_endpoint *ret, const char *path,
                                struct cm_detail *detail)
 {
     size_t size = strlen(path);
@@ -67,11 +67,11 @@ static int endpoint_parse_unix(struct http_endpoint *ret, const char *path,
     return 0;
 }
 
-int http_endpoint_parse(struct http_endpoint *ret_endpoint, const char *text,
-                        struct cm_detail *detail)
+int client_endpoint_parse(struct client_endpoint *ret_endpoint,
+                          const char *text, struct cm_detail *detail)
 {
     CHECK(ret_endpoint != NULL && text != NULL);
-    struct http_endpoint e;
+    struct client_endpoint e;
     memset(&e, 0, sizeof(e));
     int error = 0;
     if (strncmp(text, "unix:", 5) == 0) {
@@ -105,15 +105,15 @@ int http_endpoint_parse(struct http_endpoint *ret_endpoint, const char *text,
     return 0;
 }
 
-void http_endpoint_format(char ret_text[HTTP_ENDPOINT_TEXT_SIZE],
-                          const struct http_endpoint *e)
+void client_endpoint_format(char ret_text[CLIENT_ENDPOINT_TEXT_SIZE],
+                            const struct client_endpoint *e)
 {
     CHECK(e != NULL);
     const char *format = "%s:%s";
     if (strchr(e->host, ':') != NULL)
         format = "[%s]:%s";
     struct buffer text;
-    buffer_init(&text, HTTP_ENDPOINT_TEXT_SIZE);
+    buffer_init(&text, CLIENT_ENDPOINT_TEXT_SIZE);
     if (e->is_unix)
         buffer_printf(&text, "unix:%s", e->path);
     else if (format[0] == '[')
@@ -121,15 +121,15 @@ void http_endpoint_format(char ret_text[HTTP_ENDPOINT_TEXT_SIZE],
     else
         buffer_printf(&text, "%s:%s", e->host, e->port);
     size_t size = text.error == 0 ? text.size : 0;
-    CHECK(size < HTTP_ENDPOINT_TEXT_SIZE);
+    CHECK(size < CLIENT_ENDPOINT_TEXT_SIZE);
     if (size > 0)
         memcpy(ret_text, text.data, size);
     ret_text[size] = 0;
     buffer_release(&text);
 }
 
-void http_percent_encode(struct buffer *out, struct slice bytes,
-                         bool encode_slash)
+void client_percent_encode(struct buffer *out, struct slice bytes,
+                           bool encode_slash)
 {
     CHECK(out != NULL);
     CHECK(bytes.data != NULL || bytes.size == 0);
@@ -233,11 +233,11 @@ static int connect_to(const struct sockaddr *address, socklen_t size,
     return 0;
 }
 
-static int endpoint_connect(const struct http_endpoint *e, const char *where,
+static int endpoint_connect(const struct client_endpoint *e, const char *where,
                             uint64_t deadline_ms, int *ret_fd,
                             struct cm_detail *detail)
 {
-    uint64_t limit = now_ms() + HTTP_CONNECT_TIMEOUT_MS;
+    uint64_t limit = now_ms() + CLIENT_CONNECT_TIMEOUT_MS;
     if (limit < deadline_ms)
         deadline_ms = limit;
     if (e->is_unix) {
@@ -310,16 +310,16 @@ static bool header_is_clean(const char *text)
     return true;
 }
 
-static int request_encode(struct buffer *out, const struct http_endpoint *e,
-                          const struct http_request *r,
+static int request_encode(struct buffer *out, const struct client_endpoint *e,
+                          const struct client_request *r,
                           struct cm_detail *detail)
 {
     CHECK(r->target[0] == '/');
-    CHECK(r->headers_count <= HTTP_HEADERS_MAX);
-    if (strlen(r->target) > HTTP_TARGET_MAX)
+    CHECK(r->headers_count <= CLIENT_HEADERS_MAX);
+    if (strlen(r->target) > CLIENT_TARGET_MAX)
         return cm_fail(detail, CM_ERR_TOO_LARGE,
                        "the request's path has more than %u bytes",
-                       HTTP_TARGET_MAX);
+                       CLIENT_TARGET_MAX);
     buffer_printf(out, "%s %s HTTP/1.1\r\n", r->method, r->target);
     if (e->is_unix)
         buffer_append_string(out, "Host: localhost\r\n");
@@ -329,7 +329,7 @@ static int request_encode(struct buffer *out, const struct http_endpoint *e,
         buffer_printf(out, "Host: %s:%s\r\n", e->host, e->port);
     buffer_append_string(out, "Connection: close\r\n");
     for (size_t i = 0; i < r->headers_count; i++) {
-        const struct http_header *h = &r->headers[i];
+        const struct client_header *h = &r->headers[i];
         if (!header_is_clean(h->value))
             return cm_fail(detail, CM_ERR_INVALID,
                            "%s must not hold control characters", h->name);
@@ -377,8 +377,8 @@ static bool header_find(struct slice head, const char *name, size_t nth,
     return false;
 }
 
-bool http_response_header(const struct http_response *r, const char *name,
-                          struct slice *ret_value)
+bool client_response_header(const struct client_response *r, const char *name,
+                            struct slice *ret_value)
 {
     CHECK(r != NULL && name != NULL);
     return header_find(buffer_slice(&r->head), name, 0, ret_value);
@@ -407,7 +407,7 @@ static bool slice_is_word(struct slice s, const char *word)
 
 /* Which framing; two lengths or a length beside chunks is somebody else's
  * trick, not our server's answer. */
-static int head_framing(struct http_stream *s)
+static int head_framing(struct client_stream *s)
 {
     struct slice head = buffer_slice(&s->response.head);
     struct slice value, second;
@@ -456,7 +456,8 @@ static int head_status(struct slice head, int *ret_status)
 }
 
 /* More input from the socket; CM_ERR_CLOSED at its end. */
-static int input_fill(struct http_stream *s, uint64_t deadline_ms, bool patient)
+static int input_fill(struct client_stream *s, uint64_t deadline_ms,
+                      bool patient)
 {
     CHECK(s->input_at == s->input_size);
     for (;;) {
@@ -479,7 +480,7 @@ static int input_fill(struct http_stream *s, uint64_t deadline_ms, bool patient)
     }
 }
 
-static int fail_garbage(const struct http_stream *s, struct cm_detail *detail)
+static int fail_garbage(const struct client_stream *s, struct cm_detail *detail)
 {
     return cm_fail(detail, CM_ERR_MALFORMED,
                    "what listens at %s does not answer as a confmesh node "
@@ -488,7 +489,7 @@ static int fail_garbage(const struct http_stream *s, struct cm_detail *detail)
 }
 
 /* Bytes up to and with the empty line; the rest stays input. */
-static int head_gather(struct http_stream *s, uint64_t deadline_ms,
+static int head_gather(struct client_stream *s, uint64_t deadline_ms,
                        struct cm_detail *detail)
 {
     struct buffer *head = &s->response.head;
@@ -499,7 +500,7 @@ static int head_gather(struct http_stream *s, uint64_t deadline_ms,
             if (head->error == CM_ERR_TOO_LARGE || head->error == CM_ERR_LIMIT)
                 return cm_fail(detail, CM_ERR_TOO_LARGE,
                                "the answer's headers from %s exceed %u bytes",
-                               s->where, HTTP_HEAD_MAX);
+                               s->where, CLIENT_HEAD_MAX);
             if (head->error != 0)
                 return cm_fail(detail, head->error, "%s",
                                cm_strerror(head->error));
@@ -522,7 +523,7 @@ static int head_gather(struct http_stream *s, uint64_t deadline_ms,
     }
 }
 
-static int head_read(struct http_stream *s, uint64_t deadline_ms,
+static int head_read(struct client_stream *s, uint64_t deadline_ms,
                      struct cm_detail *detail)
 {
     for (;;) {
@@ -574,7 +575,7 @@ static int chunk_size_parse(const char *line, size_t size, uint64_t *ret)
 }
 
 /* A line of the chunked framing is complete in s->line. */
-static int chunk_line(struct http_stream *s)
+static int chunk_line(struct client_stream *s)
 {
     size_t size = s->line_size;
     if (size > 0 && s->line[size - 1] == '\r')
@@ -602,7 +603,7 @@ static int chunk_line(struct http_stream *s)
 }
 
 /* Decodes what is in the input into out. */
-static int body_decode(struct http_stream *s, struct buffer *out)
+static int body_decode(struct client_stream *s, struct buffer *out)
 {
     while (s->input_at < s->input_size && !s->finished) {
         size_t have = s->input_size - s->input_at;
@@ -638,7 +639,7 @@ static int body_decode(struct http_stream *s, struct buffer *out)
     return 0;
 }
 
-static int stream_read(struct http_stream *s, uint64_t deadline_ms,
+static int stream_read(struct client_stream *s, uint64_t deadline_ms,
                        bool patient, struct buffer *out,
                        struct cm_detail *detail)
 {
@@ -677,20 +678,20 @@ static int stream_read(struct http_stream *s, uint64_t deadline_ms,
 
 /* ---- public ---- */
 
-static uint64_t deadline_of(const struct http_request *r)
+static uint64_t deadline_of(const struct client_request *r)
 {
     uint64_t timeout =
-        r->timeout_ms == 0 ? HTTP_CALL_TIMEOUT_MS : r->timeout_ms;
+        r->timeout_ms == 0 ? CLIENT_CALL_TIMEOUT_MS : r->timeout_ms;
     return now_ms() + timeout;
 }
 
-static int stream_start(struct http_stream *s,
-                        const struct http_endpoint *endpoint,
-                        const struct http_request *request,
+static int stream_start(struct client_stream *s,
+                        const struct client_endpoint *endpoint,
+                        const struct client_request *request,
                         uint64_t deadline_ms, struct cm_detail *detail)
 {
     struct buffer head;
-    buffer_init(&head, HTTP_TARGET_MAX + HTTP_HEAD_MAX);
+    buffer_init(&head, CLIENT_TARGET_MAX + CLIENT_HEAD_MAX);
     int error = request_encode(&head, endpoint, request, detail);
     if (error == 0)
         error =
@@ -707,14 +708,14 @@ static int stream_start(struct http_stream *s,
     return error;
 }
 
-int http_stream_open(struct http_stream **ret_stream,
-                     const struct http_endpoint *endpoint,
-                     const struct http_request *request,
-                     struct cm_detail *detail)
+int client_stream_open(struct client_stream **ret_stream,
+                       const struct client_endpoint *endpoint,
+                       const struct client_request *request,
+                       struct cm_detail *detail)
 {
     CHECK(ret_stream != NULL && endpoint != NULL);
     CHECK(request != NULL && request->method != NULL);
-    struct http_stream *s = cm_calloc(1, sizeof(*s));
+    struct client_stream *s = cm_calloc(1, sizeof(*s));
     uint8_t *input = cm_alloc(READ_SIZE);
     if (s == NULL || input == NULL) {
         cm_free(s);
@@ -724,52 +725,52 @@ int http_stream_open(struct http_stream **ret_stream,
     s->fd = -1;
     s->input = input;
     s->is_head = strcmp(request->method, "HEAD") == 0;
-    buffer_init(&s->response.head, HTTP_HEAD_MAX);
-    buffer_init(&s->response.body, HTTP_BODY_MAX);
-    http_endpoint_format(s->where, endpoint);
+    buffer_init(&s->response.head, CLIENT_HEAD_MAX);
+    buffer_init(&s->response.body, CLIENT_BODY_MAX);
+    client_endpoint_format(s->where, endpoint);
     int error =
         stream_start(s, endpoint, request, deadline_of(request), detail);
     if (error != 0) {
-        http_stream_close(s);
+        client_stream_close(s);
         return error;
     }
     *ret_stream = s;
     return 0;
 }
 
-const struct http_response *http_stream_response(const struct http_stream *s)
+const struct client_response *
+client_stream_response(const struct client_stream *s)
 {
     CHECK(s != NULL);
     return &s->response;
 }
 
-int http_stream_read(struct http_stream *s, uint64_t timeout_ms,
-                     struct buffer *out, struct cm_detail *detail)
+int client_stream_read(struct client_stream *s, uint64_t timeout_ms,
+                       struct buffer *out, struct cm_detail *detail)
 {
     CHECK(s != NULL && out != NULL);
     return stream_read(s, now_ms() + timeout_ms, false, out, detail);
 }
 
-void http_stream_close(struct http_stream *s)
+void client_stream_close(struct client_stream *s)
 {
     if (s == NULL)
         return;
     if (s->fd >= 0)
         (void)close(s->fd);
-    http_response_release(&s->response);
+    client_response_release(&s->response);
     cm_free(s->input);
     cm_free(s);
 }
 
-int http_client_call(const struct http_endpoint *endpoint,
-                     const struct http_request *request,
-                     struct http_response *ret_response,
-                     struct cm_detail *detail)
+int client_call(const struct client_endpoint *endpoint,
+                const struct client_request *request,
+                struct client_response *ret_response, struct cm_detail *detail)
 {
     CHECK(ret_response != NULL);
     uint64_t deadline_ms = deadline_of(request);
-    struct http_stream *s = NULL;
-    int error = http_stream_open(&s, endpoint, request, detail);
+    struct client_stream *s = NULL;
+    int error = client_stream_open(&s, endpoint, request, detail);
     if (error != 0)
         return error;
     struct buffer *body = &s->response.body;
@@ -781,11 +782,11 @@ int http_client_call(const struct http_endpoint *endpoint,
         *ret_response = s->response;
         memset(&s->response, 0, sizeof(s->response));
     }
-    http_stream_close(s);
+    client_stream_close(s);
     return error;
 }
 
-void http_response_release(struct http_response *r)
+void client_response_release(struct client_response *r)
 {
     CHECK(r != NULL);
     buffer_release(&r->head);

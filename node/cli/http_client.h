@@ -14,15 +14,15 @@
 #include "crdt/base/buffer.h"
 #include "crdt/base/error.h"
 
-#define HTTP_HEAD_MAX (16u << 10)  /* bytes of status line and headers */
-#define HTTP_BODY_MAX (512u << 20) /* bytes of a gathered body */
-#define HTTP_TARGET_MAX (8u << 10) /* bytes of a request's target */
-#define HTTP_HEADERS_MAX 8         /* headers of a request */
-#define HTTP_CONNECT_TIMEOUT_MS 5000
-#define HTTP_CALL_TIMEOUT_MS 30000
+#define CLIENT_HEAD_MAX (16u << 10)  /* bytes of status line and headers */
+#define CLIENT_BODY_MAX (512u << 20) /* bytes of a gathered body */
+#define CLIENT_TARGET_MAX (8u << 10) /* bytes of a request's target */
+#define CLIENT_HEADERS_MAX 8         /* headers of a request */
+#define CLIENT_CONNECT_TIMEOUT_MS 5000
+#define CLIENT_CALL_TIMEOUT_MS 30000
 
 /* Where a node's API listens. */
-struct http_endpoint {
+struct client_endpoint {
     bool is_unix;
     char path[108]; /* Unix socket, at most what sockaddr_un holds */
     char host[256];
@@ -31,29 +31,29 @@ struct http_endpoint {
 
 /* "unix:PATH", a bare path (anything with a slash), "HOST:PORT" or
  * "[IPV6]:PORT". CM_ERR_INVALID with detail. */
-int http_endpoint_parse(struct http_endpoint *ret_endpoint, const char *text,
-                        struct cm_detail *detail);
+int client_endpoint_parse(struct client_endpoint *ret_endpoint,
+                          const char *text, struct cm_detail *detail);
 /* For messages: the text that parses to it. */
-#define HTTP_ENDPOINT_TEXT_SIZE 272
-void http_endpoint_format(char ret_text[HTTP_ENDPOINT_TEXT_SIZE],
-                          const struct http_endpoint *e);
+#define CLIENT_ENDPOINT_TEXT_SIZE 272
+void client_endpoint_format(char ret_text[CLIENT_ENDPOINT_TEXT_SIZE],
+                            const struct client_endpoint *e);
 
-struct http_header {
+struct client_header {
     const char *name;
     const char *value; /* no control characters: checked */
 };
 
-struct http_request {
+struct client_request {
     const char *method;
     const char *target; /* percent-encoded, starts with a slash */
-    struct http_header headers[HTTP_HEADERS_MAX];
+    struct client_header headers[CLIENT_HEADERS_MAX];
     size_t headers_count;
     bool has_body;
     struct slice body;
-    uint64_t timeout_ms; /* for the whole call; 0 = HTTP_CALL_TIMEOUT_MS */
+    uint64_t timeout_ms; /* for the whole call; 0 = CLIENT_CALL_TIMEOUT_MS */
 };
 
-struct http_response {
+struct client_response {
     int status;         /* 200 .. 599 */
     struct buffer head; /* raw status line and headers */
     struct buffer body;
@@ -62,35 +62,35 @@ struct http_response {
 /* One request and its whole answer; release the response after success only.
  * CM_ERR_CLOSED: no node answers there. CM_ERR_TIMEOUT, CM_ERR_MALFORMED,
  * CM_ERR_TOO_LARGE, CM_ERR_IO, CM_ERR_NOMEM; all with detail. */
-int http_client_call(const struct http_endpoint *endpoint,
-                     const struct http_request *request,
-                     struct http_response *ret_response,
-                     struct cm_detail *detail);
-void http_response_release(struct http_response *r);
+int client_call(const struct client_endpoint *endpoint,
+                const struct client_request *request,
+                struct client_response *ret_response, struct cm_detail *detail);
+void client_response_release(struct client_response *r);
 /* The value of the first header of that name (any case), without blanks at
  * its ends; false if there is none. Borrowed from the response. */
-bool http_response_header(const struct http_response *r, const char *name,
-                          struct slice *ret_value);
+bool client_response_header(const struct client_response *r, const char *name,
+                            struct slice *ret_value);
 
 /* An answer without end, read as it comes. */
-struct http_stream;
+struct client_stream;
 /* Sends the request and reads the head; the timeout of the request covers
  * these only. */
-int http_stream_open(struct http_stream **ret_stream,
-                     const struct http_endpoint *endpoint,
-                     const struct http_request *request,
-                     struct cm_detail *detail);
-const struct http_response *http_stream_response(const struct http_stream *s);
+int client_stream_open(struct client_stream **ret_stream,
+                       const struct client_endpoint *endpoint,
+                       const struct client_request *request,
+                       struct cm_detail *detail);
+const struct client_response *
+client_stream_response(const struct client_stream *s);
 /* Appends at least one byte of decoded body to out. CM_ERR_CLOSED at the
  * end of the body or connection, CM_ERR_TIMEOUT when nothing came for
  * timeout_ms, CM_ERR_BUSY when a signal interrupted the wait. */
-int http_stream_read(struct http_stream *s, uint64_t timeout_ms,
-                     struct buffer *out, struct cm_detail *detail);
-void http_stream_close(struct http_stream *s); /* NULL is fine */
+int client_stream_read(struct client_stream *s, uint64_t timeout_ms,
+                       struct buffer *out, struct cm_detail *detail);
+void client_stream_close(struct client_stream *s); /* NULL is fine */
 
 /* Appends bytes percent-encoded; everything but letters, digits and "-._~" is
  * encoded, slashes only if encode_slash. */
-void http_percent_encode(struct buffer *out, struct slice bytes,
-                         bool encode_slash);
+void client_percent_encode(struct buffer *out, struct slice bytes,
+                           bool encode_slash);
 
 #endif

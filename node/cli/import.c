@@ -53,23 +53,23 @@ static int batch_send(struct import *im)
 /* A large value alone: a plain put takes its bytes as they are. */
 static int put_alone(struct import *im, struct slice value)
 {
-    struct http_response response;
+    struct client_response response;
     struct buffer target;
     const char *author = cli_value(im->c, "author");
-    struct http_request request = {
+    struct client_request request = {
         .method = "PUT",
         .has_body = true,
         .body = value,
     };
     if (author != NULL)
         request.headers[request.headers_count++] =
-            (struct http_header){"X-Confmesh-Author", author};
+            (struct client_header){"X-Confmesh-Author", author};
     int error = batch_send(im);
     if (error != 0)
         return error;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/kv/");
-    http_percent_encode(&target, buffer_slice(&im->key), false);
+    client_percent_encode(&target, buffer_slice(&im->key), false);
     if (cli_has(im->c, "unrevoke"))
         buffer_append_string(&target, "?unrevoke");
     im->code = cli_call(im->c, &request, &target, &response);
@@ -78,7 +78,7 @@ static int put_alone(struct import *im, struct slice value)
         return CM_ERR_IO;
     if (response.status != 200)
         im->code = cli_refused(im->c, &response);
-    http_response_release(&response);
+    client_response_release(&response);
     if (im->code != 0)
         return CM_ERR_IO;
     im->transactions++;

@@ -9,7 +9,7 @@ static int print_entry(const struct cli *c, const json_t *entry)
     const json_t *key = json_object_get(entry, "Key");
     const char *text = json_string_value(json_object_get(entry, "Value"));
     struct buffer value;
-    buffer_init(&value, HTTP_BODY_MAX);
+    buffer_init(&value, CLIENT_BODY_MAX);
     if (!json_is_string(key) ||
         (text != NULL && cli_base64_decode(text, &value) != 0)) {
         buffer_release(&value);
@@ -57,16 +57,16 @@ static int print_list(const struct cli *c, const json_t *list, bool values)
 int cli_verb_list(struct cli *c)
 {
     const char *prefix = c->words_count > 0 ? c->words[0] : "";
-    struct http_response response;
-    struct http_request request = {.method = "GET"};
+    struct client_response response;
+    struct client_request request = {.method = "GET"};
     struct buffer target;
     bool values = cli_has(c, "values");
     int code = cli_check_prefix(c, prefix);
     if (code != 0)
         return code;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/kv/");
-    http_percent_encode(&target, slice_of_string(prefix), false);
+    client_percent_encode(&target, slice_of_string(prefix), false);
     buffer_append_string(&target, values ? "?recurse" : "?keys");
     code = cli_call(c, &request, &target, &response);
     buffer_release(&target);
@@ -79,6 +79,6 @@ int cli_verb_list(struct cli *c)
     } else if (response.status != 404) {
         code = cli_refused(c, &response);
     }
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }

@@ -89,9 +89,9 @@ static int check(const struct cli *c, const struct daemon_options *o)
     if (o->dev && cli_has(c, "join"))
         return cli_usage_error(c, "--dev is a node alone: it takes no --join");
     for (size_t i = 0; i < o->apis_count; i++) {
-        struct http_endpoint endpoint;
+        struct client_endpoint endpoint;
         struct cm_detail detail = {""};
-        if (http_endpoint_parse(&endpoint, o->apis[i], &detail) != 0)
+        if (client_endpoint_parse(&endpoint, o->apis[i], &detail) != 0)
             return cli_usage_error(c, "%s", detail.text);
     }
     if (o->apis_count > DAEMON_APIS_MAX)

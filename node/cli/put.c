@@ -15,7 +15,7 @@ static void query_add(struct buffer *target, const char *name,
     buffer_append_string(target, name);
     if (value != NULL) {
         buffer_append_byte(target, '=');
-        http_percent_encode(target, slice_of_string(value), true);
+        client_percent_encode(target, slice_of_string(value), true);
     }
 }
 
@@ -50,7 +50,7 @@ static int conditions(const struct cli *c, struct buffer *target)
     return 0;
 }
 
-static int answer(const struct cli *c, const struct http_response *r)
+static int answer(const struct cli *c, const struct client_response *r)
 {
     struct slice body = buffer_slice(&r->body);
     struct slice token;
@@ -66,7 +66,7 @@ static int answer(const struct cli *c, const struct http_response *r)
         json_t *object = json_object();
         CHECK(object != NULL);
         (void)json_object_set_new(object, "wrote", json_true());
-        if (http_response_header(r, "X-Confmesh-Token", &token))
+        if (client_response_header(r, "X-Confmesh-Token", &token))
             (void)json_object_set_new(
                 object, "token",
                 json_stringn((const char *)token.data, token.size));
@@ -80,8 +80,8 @@ static int send_put(const struct cli *c, struct slice value,
                     const struct buffer *target)
 {
     const char *author = cli_value(c, "author");
-    struct http_response response;
-    struct http_request request = {
+    struct client_response response;
+    struct client_request request = {
         .method = "PUT",
         .has_body = true,
         .body = value,
@@ -91,13 +91,13 @@ static int send_put(const struct cli *c, struct slice value,
             return cli_usage_error(c, "--author needs 1 to %d bytes",
                                    AUTHOR_SIZE_MAX);
         request.headers[request.headers_count++] =
-            (struct http_header){"X-Confmesh-Author", author};
+            (struct client_header){"X-Confmesh-Author", author};
     }
     int code = cli_call(c, &request, target, &response);
     if (code != 0)
         return code;
     code = answer(c, &response);
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }
 
@@ -105,12 +105,12 @@ int cli_verb_put(struct cli *c)
 {
     CHECK(c->words_count == 2);
     struct buffer target, value;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_init(&value, VALUE_SIZE_MAX + 65536);
     int code = cli_check_key(c, "KEY", c->words[0]);
     if (code == 0) {
         buffer_append_string(&target, "/v1/kv/");
-        http_percent_encode(&target, slice_of_string(c->words[0]), false);
+        client_percent_encode(&target, slice_of_string(c->words[0]), false);
         code = conditions(c, &target);
     }
     if (code == 0 && strcmp(c->words[1], "-") == 0)

@@ -56,7 +56,7 @@ int cli_verb_set_revoke(struct cli *c)
     return set_write(c, "set-revoke");
 }
 
-static int print_members(const struct cli *c, const struct http_response *r)
+static int print_members(const struct cli *c, const struct client_response *r)
 {
     json_t *answer = cli_json_body(c, r);
     const json_t *members = json_object_get(answer, "members");
@@ -81,15 +81,15 @@ static int print_members(const struct cli *c, const struct http_response *r)
 int cli_verb_set_members(struct cli *c)
 {
     CHECK(c->words_count == 1);
-    struct http_response response;
-    struct http_request request = {.method = "GET"};
+    struct client_response response;
+    struct client_request request = {.method = "GET"};
     struct buffer target;
     int code = cli_check_key(c, "KEY", c->words[0]);
     if (code != 0)
         return code;
-    buffer_init(&target, HTTP_TARGET_MAX);
+    buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/set/");
-    http_percent_encode(&target, slice_of_string(c->words[0]), true);
+    client_percent_encode(&target, slice_of_string(c->words[0]), true);
     code = cli_call(c, &request, &target, &response);
     buffer_release(&target);
     if (code != 0)
@@ -100,6 +100,6 @@ int cli_verb_set_members(struct cli *c)
         code = cli_refused(c, &response);
     else
         code = print_members(c, &response);
-    http_response_release(&response);
+    client_response_release(&response);
     return code;
 }

@@ -23,7 +23,7 @@ static volatile sig_atomic_t stopped;
 
 struct watch {
     const struct cli *c;
-    struct http_endpoint endpoint;
+    struct client_endpoint endpoint;
     struct buffer target;
     struct event_stream events;
     uint64_t count_left; /* UINT64_MAX: no end */
@@ -66,7 +66,7 @@ static int print_change_text(const json_t *change)
         print_string(element);
     if (strcmp(kind, "put") == 0 && value != NULL) {
         struct buffer bytes;
-        buffer_init(&bytes, HTTP_BODY_MAX);
+        buffer_init(&bytes, CLIENT_BODY_MAX);
         int error = cli_base64_decode(value, &bytes);
         (void)fputc(' ', stdout);
         cli_print_escaped(stdout, buffer_slice(&bytes));
@@ -90,7 +90,7 @@ static int print_change_json(const json_t *change, const char *id,
     CHECK(line != NULL);
     if (value != NULL) {
         struct buffer bytes;
-        buffer_init(&bytes, HTTP_BODY_MAX);
+        buffer_init(&bytes, CLIENT_BODY_MAX);
         error = cli_base64_decode(value, &bytes);
         (void)json_object_del(line, "value");
         if (error == 0)
@@ -144,7 +144,7 @@ static int on_event(struct watch *w, const struct event_stream_event *e)
 
 /* Reads until the connection ends (CM_ERR_CLOSED and the like), enough was
  * printed (CM_ERR_NOT_FOUND) or a signal came. */
-static int follow(struct watch *w, struct http_stream *s)
+static int follow(struct watch *w, struct client_stream *s)
 {
     struct event_stream_event e;
     int error = 0;
@@ -153,7 +153,7 @@ static int follow(struct watch *w, struct http_stream *s)
         if (error == 0)
             error = on_event(w, &e);
         else if (error == CM_ERR_NOT_FOUND)
-            error = http_stream_read(s, SILENCE_MS, &w->events.input, NULL);
+            error = client_stream_read(s, SILENCE_MS, &w->events.input, NULL);
         if (error == CM_ERR_BUSY)
             error = 0;
     }
@@ -163,9 +163,9 @@ static int follow(struct watch *w, struct http_stream *s)
 /* One connection. Exit code, or -1 to try again. */
 static int connect_once(struct watch *w)
 {
-    struct http_stream *s = NULL;
+    struct client_stream *s = NULL;
     struct cm_detail detail = {""};
-    struct http_request request = {
+    struct client_request request = {
         .method = "GET",
         .target = (const char *)w->target.data,
         .headers = {{"Accept", "text/event-stream"}},
@@ -173,28 +173,28 @@ static int connect_once(struct watch *w)
     };
     if (w->events.id[0] != 0)
         request.headers[request.headers_count++] =
-            (struct http_header){"Last-Event-ID", w->events.id};
-    if (http_stream_open(&s, &w->endpoint, &request, &detail) != 0)
+            (struct client_header){"Last-Event-ID", w->events.id};
+    if (client_stream_open(&s, &w->endpoint, &request, &detail) != 0)
         return w->was_connected ? -1 : cli_failed(w->c, "%s", detail.text);
-    int status = http_stream_response(s)->status;
+    int status = client_stream_response(s)->status;
     int code = -1;
     if (status != 200) {
         if (!w->was_connected || (status >= 400 && status < 500)) {
-            struct http_response answer = *http_stream_response(s);
+            struct client_response answer = *client_stream_response(s);
             buffer_init(&answer.body, ERROR_BODY_MAX);
-            while (http_stream_read(s, 1000, &answer.body, NULL) == 0)
+            while (client_stream_read(s, 1000, &answer.body, NULL) == 0)
                 continue;
             code = cli_refused(w->c, &answer);
             buffer_release(&answer.body);
         }
-        http_stream_close(s);
+        client_stream_close(s);
         return code;
     }
     if (w->was_connected)
         cli_note("confmesh watch: connected again");
     w->was_connected = true;
     int error = follow(w, s);
-    http_stream_close(s);
+    client_stream_close(s);
     event_stream_restart(&w->events);
     if (error == CM_ERR_NOT_FOUND)
         return CLI_DONE;
@@ -237,7 +237,7 @@ static int target_make(struct watch *w, const char *prefix)
     uint64_t revision;
     struct cm_detail detail = {""};
     buffer_append_string(&w->target, "/v1/watch?sets=1&prefix=");
-    http_percent_encode(&w->target, slice_of_string(prefix), true);
+    client_percent_encode(&w->target, slice_of_string(prefix), true);
     if (from != NULL && strchr(from, '-') != NULL &&
         strlen(from) < EVENT_STREAM_ID_MAX) {
         memcpy(w->events.id, from, strlen(from) + 1);
@@ -268,7 +268,7 @@ int cli_verb_watch(struct cli *c)
                                       "--count", &detail) != 0 ||
                           w.count_left == 0))
         return cli_usage_error(c, "--count needs a number of at least 1");
-    buffer_init(&w.target, HTTP_TARGET_MAX);
+    buffer_init(&w.target, CLIENT_TARGET_MAX);
     event_stream_init(&w.events);
     code = target_make(&w, prefix);
     if (code == 0) {

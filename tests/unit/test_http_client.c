@@ -28,7 +28,7 @@ struct script {
     size_t body_wanted; /* bytes after the head */
     pthread_t thread;
     char path[64];
-    struct http_endpoint endpoint;
+    struct client_endpoint endpoint;
 };
 
 static bool request_is_whole(const struct script *s)
@@ -80,7 +80,7 @@ static void script_start(struct script *s, const char *answer, size_t size,
         bind(s->listener, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(s->listener, 4), 0);
     assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
-    assert_int_equal(http_endpoint_parse(&s->endpoint, s->path, NULL), 0);
+    assert_int_equal(client_endpoint_parse(&s->endpoint, s->path, NULL), 0);
 }
 
 static void script_stop(struct script *s)
@@ -94,18 +94,18 @@ static void script_stop(struct script *s)
 
 /* One GET against the answer, written in pieces. */
 static int get(const char *answer, size_t size, size_t piece,
-               struct http_response *ret, struct cm_detail *detail)
+               struct client_response *ret, struct cm_detail *detail)
 {
     struct script s = {0};
-    struct http_request request = {
+    struct client_request request = {
         .method = "GET", .target = "/v1/kv/a?raw", .timeout_ms = 5000};
     script_start(&s, answer, size, piece);
-    int error = http_client_call(&s.endpoint, &request, ret, detail);
+    int error = client_call(&s.endpoint, &request, ret, detail);
     script_stop(&s);
     return error;
 }
 
-static void assert_body(const struct http_response *r, const char *text)
+static void assert_body(const struct client_response *r, const char *text)
 {
     assert_int_equal(r->body.size, strlen(text));
     if (r->body.size > 0)
@@ -128,18 +128,18 @@ static void test_framings(void **state)
     static const size_t pieces[] = {1, 2, 3, 7, 10000};
     for (size_t i = 0; i < 4; i++) {
         for (size_t p = 0; p < 5; p++) {
-            struct http_response r;
+            struct client_response r;
             struct slice value;
             struct cm_detail detail = {""};
             assert_int_equal(
                 get(answers[i], strlen(answers[i]), pieces[p], &r, &detail), 0);
             assert_int_equal(r.status, 200);
             assert_body(&r, "hello");
-            assert_true(http_response_header(&r, "X-A", &value));
+            assert_true(client_response_header(&r, "X-A", &value));
             assert_int_equal(value.size, 1);
             assert_int_equal(value.data[0], 'b');
-            assert_false(http_response_header(&r, "X-B", &value));
-            http_response_release(&r);
+            assert_false(client_response_header(&r, "X-B", &value));
+            client_response_release(&r);
         }
     }
 }
@@ -179,7 +179,7 @@ static void test_garbage(void **state)
          CM_ERR_TOO_LARGE},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct http_response r;
+        struct client_response r;
         struct cm_detail detail = {""};
         int error =
             get(cases[i].answer, strlen(cases[i].answer), 7, &r, &detail);
@@ -196,7 +196,7 @@ static void test_head_too_large(void **state)
     (void)state;
     size_t size = 40000;
     char *answer = malloc(size);
-    struct http_response r;
+    struct client_response r;
     struct cm_detail detail = {""};
     assert_non_null(answer);
     memset(answer, 'a', size);
@@ -216,19 +216,19 @@ static void test_early_refusal(void **state)
     struct script s = {.no_reading = true, .hold = true};
     size_t size = 8u << 20;
     uint8_t *body = calloc(1, size);
-    struct http_response r;
-    struct http_request request = {.method = "PUT",
-                                   .target = "/v1/kv/a",
-                                   .has_body = true,
-                                   .body = {body, size},
-                                   .timeout_ms = 5000};
+    struct client_response r;
+    struct client_request request = {.method = "PUT",
+                                     .target = "/v1/kv/a",
+                                     .has_body = true,
+                                     .body = {body, size},
+                                     .timeout_ms = 5000};
     struct cm_detail detail = {""};
     assert_non_null(body);
     script_start(&s, answer, sizeof(answer) - 1, 100);
-    assert_int_equal(http_client_call(&s.endpoint, &request, &r, &detail), 0);
+    assert_int_equal(client_call(&s.endpoint, &request, &r, &detail), 0);
     assert_int_equal(r.status, 413);
     assert_body(&r, "big");
-    http_response_release(&r);
+    client_response_release(&r);
     script_stop(&s);
     free(body);
 }
@@ -238,19 +238,19 @@ static void test_request_form(void **state)
     (void)state;
     static const char answer[] = "HTTP/1.1 204 No Content\r\n\r\n";
     struct script s = {.body_wanted = 3};
-    struct http_response r;
-    struct http_request request = {.method = "PUT",
-                                   .target = "/v1/kv/a",
-                                   .headers = {{"X-Confmesh-Author", "me"}},
-                                   .headers_count = 1,
-                                   .has_body = true,
-                                   .body = slice_of_string("val"),
-                                   .timeout_ms = 5000};
+    struct client_response r;
+    struct client_request request = {.method = "PUT",
+                                     .target = "/v1/kv/a",
+                                     .headers = {{"X-Confmesh-Author", "me"}},
+                                     .headers_count = 1,
+                                     .has_body = true,
+                                     .body = slice_of_string("val"),
+                                     .timeout_ms = 5000};
     script_start(&s, answer, sizeof(answer) - 1, 100);
-    assert_int_equal(http_client_call(&s.endpoint, &request, &r, NULL), 0);
+    assert_int_equal(client_call(&s.endpoint, &request, &r, NULL), 0);
     assert_int_equal(r.status, 204);
     assert_int_equal(r.body.size, 0);
-    http_response_release(&r);
+    client_response_release(&r);
     script_stop(&s);
     assert_string_equal(s.request, "PUT /v1/kv/a HTTP/1.1\r\n"
                                    "Host: localhost\r\n"
@@ -260,7 +260,7 @@ static void test_request_form(void **state)
 
     struct cm_detail detail = {""};
     request.headers[0].value = "a\r\nInjected: b";
-    assert_int_equal(http_client_call(&s.endpoint, &request, &r, &detail),
+    assert_int_equal(client_call(&s.endpoint, &request, &r, &detail),
                      CM_ERR_INVALID);
 }
 
@@ -268,17 +268,16 @@ static void test_timeout_and_absence(void **state)
 {
     (void)state;
     struct script s = {.hold = true};
-    struct http_response r;
-    struct http_request request = {
+    struct client_response r;
+    struct client_request request = {
         .method = "GET", .target = "/", .timeout_ms = 100};
     struct cm_detail detail = {""};
     script_start(&s, "HTTP/1.1 200 OK\r\n", 17, 17);
-    assert_int_equal(http_client_call(&s.endpoint, &request, &r, &detail),
+    assert_int_equal(client_call(&s.endpoint, &request, &r, &detail),
                      CM_ERR_TIMEOUT);
     script_stop(&s);
-    struct http_endpoint gone = s.endpoint;
-    assert_int_equal(http_client_call(&gone, &request, &r, &detail),
-                     CM_ERR_CLOSED);
+    struct client_endpoint gone = s.endpoint;
+    assert_int_equal(client_call(&gone, &request, &r, &detail), CM_ERR_CLOSED);
     assert_non_null(strstr(detail.text, "is it running"));
 }
 
@@ -289,21 +288,21 @@ static void test_stream(void **state)
     static const char answer[] =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nid: \r\n";
     struct script s = {.hold = true};
-    struct http_stream *stream = NULL;
-    struct http_request request = {
+    struct client_stream *stream = NULL;
+    struct client_request request = {
         .method = "GET", .target = "/", .timeout_ms = 5000};
     struct buffer out;
     struct cm_detail detail = {""};
     buffer_init(&out, 1000);
     script_start(&s, answer, sizeof(answer) - 1, 100);
-    assert_int_equal(http_stream_open(&stream, &s.endpoint, &request, &detail),
-                     0);
-    assert_int_equal(http_stream_response(stream)->status, 200);
-    assert_int_equal(http_stream_read(stream, 5000, &out, &detail), 0);
+    assert_int_equal(
+        client_stream_open(&stream, &s.endpoint, &request, &detail), 0);
+    assert_int_equal(client_stream_response(stream)->status, 200);
+    assert_int_equal(client_stream_read(stream, 5000, &out, &detail), 0);
     assert_int_equal(out.size, 4);
-    assert_int_equal(http_stream_read(stream, 50, &out, &detail),
+    assert_int_equal(client_stream_read(stream, 50, &out, &detail),
                      CM_ERR_TIMEOUT);
-    http_stream_close(stream);
+    client_stream_close(stream);
     script_stop(&s);
     buffer_release(&out);
 }
@@ -322,16 +321,16 @@ static void test_endpoints(void **state)
     static const char *const bad[] = {"",    "host",  "host:",   ":80",
                                       "a:b", "unix:", "a:123456"};
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        struct http_endpoint e;
-        char text[HTTP_ENDPOINT_TEXT_SIZE];
-        assert_int_equal(http_endpoint_parse(&e, good[i].text, NULL), 0);
-        http_endpoint_format(text, &e);
+        struct client_endpoint e;
+        char text[CLIENT_ENDPOINT_TEXT_SIZE];
+        assert_int_equal(client_endpoint_parse(&e, good[i].text, NULL), 0);
+        client_endpoint_format(text, &e);
         assert_string_equal(text, good[i].back);
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct http_endpoint e;
+        struct client_endpoint e;
         struct cm_detail detail = {""};
-        assert_int_equal(http_endpoint_parse(&e, bad[i], &detail),
+        assert_int_equal(client_endpoint_parse(&e, bad[i], &detail),
                          CM_ERR_INVALID);
         assert_non_null(strstr(detail.text, "--api"));
     }
@@ -342,10 +341,10 @@ static void test_percent(void **state)
     (void)state;
     struct buffer out;
     buffer_init(&out, 1000);
-    http_percent_encode(&out, slice_of("a/b %?#\xc3\xa9\0", 10), false);
+    client_percent_encode(&out, slice_of("a/b %?#\xc3\xa9\0", 10), false);
     assert_memory_equal(out.data, "a/b%20%25%3F%23%C3%A9%00", out.size);
     buffer_clear(&out);
-    http_percent_encode(&out, slice_of_string("a/b"), true);
+    client_percent_encode(&out, slice_of_string("a/b"), true);
     assert_memory_equal(out.data, "a%2Fb", out.size);
     buffer_release(&out);
 }
