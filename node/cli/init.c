@@ -48,8 +48,6 @@ static void remove_half(const char *dir)
         int n = snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
         if (n > 0 && (size_t)n < sizeof(path))
             (void)unlink(path);
-        if (error != CM_ERR_EXISTS && error != CM_ERR_LOCKED)
-            remove_half(dir);
     }
     (void)rmdir(dir); /* only if nothing else is in it */
 }

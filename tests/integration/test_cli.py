@@ -66,7 +66,8 @@ def test_help_teaches_every_verb(t):
         check_in("  " + verb + " ", text)
         page = cli("help", *verb.split())
         check_equal(page.returncode, 0, verb)
-        check_in(b"\n  confmesh " + verb.encode(), page.stdout, verb)
+        check(page.stdout.count(b"confmesh " + verb.encode()) > 1,
+              "an example of " + verb)
         check_equal(cli(*verb.split(), "--help").stdout, page.stdout, verb)
     refused(cli("help", "pot"), 64, "did you mean 'put'")
 
