@@ -46,6 +46,9 @@ void store_reader_release(struct store_reader *r);
 /* A released-but-kept reader is renewed cheaply: drop the snapshot, keep the
  * slot; then look again at the newest state. */
 int store_reader_renew(struct store_reader *r);
+/* Drops the snapshot, keeps the slot: for a reader that is about to wait, so
+ * that it does not hold old pages back. Renew it before the next use. */
+void store_reader_reset(struct store_reader *r);
 
 uint64_t store_revision(struct store_reader *r); /* 0 in a new store */
 
@@ -128,6 +131,7 @@ uint64_t store_oldest_revision(struct store_reader *r);
 #define META_READY "ready"           /* "1" once the state is complete */
 #define META_SNAPSHOT "snapshot"     /* last manifest's sequence, hash */
 #define META_TOKENS "tokens"         /* join tokens that it made */
+#define META_HAZARD "hazard"         /* a peer knows later events of its own */
 /* CM_ERR_NOT_FOUND. */
 int store_meta(struct store_reader *r, const char *name, struct slice *ret);
 

@@ -13,11 +13,10 @@
 
 #include "crdt/certificate.h"
 #include "node/intent.h"
+#include "node/pending.h"
+#include "node/roster.h"
 #include "node/store.h"
 
-#define PENDING_EVENTS_MAX 4096
-#define PENDING_BYTES_MAX (32u << 20)
-#define PENDING_PER_ORIGIN_MAX 1024
 #define WRITER_BATCH_MAX 512 /* intents in one commit */
 
 struct writer;
@@ -59,20 +58,6 @@ struct replacement {
 int writer_replace(struct writer *w, const struct replacement *r,
                    struct cm_detail *detail);
 
-/* A member of the roster: may write. */
-struct roster_member {
-    struct incarnation incarnation;
-    struct certificate certificate; /* slices into the roster's own memory */
-};
-/* Immutable copy of the roster for the loop; shared by count. */
-struct roster {
-    struct roster_member *members; /* sorted by incarnation */
-    size_t count;
-    unsigned references; /* atomic */
-};
-const struct roster_member *roster_find(const struct roster *r,
-                                        const struct incarnation *i);
-
 /* The immutable result of a batch; freed by the loop. */
 struct commit_event {
     struct slice bytes; /* into the result's memory */
@@ -90,11 +75,14 @@ struct commit_result {
     struct buffer memory;
     struct vv vv;          /* as committed */
     struct hash digest;    /* digest_finish of state and VV */
-    struct roster *roster; /* NULL when unchanged */
+    struct roster *roster; /* NULL when unchanged; the result's reference, to
+                              be kept with roster_retain */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
     uint64_t held_seq_gap; /* reserved place of held events: 0 */
     bool alarm_fork;       /* a peer proved another event under a known dot */
+    bool alarm_hazard;     /* a peer proved later events of this node's own:
+                              local writes are refused from then on */
     bool disk_full;
     size_t local_intents; /* batch size that group commit reached */
 };

@@ -1,0 +1,77 @@
+/* Change log of one commit: what the events that it applies do to what a
+ * reader sees, and which entries they touch.
+ *
+ * A watch delivers a commit as a whole, so only the difference between its
+ * start and its end counts: when a later operation of the same commit touches
+ * an entry again, the earlier one's outcome becomes "none". What is stored
+ * names the events and the exceptions to "the operation's own result is
+ * visible"; values stay where they are, in the events' original bytes. */
+#ifndef NODE_CHANGE_LOG_H
+#define NODE_CHANGE_LOG_H
+
+#include "node/schema.h"
+
+#define CHANGE_LOG_KEYS_MAX (1u << 30) /* bytes of touched keys, one commit */
+#define CHANGE_LOG_OPS_MAX (64u << 20) /* operations of one commit */
+
+/* What a reader sees of an entry. */
+struct visible {
+    bool present;
+    struct dot dot; /* of the winner, when present */
+};
+
+struct change_touch {
+    size_t key_at; /* in keys */
+    size_t key_size;
+    uint64_t hash;
+    size_t event;      /* newest one that touched the entry */
+    size_t outcome_at; /* of its operation */
+    struct visible before;
+};
+
+struct change_event {
+    uint32_t actor;
+    uint64_t seq;
+    size_t outcomes_at; /* first of its operations */
+    size_t ops_count;
+};
+
+struct change_other {
+    size_t outcome_at;
+    struct dot dot;
+};
+
+struct change_log {
+    struct change_touch *touches; /* owned, in order of appearance */
+    size_t touches_count;
+    size_t touches_capacity;
+    uint32_t *index; /* owned hash table of touch + 1 */
+    size_t index_size;
+    struct change_event *events; /* owned */
+    size_t events_count;
+    size_t events_capacity;
+    struct change_other *others; /* owned */
+    size_t others_count;
+    size_t others_capacity;
+    struct buffer keys;
+    struct buffer outcomes; /* enum outcome, a byte each */
+};
+
+void change_log_init(struct change_log *log);
+void change_log_release(struct change_log *log);
+void change_log_clear(struct change_log *log); /* memory kept */
+
+/* Opens the next event; ops follow through change_log_op. CM_ERR_NOMEM. */
+int change_log_event(struct change_log *log, uint32_t actor, uint64_t seq);
+/* The next operation of the newest event. key is the entry's schema key, after
+ * what is visible once it was applied. CM_ERR_NOMEM. */
+int change_log_op(struct change_log *log, struct slice key, enum op_kind kind,
+                  const struct dot *own, const struct visible *before,
+                  const struct visible *after);
+/* Whether the newest event touched the entry. */
+bool change_log_in_newest(const struct change_log *log, struct slice key);
+/* Appends the 'r' record's payload; false if nothing visible changed. */
+bool change_log_pack(const struct change_log *log, struct buffer *out,
+                     const struct actors *actors);
+
+#endif

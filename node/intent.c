@@ -1,0 +1,196 @@
+/* An intent owns everything that it names, because it crosses threads. Its
+ * memory may move while operations are added; slices are therefore rebased
+ * whenever it has moved. */
+#include "node/intent.h"
+
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+
+#define FACTS_MAX 16
+
+struct intent *intent_new(enum intent_kind kind)
+{
+    struct intent *i = cm_calloc(1, sizeof *i);
+
+    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_REPLACE);
+    if (i == NULL)
+        return NULL;
+    i->kind = kind;
+    buffer_init(&i->memory, INTENT_MEMORY_MAX);
+    return i;
+}
+
+void intent_free(struct intent *i)
+{
+    if (i == NULL)
+        return;
+    buffer_release(&i->memory);
+    cm_free(i->ops);
+    cm_free(i->facts);
+    cm_free(i);
+}
+
+static void rebase_slice(struct slice *s, const uint8_t *old,
+                         const uint8_t *moved)
+{
+    if (s->size > 0)
+        s->data = moved + (s->data - old);
+}
+
+static void rebase(struct intent *i, const uint8_t *old)
+{
+    const uint8_t *moved = i->memory.data;
+
+    if (old == moved || old == NULL)
+        return;
+    rebase_slice(&i->author, old, moved);
+    rebase_slice(&i->event, old, moved);
+    for (size_t j = 0; j < i->ops_count; j++) {
+        rebase_slice(&i->ops[j].key, old, moved);
+        rebase_slice(&i->ops[j].element, old, moved);
+        rebase_slice(&i->ops[j].value, old, moved);
+    }
+    for (size_t j = 0; j < i->facts_count; j++)
+        rebase_slice(&i->facts[j].value, old, moved);
+}
+
+/* Makes room first, so that either all of it is copied or nothing changes. */
+static int reserve(struct intent *i, size_t size)
+{
+    /* Rebasing computes offsets from the old address: it is kept alive until
+     * then by growing into a fresh block. */
+    struct buffer *m = &i->memory;
+    size_t capacity = m->capacity > 0 ? m->capacity : 256;
+    uint8_t *old = m->data;
+    uint8_t *grown;
+
+    if (size > m->limit - m->size)
+        return CM_ERR_TOO_LARGE;
+    if (m->capacity - m->size >= size)
+        return 0;
+    while (capacity - m->size < size)
+        capacity *= 2;
+    if (capacity > m->limit)
+        capacity = m->limit;
+    grown = cm_alloc(capacity);
+    if (grown == NULL)
+        return CM_ERR_NOMEM;
+    if (m->size > 0)
+        memcpy(grown, old, m->size);
+    m->data = grown;
+    m->capacity = capacity;
+    rebase(i, old);
+    cm_free(old);
+    return 0;
+}
+
+/* After reserve: cannot fail. */
+static struct slice copy(struct intent *i, struct slice s)
+{
+    uint8_t *at;
+
+    if (s.size == 0)
+        return slice_of(NULL, 0);
+    at = buffer_extend(&i->memory, s.size);
+    CHECK(at != NULL);
+    memcpy(at, s.data, s.size);
+    return slice_of(at, s.size);
+}
+
+static int grow(void **array, size_t count, size_t size)
+{
+    size_t capacity = 1;
+    void *grown;
+
+    /* Powers of two: grown when count has just reached one. */
+    if (count > 0 && (count & (count - 1)) != 0)
+        return 0;
+    while (capacity <= count)
+        capacity *= 2;
+    grown = cm_realloc(*array, capacity * size);
+    if (grown == NULL)
+        return CM_ERR_NOMEM;
+    *array = grown;
+    return 0;
+}
+
+int intent_add_op(struct intent *i, const struct local_op *op)
+{
+    void *array = i->ops;
+    int error;
+
+    CHECK(i->kind == INTENT_LOCAL);
+    if (i->ops_count >= EVENT_OPS_MAX)
+        return CM_ERR_LIMIT;
+    if (op->key.size > INTENT_MEMORY_MAX ||
+        op->element.size > INTENT_MEMORY_MAX ||
+        op->value.size > INTENT_MEMORY_MAX)
+        return CM_ERR_TOO_LARGE;
+    error = reserve(i, op->key.size + op->element.size + op->value.size);
+    if (error == 0) {
+        error = grow(&array, i->ops_count, sizeof *i->ops);
+        i->ops = array;
+    }
+    if (error != 0)
+        return error;
+    struct local_op *to = &i->ops[i->ops_count];
+
+    *to = *op;
+    to->key = copy(i, op->key);
+    to->element = copy(i, op->element);
+    to->value = copy(i, op->value);
+    i->ops_count++;
+    return 0;
+}
+
+int intent_set_author(struct intent *i, struct slice author)
+{
+    int error = author.size > AUTHOR_SIZE_MAX ? CM_ERR_TOO_LARGE
+                                              : reserve(i, author.size);
+
+    if (error == 0)
+        i->author = copy(i, author);
+    return error;
+}
+
+int intent_set_event(struct intent *i, struct slice event)
+{
+    int error;
+
+    CHECK(i->kind == INTENT_FOREIGN);
+    error = event.size > EVENT_SIZE_MAX ? CM_ERR_TOO_LARGE
+                                        : reserve(i, event.size);
+    if (error == 0)
+        i->event = copy(i, event);
+    return error;
+}
+
+int intent_add_fact(struct intent *i, const char *name, struct slice value)
+{
+    void *array = i->facts;
+    int error;
+
+    CHECK(i->kind == INTENT_META);
+    if (i->facts_count >= FACTS_MAX)
+        return CM_ERR_LIMIT;
+    if (value.size > INTENT_MEMORY_MAX)
+        return CM_ERR_TOO_LARGE;
+    error = reserve(i, value.size);
+    if (error == 0) {
+        error = grow(&array, i->facts_count, sizeof *i->facts);
+        i->facts = array;
+    }
+    if (error != 0)
+        return error;
+    i->facts[i->facts_count++] =
+        (struct meta_fact){.name = name, .value = copy(i, value)};
+    return 0;
+}
+
+size_t intent_size(const struct intent *i)
+{
+    return sizeof *i + i->memory.size + i->ops_count * sizeof *i->ops +
+           i->facts_count * sizeof *i->facts;
+}

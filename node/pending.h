@@ -1,0 +1,52 @@
+/* Pending: events that wait for what they depend on.
+ *
+ * Bounded three ways; what does not fit is forgotten, because anti-entropy
+ * brings it again. Events of one origin are kept in the order of their seq, and
+ * when an origin's share is full the one farthest ahead gives way to an
+ * earlier one. Events of incarnations that are in no roster yet have not been
+ * verified, and have a smaller share. */
+#ifndef NODE_PENDING_H
+#define NODE_PENDING_H
+
+#include "crdt/event.h"
+
+#define PENDING_EVENTS_MAX 4096
+#define PENDING_BYTES_MAX (32u << 20)
+#define PENDING_PER_ORIGIN_MAX 1024
+#define PENDING_UNVERIFIED_EVENTS_MAX 1024
+#define PENDING_UNVERIFIED_BYTES_MAX (8u << 20)
+
+struct pending_event {
+    struct dot dot;
+    struct hash hash;
+    bool verified;  /* signature checked against the roster's key */
+    bool done;      /* applied or refused by the open transaction */
+    bool applied;   /* done, and applied */
+    uint8_t from[16];
+    size_t size;
+    uint8_t bytes[];
+};
+
+struct pending {
+    struct pending_event **events; /* owned; sorted by (dot, hash) */
+    size_t count;
+    size_t capacity;
+    size_t bytes;
+    size_t unverified_count;
+    size_t unverified_bytes;
+};
+
+void pending_init(struct pending *p);
+void pending_release(struct pending *p);
+/* Copies bytes. CM_ERR_DUPLICATE, CM_ERR_LIMIT, CM_ERR_NOMEM. */
+int pending_add(struct pending *p, const struct dot *dot,
+                const struct hash *hash, struct slice bytes, bool verified,
+                const uint8_t from[16]);
+/* Index of the first event whose dot is not below d; count if none. */
+size_t pending_lower_bound(const struct pending *p, const struct dot *d);
+/* Its signature turned out good. */
+void pending_mark_verified(struct pending *p, struct pending_event *e);
+/* After the transaction: drops the done ones, or takes done back. */
+void pending_settle(struct pending *p, bool committed);
+
+#endif

@@ -1,0 +1,312 @@
+/* Encodings of the store's keys and records. Pure: no LMDB in here, so that
+ * every format can be tested and fuzzed without a file. */
+#include "node/schema.h"
+
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "crdt/base/hash.h"
+#include "crdt/certificate.h"
+
+_Static_assert(2 + KEY_SIZE_MAX + 1 <= SCHEMA_KEY_MAX, "keys fit LMDB's");
+_Static_assert(CERTIFICATE_SIZE_MAX <= VALUE_SIZE_MAX, "one bound of values");
+
+struct slice schema_key_slice(const struct schema_key *k)
+{
+    CHECK(k->size <= SCHEMA_KEY_MAX);
+    return slice_of(k->bytes, k->size);
+}
+
+static void key_begin(struct schema_key *k, char prefix)
+{
+    k->bytes[0] = (uint8_t)prefix;
+    k->size = 1;
+}
+
+static void key_append(struct schema_key *k, struct slice s)
+{
+    CHECK(k->size + s.size <= SCHEMA_KEY_MAX);
+    if (s.size > 0)
+        memcpy(k->bytes + k->size, s.data, s.size);
+    k->size += s.size;
+}
+
+static void key_append_byte(struct schema_key *k, uint8_t byte)
+{
+    key_append(k, slice_of(&byte, 1));
+}
+
+void schema_key_entry(struct schema_key *k, const struct entry_id *id)
+{
+    CHECK(id->key.size + id->element.size <= KEY_SIZE_MAX);
+    key_begin(k, SCHEMA_PREFIX_ENTRY);
+    key_append_byte(k, (uint8_t)id->space);
+    key_append(k, id->key);
+    if (id->space == SPACE_SET) {
+        key_append_byte(k, 0);
+        key_append(k, id->element);
+    }
+}
+
+bool schema_key_prefix(struct schema_key *k, enum space space,
+                       struct slice prefix, bool exact_key)
+{
+    if (prefix.size > KEY_SIZE_MAX)
+        return false;
+    key_begin(k, SCHEMA_PREFIX_ENTRY);
+    key_append_byte(k, (uint8_t)space);
+    key_append(k, prefix);
+    if (exact_key && space == SPACE_SET)
+        key_append_byte(k, 0);
+    return true;
+}
+
+void schema_key_event(struct schema_key *k, uint32_t actor, uint64_t seq)
+{
+    key_begin(k, SCHEMA_PREFIX_EVENT);
+    put_be32(k->bytes + 1, actor);
+    put_be64(k->bytes + 5, seq);
+    k->size = 13;
+}
+
+void schema_key_revision(struct schema_key *k, uint64_t revision)
+{
+    key_begin(k, SCHEMA_PREFIX_REVISION);
+    put_be64(k->bytes + 1, revision);
+    k->size = 9;
+}
+
+void schema_key_actor(struct schema_key *k, uint32_t actor)
+{
+    key_begin(k, SCHEMA_PREFIX_ACTOR);
+    put_be32(k->bytes + 1, actor);
+    k->size = 5;
+}
+
+void schema_key_meta(struct schema_key *k, const char *name)
+{
+    struct slice text = slice_of_string(name);
+
+    CHECK(text.size > 0 && text.size <= SCHEMA_META_NAME_MAX);
+    key_begin(k, SCHEMA_PREFIX_META);
+    key_append(k, text);
+}
+
+void schema_key_state(struct schema_key *k, uint8_t which)
+{
+    CHECK(which <= SCHEMA_STATE_LANES + 1);
+    key_begin(k, SCHEMA_PREFIX_STATE);
+    key_append_byte(k, which);
+}
+
+int schema_parse_entry(struct entry_id *ret_id, struct slice key)
+{
+    struct slice rest;
+    const uint8_t *separator;
+
+    if (key.size < 3 || key.data[0] != SCHEMA_PREFIX_ENTRY)
+        return CM_ERR_DAMAGED;
+    if (key.data[1] < SPACE_REGISTER || key.data[1] > SPACE_ROSTER)
+        return CM_ERR_DAMAGED;
+    rest = slice_of(key.data + 2, key.size - 2);
+    if (key.data[1] != SPACE_SET) {
+        *ret_id = (struct entry_id){
+            .space = (enum space)key.data[1],
+            .key = rest,
+        };
+        return 0;
+    }
+    separator = memchr(rest.data, 0, rest.size);
+    if (separator == NULL)
+        return CM_ERR_DAMAGED;
+    size_t size = (size_t)(separator - rest.data);
+    *ret_id = (struct entry_id){
+        .space = SPACE_SET,
+        .key = slice_of(rest.data, size),
+        .element = slice_of(separator + 1, rest.size - size - 1),
+    };
+    return 0;
+}
+
+int schema_parse_actor(uint32_t *ret_actor, struct slice key)
+{
+    if (key.size != 5 || key.data[0] != SCHEMA_PREFIX_ACTOR)
+        return CM_ERR_DAMAGED;
+    *ret_actor = get_be32(key.data + 1);
+    return 0;
+}
+
+int schema_parse_revision(uint64_t *ret_revision, struct slice key)
+{
+    if (key.size != 9 || key.data[0] != SCHEMA_PREFIX_REVISION)
+        return CM_ERR_DAMAGED;
+    *ret_revision = get_be64(key.data + 1);
+    return 0;
+}
+
+void schema_record_begin(struct buffer *record)
+{
+    static const uint8_t room[SCHEMA_CHECKSUM_SIZE];
+
+    buffer_clear(record);
+    buffer_append(record, room, sizeof room);
+}
+
+int schema_record_seal(struct buffer *record, struct slice key)
+{
+    struct slice payload;
+
+    if (record->error != 0)
+        return record->error;
+    CHECK(record->size >= SCHEMA_CHECKSUM_SIZE);
+    payload = slice_of(record->data + SCHEMA_CHECKSUM_SIZE,
+                       record->size - SCHEMA_CHECKSUM_SIZE);
+    put_be64(record->data, record_checksum(key, payload));
+    return 0;
+}
+
+int schema_record_open(struct slice *ret_payload, struct slice key,
+                       struct slice value)
+{
+    struct slice payload;
+
+    if (value.size < SCHEMA_CHECKSUM_SIZE)
+        return CM_ERR_DAMAGED;
+    payload = slice_of(value.data + SCHEMA_CHECKSUM_SIZE,
+                       value.size - SCHEMA_CHECKSUM_SIZE);
+    if (get_be64(value.data) != record_checksum(key, payload))
+        return CM_ERR_DAMAGED;
+    *ret_payload = payload;
+    return 0;
+}
+
+void schema_head_pack(struct buffer *out, const struct schema_head *h)
+{
+    CHECK(h->oldest_revision <= h->revision);
+    pack_uint(out, h->format);
+    pack_uint(out, h->revision);
+    pack_uint(out, h->oldest_revision);
+    pack_uint(out, h->hlc);
+}
+
+int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
+{
+    struct unpacker u;
+    struct schema_head h;
+
+    unpack_init(&u, payload);
+    h.format = unpack_uint(&u, UINT64_MAX);
+    if (u.error == 0 && h.format != STORE_FORMAT)
+        return CM_ERR_FORMAT_VERSION;
+    h.revision = unpack_uint(&u, UINT64_MAX);
+    h.oldest_revision = unpack_uint(&u, h.revision);
+    h.hlc = unpack_uint(&u, UINT64_MAX);
+    if (unpack_finish(&u) != 0)
+        return CM_ERR_DAMAGED;
+    *ret_head = h;
+    return 0;
+}
+
+void schema_actor_pack(struct buffer *out, const struct schema_actor *a)
+{
+    CHECK(a->entry.seq >= 1 && a->known_seq <= a->entry.seq);
+    pack_bytes(out, a->entry.incarnation.bytes, INCARNATION_SIZE);
+    pack_uint(out, a->entry.seq);
+    pack_bytes(out, a->entry.head.bytes, HASH_SIZE);
+    pack_uint(out, a->known_seq);
+}
+
+int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload)
+{
+    struct unpacker u;
+    struct schema_actor a;
+
+    unpack_init(&u, payload);
+    unpack_bytes(&u, a.entry.incarnation.bytes, INCARNATION_SIZE);
+    a.entry.seq = unpack_uint(&u, UINT64_MAX);
+    unpack_bytes(&u, a.entry.head.bytes, HASH_SIZE);
+    a.known_seq = unpack_uint(&u, a.entry.seq);
+    if (unpack_finish(&u) != 0 || a.entry.seq == 0)
+        return CM_ERR_DAMAGED;
+    *ret_actor = a;
+    return 0;
+}
+
+void schema_entry_pack(struct buffer *out, const struct entry *e,
+                       const struct entry_local *local,
+                       const struct actors *actors)
+{
+    CHECK(e->count > 0);
+    pack_uint(out, local->create_revision);
+    pack_uint(out, local->modify_revision);
+    pack_uint(out, e->count);
+    for (size_t i = 0; i < e->count; i++) {
+        const struct sibling *s = &e->siblings[i];
+        uint32_t actor;
+        bool found = actors_find(actors, &s->dot.incarnation, &actor);
+
+        CHECK(found);
+        pack_uint(out, (uint64_t)s->kind);
+        pack_uint(out, actor);
+        pack_uint(out, s->dot.seq);
+        pack_uint(out, s->hlc);
+        pack_uint(out, s->flags);
+        pack_uint(out, s->expires);
+        pack_bin(out, s->author);
+        pack_bin(out, s->value);
+    }
+}
+
+static int sibling_unpack(struct sibling *ret, struct unpacker *u,
+                          const struct actors *actors)
+{
+    uint64_t kind = unpack_uint(u, SIBLING_MEMBER);
+    uint32_t actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+
+    *ret = (struct sibling){.kind = (enum sibling_kind)kind};
+    ret->dot.seq = unpack_uint(u, UINT64_MAX);
+    ret->hlc = unpack_uint(u, UINT64_MAX);
+    ret->flags = unpack_uint(u, UINT64_MAX);
+    ret->expires = unpack_uint(u, UINT64_MAX);
+    ret->author = unpack_bin(u, AUTHOR_SIZE_MAX);
+    ret->value = unpack_bin(u, VALUE_SIZE_MAX);
+    if (u->error != 0 || kind == 0 || ret->dot.seq == 0)
+        return CM_ERR_DAMAGED;
+    if (!actors_get(actors, actor, &ret->dot.incarnation))
+        return CM_ERR_DAMAGED;
+    return 0;
+}
+
+int schema_entry_unpack(struct entry *ret_entry, struct entry_local *ret_local,
+                        struct slice payload, const struct actors *actors)
+{
+    struct unpacker u;
+    struct entry_local local;
+    uint64_t count;
+
+    ret_entry->count = 0;
+    unpack_init(&u, payload);
+    local.create_revision = unpack_uint(&u, UINT64_MAX);
+    local.modify_revision = unpack_uint(&u, UINT64_MAX);
+    count = unpack_uint(&u, payload.size);
+    if (u.error != 0 || count == 0)
+        return CM_ERR_DAMAGED;
+    for (uint64_t i = 0; i < count; i++) {
+        struct sibling s;
+        int error = sibling_unpack(&s, &u, actors);
+
+        if (error == 0)
+            error = entry_add_sibling(ret_entry, &s);
+        if (error != 0) {
+            ret_entry->count = 0;
+            return error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
+        }
+    }
+    if (unpack_finish(&u) != 0) {
+        ret_entry->count = 0;
+        return CM_ERR_DAMAGED;
+    }
+    if (ret_local != NULL)
+        *ret_local = local;
+    return 0;
+}

@@ -1,0 +1,105 @@
+/* Schema: how keys and records of the one LMDB tree are written.
+ *
+ * Prefixes instead of named databases, ordered so that what every commit
+ * touches lies side by side: the newest 'r' record ends its range right
+ * before the 's' and 't' records.
+ *
+ *   'e' space key [0x00 element]   entry: revisions and siblings
+ *   'm' name                       named fact of this node
+ *   'r' revision                   events applied in that commit
+ *   's' 0 / 1 / 2                  head; two halves of the digest's lanes
+ *   't' actor                      version vector entry, names the actor
+ *   'v' actor seq                  original bytes of an event
+ *
+ * The lanes are two records, because one of more than 2,038 bytes would take
+ * a page of its own. Numbers in keys are big-endian, numbers in records
+ * canonical msgpack. Each record starts with a checksum over key and payload,
+ * since LMDB does not notice bit rot. */
+#ifndef NODE_SCHEMA_H
+#define NODE_SCHEMA_H
+
+#include "crdt/digest.h"
+#include "crdt/entry.h"
+#include "node/actors.h"
+#include "node/store.h"
+
+#define SCHEMA_KEY_MAX 511 /* LMDB's own limit */
+#define SCHEMA_CHECKSUM_SIZE 8
+#define SCHEMA_RECORD_MAX (256u << 20)
+#define SCHEMA_META_NAME_MAX 64
+
+#define SCHEMA_PREFIX_ENTRY 'e'
+#define SCHEMA_PREFIX_META 'm'
+#define SCHEMA_PREFIX_REVISION 'r'
+#define SCHEMA_PREFIX_STATE 's'
+#define SCHEMA_PREFIX_ACTOR 't'
+#define SCHEMA_PREFIX_EVENT 'v'
+
+#define SCHEMA_STATE_HEAD 0
+#define SCHEMA_STATE_LANES 1 /* and 2 */
+#define SCHEMA_LANES_HALF (DIGEST_BYTES / 2)
+
+struct schema_key {
+    uint8_t bytes[SCHEMA_KEY_MAX + 1];
+    size_t size;
+};
+
+struct slice schema_key_slice(const struct schema_key *k); /* borrows from k */
+/* id is within the limits of limits.h (CHECK). */
+void schema_key_entry(struct schema_key *k, const struct entry_id *id);
+/* What all entries of space whose key starts with prefix have in common. False
+ * if prefix is too long for any key to have it. */
+bool schema_key_prefix(struct schema_key *k, enum space space,
+                       struct slice prefix, bool exact_key);
+void schema_key_event(struct schema_key *k, uint32_t actor, uint64_t seq);
+void schema_key_revision(struct schema_key *k, uint64_t revision);
+void schema_key_actor(struct schema_key *k, uint32_t actor);
+void schema_key_meta(struct schema_key *k, const char *name);
+void schema_key_state(struct schema_key *k, uint8_t which);
+/* ret_id borrows from key. CM_ERR_DAMAGED. */
+int schema_parse_entry(struct entry_id *ret_id, struct slice key);
+int schema_parse_actor(uint32_t *ret_actor, struct slice key);
+int schema_parse_revision(uint64_t *ret_revision, struct slice key);
+
+/* A record: begin, append the payload, seal, write record's bytes. */
+void schema_record_begin(struct buffer *record);
+int schema_record_seal(struct buffer *record, struct slice key);
+/* ret_payload borrows from value. CM_ERR_DAMAGED if the checksum is wrong. */
+int schema_record_open(struct slice *ret_payload, struct slice key,
+                       struct slice value);
+
+/* The head: one record, read with every snapshot. */
+struct schema_head {
+    uint64_t format;
+    uint64_t revision;
+    uint64_t oldest_revision; /* every change after it is kept */
+    hlc_t hlc;                /* greatest stamp issued or merged */
+};
+void schema_head_pack(struct buffer *out, const struct schema_head *h);
+int schema_head_unpack(struct schema_head *ret_head, struct slice payload);
+
+struct schema_actor {
+    struct vv_entry entry;
+    uint64_t known_seq; /* covered by the deps of this node's own events */
+};
+void schema_actor_pack(struct buffer *out, const struct schema_actor *a);
+int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload);
+
+/* Every sibling's incarnation is interned already (CHECK). */
+void schema_entry_pack(struct buffer *out, const struct entry *e,
+                       const struct entry_local *local,
+                       const struct actors *actors);
+/* Replaces what ret_entry holds; its siblings borrow from payload. */
+int schema_entry_unpack(struct entry *ret_entry, struct entry_local *ret_local,
+                        struct slice payload, const struct actors *actors);
+
+/* What an operation did to what a reader sees. Stored only where it differs
+ * from OUTCOME_OWN. */
+enum outcome {
+    OUTCOME_OWN = 0,    /* the operation's own result is visible now */
+    OUTCOME_NONE = 1,   /* nothing visible changed */
+    OUTCOME_OTHER = 2,  /* another sibling became visible */
+    OUTCOME_ABSENT = 3, /* nothing is visible any more, though it wrote */
+};
+
+#endif

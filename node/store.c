@@ -1,0 +1,699 @@
+/* The LMDB environment: opening, reopening after a fatal error, transactions,
+ * and what readers ask for.
+ *
+ * LMDB must not be open twice in one process: closing one copy would drop the
+ * other's locks. A failed environment (MDB_PANIC after a failed meta page) is
+ * therefore reopened only when no transaction of it lives; live counts them. */
+#include "node/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/store_txn.h"
+
+struct store {
+    char *dir; /* owned */
+    uint64_t map_size;
+    MDB_env *env; /* NULL only after a failed reopening */
+    MDB_dbi dbi;
+    pthread_mutex_t lock; /* guards env, dbi, live */
+    unsigned live;        /* transactions that have not ended */
+    struct actors actors;
+};
+
+struct actors *store_actors(struct store *s)
+{
+    return &s->actors;
+}
+
+MDB_dbi store_dbi(const struct store *s)
+{
+    return s->dbi;
+}
+
+int store_error(int mdb_error, struct cm_detail *detail)
+{
+    switch (mdb_error) {
+    case 0:
+        return 0;
+    case MDB_NOTFOUND:
+        return CM_ERR_NOT_FOUND;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+    case ENOSPC:
+    case EDQUOT:
+        return cm_fail(detail, CM_ERR_FULL,
+                       "the disk or the store's map is full: free space, then "
+                       "retry; reads, gossip and backups go on (%s)",
+                       mdb_strerror(mdb_error));
+    case ENOMEM:
+        return cm_fail(detail, CM_ERR_NOMEM, "store: out of memory");
+    case MDB_READERS_FULL:
+        return cm_fail(detail, CM_ERR_BUSY,
+                       "store: all %d reader slots are in use; retry",
+                       STORE_READERS_MAX);
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "data.mdb is damaged (%s); restore this node from a "
+                       "peer or a snapshot",
+                       mdb_strerror(mdb_error));
+    case MDB_VERSION_MISMATCH:
+        return cm_fail(detail, CM_ERR_FORMAT_VERSION,
+                       "data.mdb was written by another version of LMDB");
+    default:
+        return cm_fail(detail, CM_ERR_IO,
+                       "data.mdb: %s; check the disk, then retry",
+                       mdb_strerror(mdb_error));
+    }
+}
+
+static int env_open(struct store *s, struct cm_detail *detail)
+{
+    MDB_env *env;
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi = 0;
+    int rc = mdb_env_create(&env);
+
+    CHECK(s->env == NULL);
+    if (rc != 0)
+        return store_error(rc, detail);
+    rc = mdb_env_set_mapsize(env, (size_t)s->map_size);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX);
+    if (rc == 0)
+        rc = mdb_env_open(env, s->dir, MDB_NOTLS, 0600);
+    if (rc == 0)
+        rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+        mdb_txn_abort(txn);
+    }
+    if (rc != 0) {
+        mdb_env_close(env);
+        return store_error(rc, detail);
+    }
+    s->env = env;
+    s->dbi = dbi;
+    return 0;
+}
+
+/* With s->lock held. */
+static int begin_locked(struct store_txn *t, struct store *s,
+                        struct cm_detail *detail)
+{
+    int rc;
+
+    if (s->env == NULL) {
+        int error = env_open(s, detail);
+
+        if (error != 0)
+            return error;
+    }
+    rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
+    if (rc == MDB_PANIC && s->live == 0) {
+        mdb_env_close(s->env);
+        s->env = NULL;
+        int error = env_open(s, detail);
+
+        if (error != 0)
+            return error;
+        rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
+    }
+    if (rc != 0) {
+        t->mdb = NULL;
+        return store_error(rc, detail);
+    }
+    s->live++;
+    return 0;
+}
+
+int store_txn_begin(struct store_txn *t, struct store *s, bool write,
+                    struct cm_detail *detail)
+{
+    int error;
+
+    *t = (struct store_txn){.store = s, .write = write};
+    (void)pthread_mutex_lock(&s->lock);
+    error = begin_locked(t, s, detail);
+    (void)pthread_mutex_unlock(&s->lock);
+    CHECK((error == 0) == (t->mdb != NULL));
+    return error;
+}
+
+static void txn_ended(struct store_txn *t)
+{
+    t->mdb = NULL;
+    (void)pthread_mutex_lock(&t->store->lock);
+    CHECK(t->store->live > 0);
+    t->store->live--;
+    (void)pthread_mutex_unlock(&t->store->lock);
+}
+
+void store_txn_abort(struct store_txn *t)
+{
+    if (t->mdb == NULL)
+        return;
+    mdb_txn_abort(t->mdb);
+    txn_ended(t);
+}
+
+int store_txn_commit(struct store_txn *t, struct cm_detail *detail)
+{
+    int rc;
+
+    CHECK(t->mdb != NULL && t->write);
+    rc = mdb_txn_commit(t->mdb);
+    txn_ended(t);
+    return store_error(rc, detail);
+}
+
+static MDB_val val_of(struct slice s)
+{
+    return (MDB_val){.mv_size = s.size, .mv_data = (void *)(uintptr_t)s.data};
+}
+
+int store_txn_get(struct store_txn *t, const struct schema_key *key,
+                  struct slice *ret_payload)
+{
+    MDB_val k = val_of(schema_key_slice(key));
+    MDB_val v;
+    int rc;
+
+    CHECK(t->mdb != NULL && !t->idle);
+    rc = mdb_get(t->mdb, t->store->dbi, &k, &v);
+    if (rc != 0)
+        return store_error(rc, NULL);
+    return schema_record_open(ret_payload, schema_key_slice(key),
+                              slice_of(v.mv_data, v.mv_size));
+}
+
+int store_txn_put(struct store_txn *t, const struct schema_key *key,
+                  struct buffer *record)
+{
+    int error = schema_record_seal(record, schema_key_slice(key));
+    MDB_val k = val_of(schema_key_slice(key));
+    MDB_val v = val_of(buffer_slice(record));
+
+    CHECK(t->mdb != NULL && t->write);
+    if (error != 0)
+        return error;
+    return store_error(mdb_put(t->mdb, t->store->dbi, &k, &v, 0), NULL);
+}
+
+int store_txn_delete(struct store_txn *t, const struct schema_key *key)
+{
+    MDB_val k = val_of(schema_key_slice(key));
+
+    CHECK(t->mdb != NULL && t->write);
+    return store_error(mdb_del(t->mdb, t->store->dbi, &k, NULL), NULL);
+}
+
+int store_txn_entry(struct store_txn *t, const struct entry_id *id,
+                    struct entry *ret_entry, struct entry_local *ret_local)
+{
+    struct schema_key key;
+    struct slice payload;
+    int error;
+
+    ret_entry->count = 0;
+    if (id->key.size + id->element.size > KEY_SIZE_MAX)
+        return CM_ERR_NOT_FOUND;
+    schema_key_entry(&key, id);
+    error = store_txn_get(t, &key, &payload);
+    if (error != 0)
+        return error;
+    return schema_entry_unpack(ret_entry, ret_local, payload,
+                               &t->store->actors);
+}
+
+int store_txn_head(struct store_txn *t, struct schema_head *ret_head)
+{
+    struct schema_key key;
+    struct slice payload;
+    int error;
+
+    schema_key_state(&key, SCHEMA_STATE_HEAD);
+    error = store_txn_get(t, &key, &payload);
+    if (error == CM_ERR_NOT_FOUND) {
+        *ret_head = (struct schema_head){.format = STORE_FORMAT};
+        return 0;
+    }
+    return error != 0 ? error : schema_head_unpack(ret_head, payload);
+}
+
+int store_txn_digest(struct store_txn *t, struct digest *ret_digest)
+{
+    uint8_t lanes[DIGEST_BYTES];
+
+    digest_init(ret_digest);
+    for (uint8_t i = 0; i < 2; i++) {
+        struct schema_key key;
+        struct slice payload;
+        int error;
+
+        schema_key_state(&key, (uint8_t)(SCHEMA_STATE_LANES + i));
+        error = store_txn_get(t, &key, &payload);
+        if (error == CM_ERR_NOT_FOUND && i == 0)
+            return 0; /* nothing was ever written */
+        if (error == CM_ERR_NOT_FOUND ||
+            (error == 0 && payload.size != SCHEMA_LANES_HALF))
+            return CM_ERR_DAMAGED;
+        if (error != 0)
+            return error;
+        memcpy(lanes + i * SCHEMA_LANES_HALF, payload.data, payload.size);
+    }
+    digest_decode(ret_digest, lanes);
+    return 0;
+}
+
+int store_txn_meta(struct store_txn *t, const char *name, struct slice *ret)
+{
+    struct schema_key key;
+
+    schema_key_meta(&key, name);
+    return store_txn_get(t, &key, ret);
+}
+
+int store_txn_event(struct store_txn *t, const struct dot *dot,
+                    struct slice *ret_bytes)
+{
+    struct schema_key key;
+    uint32_t actor;
+
+    if (!actors_find(&t->store->actors, &dot->incarnation, &actor))
+        return CM_ERR_NOT_FOUND;
+    schema_key_event(&key, actor, dot->seq);
+    return store_txn_get(t, &key, ret_bytes);
+}
+
+int store_txn_actors(struct store_txn *t, store_actor_visit visit,
+                     void *context)
+{
+    struct schema_key start;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(t->mdb, t->store->dbi, &cursor);
+    int error = 0;
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    schema_key_actor(&start, 0);
+    k = val_of(schema_key_slice(&start));
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+         rc == 0 && error == 0;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct slice key = slice_of(k.mv_data, k.mv_size);
+        struct slice payload;
+        struct schema_actor record;
+        uint32_t actor;
+
+        if (key.size == 0 || key.data[0] != SCHEMA_PREFIX_ACTOR)
+            break;
+        error = schema_parse_actor(&actor, key);
+        if (error == 0)
+            error = schema_record_open(&payload, key,
+                                       slice_of(v.mv_data, v.mv_size));
+        if (error == 0)
+            error = schema_actor_unpack(&record, payload);
+        if (error == 0)
+            error = visit(context, actor, &record);
+    }
+    mdb_cursor_close(cursor);
+    if (error != 0)
+        return error;
+    return rc == MDB_NOTFOUND ? 0 : store_error(rc, NULL);
+}
+
+/* ---- opening ---- */
+
+static int intern_actor(void *context, uint32_t actor,
+                        const struct schema_actor *record)
+{
+    struct actors *actors = context;
+    uint32_t given;
+    int error;
+
+    if (actor != actors_count(actors))
+        return CM_ERR_DAMAGED;
+    error = actors_intern(actors, &record->entry.incarnation, &given);
+    if (error == 0 && given != actor)
+        return CM_ERR_DAMAGED;
+    return error;
+}
+
+/* Checks the format and names the actors. */
+static int store_load(struct store *s, struct cm_detail *detail)
+{
+    struct store_txn t;
+    struct schema_head head;
+    int error = store_txn_begin(&t, s, false, detail);
+
+    if (error != 0)
+        return error;
+    error = store_txn_head(&t, &head);
+    if (error == CM_ERR_FORMAT_VERSION)
+        (void)cm_fail(detail, error,
+                      "%s/data.mdb has another format than %d; use the "
+                      "version of confmesh that wrote it",
+                      s->dir, STORE_FORMAT);
+    if (error == 0)
+        error = store_txn_actors(&t, intern_actor, &s->actors);
+    if (error == CM_ERR_DAMAGED)
+        (void)cm_fail(detail, error,
+                      "%s/data.mdb is damaged; restore this node from a peer "
+                      "or a snapshot",
+                      s->dir);
+    store_txn_abort(&t);
+    return error;
+}
+
+static uint64_t default_map_size(void)
+{
+    return sizeof(void *) >= 8 ? STORE_MAP_SIZE_64 : STORE_MAP_SIZE_32;
+}
+
+int store_open(struct store **ret_store, const char *dir, uint64_t map_size,
+               struct cm_detail *detail)
+{
+    struct store *s = cm_calloc(1, sizeof *s);
+    size_t size = strlen(dir) + 1;
+    int error = CM_ERR_NOMEM;
+
+    if (s == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "store: out of memory");
+    (void)pthread_mutex_init(&s->lock, NULL);
+    s->map_size = map_size > 0 ? map_size : default_map_size();
+    s->dir = cm_alloc(size);
+    if (s->dir == NULL || actors_init(&s->actors) != 0) {
+        (void)cm_fail(detail, error, "store: out of memory");
+        goto fail;
+    }
+    memcpy(s->dir, dir, size);
+    error = env_open(s, detail);
+    if (error == 0)
+        error = store_load(s, detail);
+    if (error != 0)
+        goto fail;
+    *ret_store = s;
+    return 0;
+fail:
+    store_close(s);
+    return error;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    CHECK(s->live == 0);
+    if (s->env != NULL)
+        mdb_env_close(s->env);
+    actors_release(&s->actors);
+    (void)pthread_mutex_destroy(&s->lock);
+    cm_free(s->dir);
+    cm_free(s);
+}
+
+void store_usage(struct store *s, struct store_usage *ret_usage)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+
+    *ret_usage = (struct store_usage){.map_size = s->map_size};
+    (void)pthread_mutex_lock(&s->lock);
+    if (s->env != NULL && mdb_env_info(s->env, &info) == 0 &&
+        mdb_env_stat(s->env, &stat) == 0) {
+        ret_usage->used_bytes =
+            (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+        ret_usage->entries = stat.ms_entries;
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- readers ---- */
+
+static int reader_load(struct store_reader *r)
+{
+    int error = store_txn_head(&r->txn, &r->head);
+
+    if (error != 0)
+        store_txn_abort(&r->txn);
+    return error;
+}
+
+int store_reader_begin(struct store *s, struct store_reader **ret_reader)
+{
+    struct store_reader *r = cm_calloc(1, sizeof *r);
+    int error;
+
+    if (r == NULL)
+        return CM_ERR_NOMEM;
+    error = store_txn_begin(&r->txn, s, false, NULL);
+    if (error == 0)
+        error = reader_load(r);
+    if (error != 0) {
+        cm_free(r);
+        return error;
+    }
+    *ret_reader = r;
+    return 0;
+}
+
+void store_reader_release(struct store_reader *r)
+{
+    if (r == NULL)
+        return;
+    store_txn_abort(&r->txn);
+    cm_free(r);
+}
+
+void store_reader_reset(struct store_reader *r)
+{
+    if (r->txn.mdb == NULL || r->txn.idle)
+        return;
+    mdb_txn_reset(r->txn.mdb);
+    r->txn.idle = true;
+}
+
+int store_reader_renew(struct store_reader *r)
+{
+    int error;
+
+    store_reader_reset(r);
+    if (r->txn.mdb != NULL) {
+        int rc = mdb_txn_renew(r->txn.mdb);
+
+        if (rc == 0) {
+            r->txn.idle = false;
+            return reader_load(r);
+        }
+        /* The environment failed: give the slot up, so that it can be
+         * reopened. */
+        store_txn_abort(&r->txn);
+    }
+    error = store_txn_begin(&r->txn, r->txn.store, false, NULL);
+    return error != 0 ? error : reader_load(r);
+}
+
+uint64_t store_revision(struct store_reader *r)
+{
+    return r->head.revision;
+}
+
+uint64_t store_oldest_revision(struct store_reader *r)
+{
+    return r->head.oldest_revision;
+}
+
+hlc_t store_hlc(struct store_reader *r)
+{
+    return r->head.hlc;
+}
+
+int store_get(struct store_reader *r, const struct entry_id *id,
+              struct entry *ret_entry, struct entry_local *ret_local)
+{
+    return store_txn_entry(&r->txn, id, ret_entry, ret_local);
+}
+
+int store_digest(struct store_reader *r, struct digest *ret_digest)
+{
+    return store_txn_digest(&r->txn, ret_digest);
+}
+
+int store_event(struct store_reader *r, const struct dot *dot,
+                struct slice *ret_bytes)
+{
+    return store_txn_event(&r->txn, dot, ret_bytes);
+}
+
+int store_meta(struct store_reader *r, const char *name, struct slice *ret)
+{
+    return store_txn_meta(&r->txn, name, ret);
+}
+
+struct vv_gather {
+    struct vv_entry *entries;
+    size_t count;
+    size_t capacity;
+};
+
+static int gather_actor(void *context, uint32_t actor,
+                        const struct schema_actor *record)
+{
+    struct vv_gather *g = context;
+
+    (void)actor;
+    if (g->count == g->capacity) {
+        size_t capacity = g->capacity > 0 ? 2 * g->capacity : 16;
+        struct vv_entry *grown =
+            cm_realloc(g->entries, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return CM_ERR_NOMEM;
+        g->entries = grown;
+        g->capacity = capacity;
+    }
+    g->entries[g->count++] = record->entry;
+    return 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct vv_entry *x = a;
+    const struct vv_entry *y = b;
+
+    return incarnation_compare(&x->incarnation, &y->incarnation);
+}
+
+/* Sorted first, because vv_set at the end of a vector moves nothing. */
+int store_txn_vv(struct store_txn *t, struct vv *ret_vv)
+{
+    struct vv_gather g = {0};
+    int error = store_txn_actors(t, gather_actor, &g);
+
+    ret_vv->count = 0;
+    if (error == 0 && g.count > 0)
+        qsort(g.entries, g.count, sizeof *g.entries, compare_entries);
+    for (size_t i = 0; i < g.count && error == 0; i++)
+        error = vv_set(ret_vv, &g.entries[i].incarnation, g.entries[i].seq,
+                       &g.entries[i].head);
+    cm_free(g.entries);
+    return error;
+}
+
+int store_vv(struct store_reader *r, struct vv *ret_vv)
+{
+    return store_txn_vv(&r->txn, ret_vv);
+}
+
+/* ---- cursors ---- */
+
+struct store_cursor {
+    struct store_reader *reader; /* borrowed */
+    MDB_cursor *mdb;             /* owned; NULL: at the end */
+    struct schema_key prefix;
+    struct schema_key start;
+    bool exact;    /* the prefix is the whole key */
+    bool started;  /* positioned by start */
+    bool excluded; /* start itself is not wanted */
+    struct store_item item;
+};
+
+int store_cursor_open(struct store_reader *r, enum space space,
+                      struct slice key_prefix, bool exact_key,
+                      const struct entry_id *after,
+                      struct store_cursor **ret_cursor)
+{
+    struct store_cursor *c = cm_calloc(1, sizeof *c);
+    int rc;
+
+    if (c == NULL)
+        return CM_ERR_NOMEM;
+    CHECK(r->txn.mdb != NULL && !r->txn.idle);
+    c->reader = r;
+    entry_init(&c->item.entry);
+    *ret_cursor = c;
+    if (!schema_key_prefix(&c->prefix, space, key_prefix, exact_key))
+        return 0;
+    c->exact = exact_key && space != SPACE_SET;
+    c->start = c->prefix;
+    if (after != NULL &&
+        after->key.size + after->element.size <= KEY_SIZE_MAX) {
+        struct schema_key key;
+
+        schema_key_entry(&key, after);
+        if (slice_compare(schema_key_slice(&key),
+                          schema_key_slice(&c->prefix)) >= 0) {
+            c->start = key;
+            c->excluded = true;
+        }
+    }
+    rc = mdb_cursor_open(r->txn.mdb, r->txn.store->dbi, &c->mdb);
+    if (rc != 0) {
+        cm_free(c);
+        *ret_cursor = NULL;
+        return store_error(rc, NULL);
+    }
+    return 0;
+}
+
+static int cursor_move(struct store_cursor *c, MDB_val *k, MDB_val *v)
+{
+    int rc;
+
+    if (c->started)
+        return mdb_cursor_get(c->mdb, k, v, MDB_NEXT);
+    c->started = true;
+    *k = val_of(schema_key_slice(&c->start));
+    rc = mdb_cursor_get(c->mdb, k, v, MDB_SET_RANGE);
+    if (rc == 0 && c->excluded &&
+        slice_equal(slice_of(k->mv_data, k->mv_size),
+                    schema_key_slice(&c->start)))
+        rc = mdb_cursor_get(c->mdb, k, v, MDB_NEXT);
+    return rc;
+}
+
+int store_cursor_next(struct store_cursor *c, const struct store_item **ret)
+{
+    struct slice prefix, key, payload;
+    MDB_val k, v;
+    int rc, error;
+
+    if (c->mdb == NULL)
+        return CM_ERR_NOT_FOUND;
+    prefix = schema_key_slice(&c->prefix);
+    rc = cursor_move(c, &k, &v);
+    if (rc != 0)
+        return store_error(rc, NULL);
+    key = slice_of(k.mv_data, k.mv_size);
+    if (!slice_starts_with(key, prefix) ||
+        (c->exact && key.size != prefix.size))
+        return CM_ERR_NOT_FOUND;
+    error = schema_parse_entry(&c->item.id, key);
+    if (error == 0)
+        error = schema_record_open(&payload, key,
+                                   slice_of(v.mv_data, v.mv_size));
+    if (error == 0)
+        error = schema_entry_unpack(&c->item.entry, &c->item.local, payload,
+                                    store_actors(c->reader->txn.store));
+    if (error == 0)
+        *ret = &c->item;
+    return error;
+}
+
+void store_cursor_close(struct store_cursor *c)
+{
+    if (c == NULL)
+        return;
+    if (c->mdb != NULL)
+        mdb_cursor_close(c->mdb);
+    entry_release(&c->item.entry);
+    cm_free(c);
+}

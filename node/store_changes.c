@@ -1,0 +1,274 @@
+/* What a watch delivers: changes of one commit, read back from the events that
+ * it applied and the exceptions that its 'r' record names. */
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "node/store_txn.h"
+
+struct changes {
+    struct store_reader *reader;
+    uint64_t revision;
+    change_visit visit;
+    void *context;
+    size_t visited;
+};
+
+static int deliver(struct changes *c, const struct change *change)
+{
+    c->visited++;
+    return c->visit(c->context, change);
+}
+
+static struct change change_of(const struct changes *c, const struct event *e,
+                               const struct op *op)
+{
+    struct change ret = {
+        .revision = c->revision,
+        .id = op_entry_id(op),
+        .author = op->author,
+        .dot = e->dot,
+        .hlc = e->hlc,
+        .revoked = op->kind == OP_REVOKE || op->kind == OP_SET_REVOKE,
+    };
+
+    switch (op->kind) {
+    case OP_PUT:
+        ret.kind = CHANGE_PUT;
+        ret.value = op->value;
+        ret.flags = op->flags;
+        break;
+    case OP_SET_ADD:
+        ret.kind = CHANGE_ADD;
+        break;
+    case OP_DEL:
+    case OP_REVOKE:
+    case OP_ROSTER_ADD: /* never visible: the log says "none" */
+        ret.kind = CHANGE_DELETE;
+        break;
+    case OP_SET_REMOVE:
+    case OP_SET_REVOKE:
+        ret.kind = CHANGE_REMOVE;
+        break;
+    }
+    return ret;
+}
+
+/* The bytes of the visible sibling's event are not held (it came in a cut):
+ * take it from the entry. If it is not there any more a later commit has
+ * superseded it and tells what followed. */
+static int deliver_sibling(struct changes *c, const struct entry_id *id,
+                           const struct dot *dot)
+{
+    struct entry entry;
+    int error;
+
+    entry_init(&entry);
+    error = store_get(c->reader, id, &entry, NULL);
+    if (error == CM_ERR_NOT_FOUND)
+        error = 0;
+    for (size_t i = 0; i < entry.count && error == 0; i++) {
+        const struct sibling *s = &entry.siblings[i];
+        struct change change = {
+            .revision = c->revision,
+            .kind = id->space == SPACE_SET ? CHANGE_ADD : CHANGE_PUT,
+            .id = *id,
+            .value = s->value,
+            .flags = s->flags,
+            .author = s->author,
+            .dot = s->dot,
+            .hlc = s->hlc,
+        };
+
+        if (dot_equal(&s->dot, dot))
+            error = deliver(c, &change);
+    }
+    entry_release(&entry);
+    return error;
+}
+
+/* Another sibling than the operation's own became visible. */
+static int deliver_other(struct changes *c, const struct entry_id *id,
+                         const struct dot *dot)
+{
+    struct slice bytes;
+    struct event e;
+    int error = store_txn_event(&c->reader->txn, dot, &bytes);
+
+    if (error == CM_ERR_NOT_FOUND)
+        return deliver_sibling(c, id, dot);
+    if (error == 0)
+        error = event_decode(&e, bytes);
+    if (error != 0)
+        return error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
+    for (size_t i = 0; i < e.ops_count && error == 0; i++) {
+        struct entry_id other = op_entry_id(&e.ops[i]);
+        struct change change = change_of(c, &e, &e.ops[i]);
+
+        if (entry_id_compare(&other, id) == 0)
+            error = deliver(c, &change);
+    }
+    event_release(&e);
+    return error;
+}
+
+static int deliver_op(struct changes *c, const struct event *e,
+                      const struct op *op, enum outcome outcome,
+                      const struct dot *other)
+{
+    struct change change = change_of(c, e, op);
+
+    switch (outcome) {
+    case OUTCOME_OWN:
+        return deliver(c, &change);
+    case OUTCOME_NONE:
+        return 0;
+    case OUTCOME_OTHER:
+        return deliver_other(c, &change.id, other);
+    case OUTCOME_ABSENT:
+        change.kind =
+            change.id.space == SPACE_SET ? CHANGE_REMOVE : CHANGE_DELETE;
+        change.value = slice_of(NULL, 0);
+        change.flags = 0;
+        return deliver(c, &change);
+    }
+    return CM_ERR_DAMAGED;
+}
+
+/* One exception of the record: the operation that it is about. */
+struct exception {
+    uint64_t op;
+    enum outcome outcome;
+    struct dot other;
+};
+
+static void exception_unpack(struct unpacker *u, const struct actors *actors,
+                             struct exception *ret)
+{
+    uint32_t actor;
+
+    ret->op = unpack_uint(u, EVENT_OPS_MAX - 1);
+    ret->outcome = (enum outcome)unpack_uint(u, OUTCOME_ABSENT);
+    if (ret->outcome != OUTCOME_OTHER)
+        return;
+    actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+    ret->other.seq = unpack_uint(u, UINT64_MAX);
+    if (u->error == 0 && !actors_get(actors, actor, &ret->other.incarnation))
+        unpack_fail(u, CM_ERR_MALFORMED);
+}
+
+static int visit_ops(struct changes *c, struct unpacker *u,
+                     const struct event *e, uint64_t exceptions)
+{
+    const struct actors *actors = store_actors(c->reader->txn.store);
+    struct exception next = {.op = UINT64_MAX};
+    int error = 0;
+
+    for (size_t i = 0; i < e->ops_count && error == 0; i++) {
+        if (exceptions > 0 && next.op == UINT64_MAX) {
+            exception_unpack(u, actors, &next);
+            exceptions--;
+            if (u->error != 0 || next.op < i)
+                return CM_ERR_DAMAGED;
+        }
+        if (next.op == i) {
+            error = deliver_op(c, e, &e->ops[i], next.outcome, &next.other);
+            next.op = UINT64_MAX;
+        } else {
+            error = deliver_op(c, e, &e->ops[i], OUTCOME_OWN, NULL);
+        }
+    }
+    if (error == 0 && (exceptions > 0 || next.op != UINT64_MAX))
+        return CM_ERR_DAMAGED;
+    return error;
+}
+
+static int visit_event(struct changes *c, struct unpacker *u)
+{
+    struct store_txn *txn = &c->reader->txn;
+    uint32_t actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+    uint64_t seq = unpack_uint(u, UINT64_MAX);
+    uint64_t exceptions = unpack_uint(u, EVENT_OPS_MAX);
+    struct dot dot = {.seq = seq};
+    struct slice bytes;
+    struct event e;
+    int error;
+
+    if (u->error != 0 ||
+        !actors_get(store_actors(txn->store), actor, &dot.incarnation))
+        return CM_ERR_DAMAGED;
+    error = store_txn_event(txn, &dot, &bytes);
+    if (error == CM_ERR_NOT_FOUND)
+        return CM_ERR_NEEDS_CUT;
+    if (error == 0)
+        error = event_decode(&e, bytes);
+    if (error != 0)
+        return error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
+    error = visit_ops(c, u, &e, exceptions);
+    event_release(&e);
+    return error;
+}
+
+static int visit_record(struct changes *c, struct slice payload)
+{
+    struct unpacker u;
+    int error = 0;
+
+    unpack_init(&u, payload);
+    while (error == 0 && u.position < payload.size)
+        error = visit_event(c, &u);
+    return error;
+}
+
+static int next_record(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *k,
+                       uint64_t *ret_revision, struct slice *ret_payload)
+{
+    MDB_val v;
+    int rc = mdb_cursor_get(cursor, k, &v, op);
+    struct slice key;
+    int error;
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    key = slice_of(k->mv_data, k->mv_size);
+    if (key.size == 0 || key.data[0] != SCHEMA_PREFIX_REVISION)
+        return CM_ERR_NOT_FOUND;
+    error = schema_parse_revision(ret_revision, key);
+    if (error != 0)
+        return error;
+    return schema_record_open(ret_payload, key,
+                              slice_of(v.mv_data, v.mv_size));
+}
+
+int store_changes(struct store_reader *r, uint64_t from,
+                  uint64_t *ret_revision, change_visit visit, void *context)
+{
+    struct changes c = {.reader = r, .visit = visit, .context = context};
+    struct schema_key start;
+    MDB_cursor *cursor;
+    struct slice payload;
+    MDB_val k;
+    int error;
+
+    if (from < r->head.oldest_revision)
+        return CM_ERR_NEEDS_CUT;
+    if (from >= r->head.revision)
+        return CM_ERR_NOT_FOUND;
+    CHECK(r->txn.mdb != NULL && !r->txn.idle);
+    error = store_error(
+        mdb_cursor_open(r->txn.mdb, store_dbi(r->txn.store), &cursor), NULL);
+    if (error != 0)
+        return error;
+    schema_key_revision(&start, from + 1);
+    k = (MDB_val){.mv_size = start.size, .mv_data = start.bytes};
+    error = next_record(cursor, MDB_SET_RANGE, &k, &c.revision, &payload);
+    while (error == 0) {
+        error = visit_record(&c, payload);
+        if (error != 0 || c.visited > 0)
+            break;
+        error = next_record(cursor, MDB_NEXT, &k, &c.revision, &payload);
+    }
+    mdb_cursor_close(cursor);
+    if (error == 0)
+        *ret_revision = c.revision;
+    return error;
+}

@@ -1,0 +1,59 @@
+/* The inside of the store, for the writer and for the store's own files: one
+ * LMDB transaction, records checked on the way in and sealed on the way out. */
+#ifndef NODE_STORE_TXN_H
+#define NODE_STORE_TXN_H
+
+#include <lmdb.h>
+
+#include "node/schema.h"
+
+struct store_txn {
+    struct store *store;
+    MDB_txn *mdb; /* NULL when there is none */
+    bool write;
+    bool idle; /* reset: slot without snapshot */
+};
+
+/* LMDB's and the system's codes as ours. */
+int store_error(int mdb_error, struct cm_detail *detail);
+
+/* CM_ERR_IO while a failed environment waits for its last reader. A failed one
+ * without readers is reopened first. */
+int store_txn_begin(struct store_txn *t, struct store *s, bool write,
+                    struct cm_detail *detail);
+void store_txn_abort(struct store_txn *t); /* none is fine */
+/* Ends the transaction whatever is returned. */
+int store_txn_commit(struct store_txn *t, struct cm_detail *detail);
+
+/* Payload in the map, until the next write of the transaction.
+ * CM_ERR_NOT_FOUND, CM_ERR_DAMAGED. */
+int store_txn_get(struct store_txn *t, const struct schema_key *key,
+                  struct slice *ret_payload);
+/* record was begun with schema_record_begin; it is sealed here. */
+int store_txn_put(struct store_txn *t, const struct schema_key *key,
+                  struct buffer *record);
+int store_txn_delete(struct store_txn *t, const struct schema_key *key);
+
+int store_txn_entry(struct store_txn *t, const struct entry_id *id,
+                    struct entry *ret_entry, struct entry_local *ret_local);
+int store_txn_head(struct store_txn *t, struct schema_head *ret_head);
+int store_txn_digest(struct store_txn *t, struct digest *ret_digest);
+int store_txn_meta(struct store_txn *t, const char *name, struct slice *ret);
+/* Visits every version vector record in the order of their numbers. */
+typedef int (*store_actor_visit)(void *context, uint32_t actor,
+                                 const struct schema_actor *record);
+int store_txn_actors(struct store_txn *t, store_actor_visit visit,
+                     void *context);
+int store_txn_event(struct store_txn *t, const struct dot *dot,
+                    struct slice *ret_bytes);
+int store_txn_vv(struct store_txn *t, struct vv *ret_vv);
+
+struct actors *store_actors(struct store *s);
+MDB_dbi store_dbi(const struct store *s);
+
+struct store_reader {
+    struct store_txn txn;
+    struct schema_head head;
+};
+
+#endif

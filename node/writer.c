@@ -1,0 +1,308 @@
+/* The batch: one transaction, one fsync, one result.
+ *
+ * Foreign events go first, then local intents, so that the event which gathers
+ * the local ones depends on everything that they saw. The result is built
+ * before the commit: after it nothing can fail any more. */
+#include "node/writer.h"
+
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/writer_internal.h"
+
+int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
+                struct cm_detail *detail)
+{
+    *b = (struct batch){
+        .w = w,
+        .wall_ms = wall_ms,
+        .revision = w->head.revision + 1,
+        .ready = w->ready,
+        .drain = w->pending.count > 0,
+        .actors_before = actors_count(store_actors(w->store)),
+    };
+    b->now = hlc_make(wall_ms < HLC_WALL_MS_MAX ? wall_ms : HLC_WALL_MS_MAX, 0);
+    CHECK(!w->own.open && !w->stale);
+    change_log_clear(&w->log);
+    memset(w->dirty, 0, sizeof w->dirty);
+    return store_txn_begin(&b->txn, w->store, true, detail);
+}
+
+void batch_abort(struct batch *b)
+{
+    struct writer *w = b->w;
+
+    store_txn_abort(&b->txn);
+    w->own.open = false;
+    pending_settle(&w->pending, false);
+    actors_truncate(store_actors(w->store), b->actors_before);
+    if (b->changed)
+        (void)writer_reload(w, NULL); /* else stale: tried again next time */
+}
+
+/* ---- results ---- */
+
+static struct commit_result *result_new(void)
+{
+    struct commit_result *r = cm_calloc(1, sizeof *r);
+
+    if (r == NULL)
+        return NULL;
+    vv_init(&r->vv);
+    buffer_init(&r->memory, RESULT_MEMORY_MAX);
+    return r;
+}
+
+void commit_result_free(struct commit_result *r)
+{
+    if (r == NULL)
+        return;
+    cm_free(r->events);
+    buffer_release(&r->memory);
+    vv_release(&r->vv);
+    roster_release(r->roster);
+    cm_free(r);
+}
+
+/* Everything that the loop learns of the writer's state. CM_ERR_NOMEM. */
+static int result_fill(struct commit_result *r, const struct writer *w)
+{
+    size_t at = 0;
+    int error = vv_copy(&r->vv, &w->vv);
+
+    if (error != 0)
+        return error;
+    r->revision = w->head.revision;
+    r->digest = digest_finish(&w->digest, &w->vv);
+    for (size_t i = 0; i < r->events_count; i++) {
+        r->events[i].bytes.data = r->memory.data + at;
+        at += r->events[i].bytes.size;
+    }
+    CHECK(at == r->memory.size);
+    return 0;
+}
+
+/* What may have changed without a commit. */
+static void result_note(struct commit_result *r, const struct writer *w)
+{
+    r->pending_events = w->pending.count;
+    r->pending_bytes = w->pending.bytes;
+    r->alarm_fork = w->fork;
+    r->alarm_hazard = w->hazard;
+}
+
+int writer_snapshot(struct writer *w, struct commit_result **ret_result)
+{
+    struct commit_result *r = result_new();
+    int error = r == NULL ? CM_ERR_NOMEM : result_fill(r, w);
+
+    if (error != 0) {
+        commit_result_free(r);
+        return error;
+    }
+    r->roster = roster_retain(w->roster);
+    result_note(r, w);
+    *ret_result = r;
+    return 0;
+}
+
+/* ---- the batch ---- */
+
+static int run_meta(struct batch *b, struct intent *i)
+{
+    int error = 0;
+
+    i->revision = b->w->head.revision;
+    for (size_t j = 0; j < i->facts_count && error == 0; j++) {
+        const struct meta_fact *f = &i->facts[j];
+        bool before = b->meta_changed;
+
+        b->meta_changed = false;
+        error = state_put_meta(b, f->name, f->value);
+        i->wrote = i->wrote || b->meta_changed;
+        b->meta_changed = b->meta_changed || before;
+        if (error == 0 && strcmp(f->name, META_READY) == 0)
+            b->ready = f->value.size > 0;
+    }
+    i->result = error;
+    return error;
+}
+
+/* Returns only what is fatal. */
+static int run_intents(struct batch *b, struct intent *batch)
+{
+    int error = foreign_drain(b);
+
+    for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
+        if (i->kind == INTENT_FOREIGN)
+            error = foreign_intent(b, i);
+    }
+    if (error == 0)
+        error = foreign_drain(b);
+    for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
+        if (i->kind == INTENT_LOCAL)
+            error = local_intent(b, i);
+        else if (i->kind == INTENT_META)
+            error = run_meta(b, i);
+    }
+    if (error == 0)
+        error = local_close_event(b);
+    return error;
+}
+
+static int finish(struct batch *b, struct cm_detail *detail)
+{
+    struct writer *w = b->w;
+    int error = 0;
+
+    if (b->hazard_found)
+        error = state_put_meta(b, META_HAZARD, slice_of("1", 1));
+    if (error == 0 && b->changed)
+        error = state_flush(b);
+    if (error != 0)
+        return cm_fail(detail, error, "writing the commit: %s",
+                       cm_strerror(error));
+    error = result_fill(b->result, w);
+    if (error != 0)
+        return error;
+    b->result->wrote = b->changed || b->meta_changed;
+    if (!b->result->wrote) {
+        store_txn_abort(&b->txn); /* nothing changed: nothing is written */
+        return 0;
+    }
+    return store_txn_commit(&b->txn, detail);
+}
+
+static void explain(struct cm_detail *detail, int error)
+{
+    if (error == CM_ERR_FULL)
+        (void)cm_fail(detail, error,
+                      "the disk or the store's map is full: free space, then "
+                      "retry; reads, gossip and backups go on");
+    else if (error == CM_ERR_IO)
+        (void)cm_fail(detail, error,
+                      "the disk refused the commit: check it, then retry; "
+                      "reads go on");
+    else
+        (void)cm_fail(detail, error, "the commit failed: %s",
+                      cm_strerror(error));
+}
+
+/* Nothing of the batch happened: every intent says so, but for those that were
+ * refused for their own sake. */
+static void fail_intents(struct intent *batch, int error,
+                         const struct cm_detail *detail)
+{
+    for (struct intent *i = batch; i != NULL; i = i->next) {
+        if (i->kind == INTENT_REPLACE ||
+            (i->kind == INTENT_FOREIGN && i->result != 0))
+            continue;
+        i->result = error;
+        i->wrote = false;
+        i->dot = (struct dot){.seq = 0};
+        i->detail = *detail;
+    }
+}
+
+static void reset_intents(struct intent *batch, struct commit_result *r)
+{
+    size_t count = 0;
+
+    for (struct intent *i = batch; i != NULL; i = i->next) {
+        i->result = 0;
+        i->wrote = false;
+        i->dot = (struct dot){.seq = 0};
+        i->revision = 0;
+        i->failed_op = 0;
+        i->detail.text[0] = '\0';
+        r->local_intents += i->kind == INTENT_LOCAL;
+        count++;
+    }
+    CHECK(count <= WRITER_BATCH_MAX);
+}
+
+/* Each is a transaction of its own, before all others of the batch. */
+static bool run_replacements(struct writer *w, struct intent *batch)
+{
+    bool any = false;
+
+    for (struct intent *i = batch; i != NULL; i = i->next) {
+        if (i->kind != INTENT_REPLACE)
+            continue;
+        CHECK(i->replacement != NULL);
+        i->result = writer_replace(w, i->replacement, &i->detail);
+        i->wrote = i->result == 0;
+        i->revision = w->head.revision;
+        any = any || i->wrote;
+    }
+    return any;
+}
+
+/* 0 when the batch is through; else nothing of it is. */
+static int run(struct batch *b, struct writer *w, struct intent *batch,
+               struct commit_result *r, uint64_t wall_ms,
+               struct cm_detail *detail)
+{
+    int error = w->stale ? writer_reload(w, detail) : 0;
+
+    if (error == 0)
+        error = batch_begin(b, w, wall_ms, detail);
+    if (error != 0)
+        return error;
+    b->result = r;
+    error = run_intents(b, batch);
+    if (error == 0)
+        error = finish(b, detail);
+    if (error != 0) {
+        batch_abort(b);
+        return error;
+    }
+    pending_settle(&w->pending, true);
+    w->ready = b->ready;
+    if (b->roster_changed)
+        r->roster = roster_retain(w->roster);
+    return 0;
+}
+
+/* A result that tells of nothing but the state as it was. */
+static int result_empty(struct commit_result *r, const struct writer *w)
+{
+    r->events_count = 0;
+    buffer_clear(&r->memory);
+    r->wrote = false;
+    return result_fill(r, w);
+}
+
+struct commit_result *writer_commit(struct writer *w, struct intent *batch,
+                                    uint64_t wall_ms)
+{
+    struct commit_result *r = result_new();
+    struct cm_detail detail = {.text = ""};
+    struct batch b;
+    bool replaced;
+    int error;
+
+    if (r == NULL)
+        return NULL;
+    r->intents = batch;
+    reset_intents(batch, r);
+    replaced = run_replacements(w, batch);
+    error = run(&b, w, batch, r, wall_ms, &detail);
+    if (error != 0) {
+        explain(&detail, error);
+        fail_intents(batch, error, &detail);
+        r->disk_full = error == CM_ERR_FULL;
+        if (result_empty(r, w) != 0 && !replaced) {
+            commit_result_free(r);
+            return NULL;
+        }
+    }
+    if (replaced) {
+        r->wrote = true;
+        if (r->roster == NULL)
+            r->roster = roster_retain(w->roster);
+    }
+    result_note(r, w);
+    return r;
+}

@@ -1,0 +1,408 @@
+/* Events of other nodes: admitted, applied, or kept pending.
+ *
+ * "Applicable when seq = VV+1, the previous hash matches and every dep <= VV;
+ * until then pending, bounded." The dots that an operation supersedes count as
+ * dependencies too: an honest origin has seen them, and an operation applied
+ * before what it names would leave a sibling standing here that it removes
+ * elsewhere.
+ *
+ * "A well-formed, signed event without authority applies as void: the VV
+ * advances." Whether it is void depends on nothing but the event, the
+ * certificate of its incarnation and the generation, so that replicas with
+ * equal vectors agree. In particular a roster-add of an incarnation that was
+ * added already is no void: two concurrent adds reach replicas in either order.
+ * Both stay as siblings, the older one counts (roster.h). */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/writer_internal.h"
+
+/* An event on its way in; everything borrowed. */
+struct arrival {
+    const struct event *event;
+    struct slice bytes;
+    struct hash hash;
+    bool verified;
+    const uint8_t *from;
+    struct cm_detail *detail;
+};
+
+/* Verified with the key that its incarnation was certified for. */
+static int verify(const struct writer *w, struct arrival *a)
+{
+    const struct incarnation *i = &a->event->dot.incarnation;
+    const struct roster_member *member = roster_find(w->roster, i);
+    const uint8_t *key = NULL;
+
+    if (a->verified)
+        return 0;
+    if (member != NULL)
+        key = member->certificate.sign_key;
+    else if (incarnation_equal(i, &w->self))
+        key = w->secret_key + 32; /* libsodium keeps the public key there */
+    if (key == NULL)
+        return CM_ERR_PENDING;
+    if (event_verify(a->event, key) != 0)
+        return cm_fail(a->detail, CM_ERR_SIGNATURE,
+                       "event is not signed by the key of its incarnation");
+    a->verified = true;
+    return 0;
+}
+
+static int alarm_fork(struct writer *w, struct arrival *a)
+{
+    char text[DOT_TEXT_SIZE];
+    int error = verify(w, a);
+
+    if (error != 0)
+        return error == CM_ERR_PENDING ? CM_ERR_SIGNATURE : error;
+    w->fork = true;
+    dot_format(text, &a->event->dot);
+    return cm_fail(a->detail, CM_ERR_FORK,
+                   "two signed events bear the name %s: its node was cloned "
+                   "or rolled back; evict that incarnation",
+                   text);
+}
+
+/* "Any peer's event of mine above my own seq re-mints": the new incarnation
+ * comes with returning; until then local writes stop, because a dot used twice
+ * cannot be taken back. */
+static int alarm_hazard(struct batch *b, struct arrival *a)
+{
+    int error = verify(b->w, a);
+
+    if (error != 0)
+        return error;
+    b->hazard_found = true;
+    b->w->hazard = true;
+    return cm_fail(a->detail, CM_ERR_FORK,
+                   "a peer holds event %llu of this node, which has only %llu: "
+                   "its directory was rolled back or cloned",
+                   (unsigned long long)a->event->dot.seq,
+                   (unsigned long long)vv_seq(&b->w->vv, &b->w->self));
+}
+
+/* The event that is stored under the arrival's name. CM_ERR_NOT_FOUND when its
+ * bytes are not held. */
+static int stored_hash(struct batch *b, const struct dot *dot,
+                       struct hash *ret_hash)
+{
+    const struct vv_entry *head = vv_find(&b->w->vv, &dot->incarnation);
+    struct event e;
+    struct slice bytes;
+    int error;
+
+    CHECK(head != NULL && dot->seq <= head->seq);
+    if (dot->seq == head->seq) {
+        *ret_hash = head->head;
+        return 0;
+    }
+    error = store_txn_event(&b->txn, dot, &bytes);
+    if (error == 0)
+        error = event_decode(&e, bytes);
+    if (error != 0)
+        return error;
+    *ret_hash = event_hash(&e);
+    event_release(&e);
+    return 0;
+}
+
+static int judge_covered(struct batch *b, struct arrival *a)
+{
+    struct hash stored;
+    int error = stored_hash(b, &a->event->dot, &stored);
+
+    if (error == CM_ERR_NOT_FOUND)
+        return CM_ERR_DUPLICATE;
+    if (error != 0)
+        return error;
+    if (hash_equal(&stored, &a->hash))
+        return CM_ERR_DUPLICATE;
+    if (incarnation_equal(&a->event->dot.incarnation, &b->w->self)) {
+        error = alarm_hazard(b, a);
+        if (error != CM_ERR_FORK)
+            return error;
+    }
+    return alarm_fork(b->w, a);
+}
+
+static int check_origin(const struct writer *w, const struct arrival *a)
+{
+    const struct event *e = a->event;
+    const struct vv_entry *seal =
+        vv_find(&w->order.sealed, &e->dot.incarnation);
+
+    if (!mesh_id_equal(&e->mesh, &w->mesh))
+        return cm_fail(a->detail, CM_ERR_WRONG_MESH,
+                       "event belongs to another mesh");
+    if (!generation_id_equal(&e->generation, &w->generation))
+        return cm_fail(a->detail, CM_ERR_WRONG_GENERATION,
+                       "event belongs to generation %llu, this node to %llu",
+                       (unsigned long long)e->generation.number,
+                       (unsigned long long)w->generation.number);
+    if (seal != NULL && e->dot.seq > seal->seq)
+        return cm_fail(a->detail, CM_ERR_WRONG_GENERATION,
+                       "event lies beyond its incarnation's seal at %llu",
+                       (unsigned long long)seal->seq);
+    return 0;
+}
+
+static bool dependencies_held(const struct writer *w, const struct event *e)
+{
+    for (size_t i = 0; i < e->deps_count; i++) {
+        if (!vv_covers(&w->vv, &e->deps[i]))
+            return false;
+    }
+    for (size_t i = 0; i < e->ops_count; i++) {
+        for (size_t j = 0; j < e->ops[i].supersedes_count; j++) {
+            if (!vv_covers(&w->vv, &e->ops[i].supersedes[j]))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* 0: to be applied now. */
+static int judge(struct batch *b, struct arrival *a)
+{
+    struct writer *w = b->w;
+    const struct event *e = a->event;
+    const struct vv_entry *head;
+    int error = check_origin(w, a);
+
+    if (error != 0)
+        return error;
+    head = vv_find(&w->vv, &e->dot.incarnation);
+    if (head != NULL && e->dot.seq <= head->seq)
+        return judge_covered(b, a);
+    if (incarnation_equal(&e->dot.incarnation, &w->self))
+        return alarm_hazard(b, a);
+    if (roster_find(w->roster, &e->dot.incarnation) == NULL) {
+        a->verified = false; /* no key to have verified it with */
+        return CM_ERR_PENDING;
+    }
+    error = verify(w, a);
+    if (error != 0)
+        return error;
+    /* A replica that has no state yet adopts one whole, by a cut. */
+    if (!b->ready)
+        return CM_ERR_PENDING;
+    if (e->dot.seq > (head != NULL ? head->seq : 0) + 1)
+        return CM_ERR_PENDING;
+    if (head != NULL && !hash_equal(&e->previous, &head->head))
+        return alarm_fork(w, a);
+    /* Here an event dated ahead of every clock will be held (gossip tells the
+     * median of the peers' clocks). */
+    return dependencies_held(w, e) ? 0 : CM_ERR_PENDING;
+}
+
+/* ---- authority ---- */
+
+static bool roster_add_allowed(const struct writer *w,
+                               const struct certificate *writer,
+                               const struct op *op)
+{
+    struct certificate added;
+    struct incarnation incarnation;
+
+    CHECK(op->key.size == INCARNATION_SIZE); /* op_check */
+    memcpy(incarnation.bytes, op->key.data, INCARNATION_SIZE);
+    return roster_may_add(writer) && op->supersedes_count == 0 &&
+           !incarnation_equal(&incarnation, &w->order.founder) &&
+           !writer_is_sealed(w, &incarnation) &&
+           certificate_decode(&added, op->value, w->authority) == 0;
+}
+
+static bool is_void(const struct writer *w, const struct event *e)
+{
+    const struct roster_member *member =
+        roster_find(w->roster, &e->dot.incarnation);
+
+    CHECK(member != NULL);
+    if (e->has_unknown_op)
+        return true;
+    for (size_t i = 0; i < e->ops_count; i++) {
+        const struct op *op = &e->ops[i];
+        struct entry_id id = op_entry_id(op);
+        bool allowed =
+            op->kind == OP_ROSTER_ADD
+                ? roster_add_allowed(w, &member->certificate, op)
+                : certificate_may_write(&member->certificate, &id);
+
+        if (!allowed)
+            return true;
+    }
+    return false;
+}
+
+/* ---- applying ---- */
+
+/* A damaged record is found before anything of the event is applied, so that
+ * the event alone waits and not the whole batch fails. */
+static int check_entries(struct batch *b, const struct event *e)
+{
+    for (size_t i = 0; i < e->ops_count; i++) {
+        struct entry_id id = op_entry_id(&e->ops[i]);
+        int error = store_txn_entry(&b->txn, &id, &b->w->entry, NULL);
+
+        if (error != 0 && error != CM_ERR_NOT_FOUND)
+            return error;
+    }
+    return 0;
+}
+
+static int apply_ops(struct batch *b, const struct event *e)
+{
+    int error = state_event_begin(b, &e->dot);
+
+    for (size_t i = 0; i < e->ops_count && error == 0; i++) {
+        struct entry_id id = op_entry_id(&e->ops[i]);
+        struct entry_local local = {0};
+
+        error = store_txn_entry(&b->txn, &id, &b->w->entry, &local);
+        if (error == 0 || error == CM_ERR_NOT_FOUND)
+            error = state_apply(b, &e->ops[i], &e->dot, e->hlc, &b->w->entry,
+                                &local);
+    }
+    return error;
+}
+
+/* ret_fatal: the batch cannot go on. */
+static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
+{
+    const struct event *e = a->event;
+    bool is_void_event = is_void(b->w, e);
+    int error = is_void_event ? 0 : check_entries(b, e);
+
+    *ret_fatal = false;
+    if (error != 0)
+        return cm_fail(a->detail, error,
+                       "a stored record that the event changes: %s",
+                       cm_strerror(error));
+    *ret_fatal = true;
+    b->changed = true;
+    if (is_void_event)
+        (void)cm_fail(a->detail, 0,
+                      "applied as void: not permitted by its certificate, or "
+                      "of a later format");
+    else
+        error = apply_ops(b, e);
+    if (error == 0)
+        error = state_event_end(b, &e->dot, e->hlc, &a->hash, a->bytes, false,
+                                a->from);
+    if (error == 0)
+        *ret_fatal = false;
+    return error;
+}
+
+static int keep_pending(struct batch *b, const struct arrival *a)
+{
+    int error = pending_add(&b->w->pending, &a->event->dot, &a->hash,
+                            a->bytes, a->verified, a->from);
+
+    if (error == CM_ERR_LIMIT)
+        return cm_fail(a->detail, CM_ERR_LIMIT,
+                       "too many events wait for others; it will be fetched "
+                       "again");
+    return error == CM_ERR_NOMEM ? error : CM_ERR_PENDING;
+}
+
+int foreign_intent(struct batch *b, struct intent *intent)
+{
+    struct event e;
+    struct arrival a = {
+        .event = &e,
+        .bytes = intent->event,
+        .verified = intent->verified,
+        .from = intent->from,
+        .detail = &intent->detail,
+    };
+    bool fatal = false;
+    int error = event_decode(&e, intent->event);
+
+    if (error != 0) {
+        intent->result = cm_fail(&intent->detail, error, "event: %s",
+                                 cm_strerror(error));
+        return 0;
+    }
+    a.hash = event_hash(&e);
+    error = judge(b, &a);
+    if (error == CM_ERR_PENDING) {
+        error = keep_pending(b, &a);
+    } else if (error == 0) {
+        error = apply(b, &a, &fatal);
+        if (error == CM_ERR_DAMAGED && !fatal)
+            (void)keep_pending(b, &a);
+    }
+    intent->result = error;
+    intent->dot = e.dot;
+    intent->wrote = error == 0;
+    intent->revision = b->revision;
+    event_release(&e);
+    return fatal ? error : 0;
+}
+
+/* ---- draining ---- */
+
+static int drain_one(struct batch *b, struct pending_event *p)
+{
+    struct slice bytes = slice_of(p->bytes, p->size);
+    struct event e;
+    struct arrival a = {
+        .event = &e,
+        .bytes = bytes,
+        .hash = p->hash,
+        .verified = p->verified,
+        .from = p->from,
+    };
+    bool fatal = false;
+    int error = event_decode(&e, bytes);
+
+    if (error == CM_ERR_NOMEM)
+        return 0; /* another time */
+    CHECK(error == 0); /* it decoded when it came */
+    error = judge(b, &a);
+    if (a.verified)
+        pending_mark_verified(&b->w->pending, p);
+    if (error == 0)
+        error = apply(b, &a, &fatal);
+    event_release(&e);
+    if (fatal)
+        return error;
+    if (error != CM_ERR_PENDING && error != CM_ERR_DAMAGED &&
+        error != CM_ERR_NOMEM)
+        p->done = true; /* applied, a duplicate, or refused for good */
+    p->applied = error == 0 || error == CM_ERR_DUPLICATE;
+    return 0;
+}
+
+/* Every event that can be applied in one walk over the origins: of each the
+ * ones up to seq = VV+1, again and again. */
+static int drain_pass(struct batch *b)
+{
+    struct pending *p = &b->w->pending;
+    int error = 0;
+
+    for (size_t i = 0; i < p->count && error == 0; i++) {
+        struct pending_event *e = p->events[i];
+
+        if (e->done ||
+            e->dot.seq > vv_seq(&b->w->vv, &e->dot.incarnation) + 1)
+            continue;
+        error = drain_one(b, e);
+    }
+    return error;
+}
+
+int foreign_drain(struct batch *b)
+{
+    int error = 0;
+
+    /* A pass asks for another only if it applied an event: this ends. */
+    while (b->drain && error == 0) {
+        b->drain = false;
+        error = drain_pass(b);
+    }
+    return error;
+}

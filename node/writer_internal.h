@@ -1,0 +1,119 @@
+/* The inside of the writer, shared by writer_*.c.
+ *
+ * During a batch the writer's members run ahead of the disk. If the batch is
+ * aborted they are loaded again (writer_reload); nobody else sees them. */
+#ifndef NODE_WRITER_INTERNAL_H
+#define NODE_WRITER_INTERNAL_H
+
+#include "node/change_log.h"
+#include "node/store_txn.h"
+#include "node/writer.h"
+
+#define RESULT_MEMORY_MAX (UINT64_C(1) << 30)
+
+/* The event that gathers the local writes of a batch. */
+struct own_event {
+    bool open;
+    struct dot dot;
+    hlc_t hlc;
+    struct buffer body; /* operations, one after the other */
+    size_t ops_count;
+    struct dot *deps; /* owned */
+    size_t deps_count;
+    size_t deps_capacity;
+};
+
+struct writer {
+    struct store *store; /* borrowed */
+    uint8_t secret_key[64];
+    uint8_t authority[32];
+    struct mesh_id mesh;
+    struct incarnation self;
+    struct buffer generation_bytes; /* what order borrows from */
+    struct generation_order order;
+    struct generation_id generation;
+    bool has_order;
+
+    struct schema_head head; /* as stored; head.hlc runs ahead in a batch */
+    struct vv vv;
+    struct vv known; /* seqs that the deps of own events cover; no hashes */
+    struct digest digest;
+    struct roster *roster; /* owned reference */
+    struct pending pending;
+    bool ready;
+    bool fork;   /* alarm: two signed events under one dot */
+    bool hazard; /* alarm: a peer knows own events that are not here */
+    bool stale;  /* memory could not be reloaded after an abort */
+
+    /* Scratch of the batch, kept from one to the next. */
+    struct own_event own;
+    struct change_log log;
+    struct buffer record;
+    struct buffer scratch;
+    struct entry entry;
+    struct sibling *before; /* owned copy of an entry's siblings */
+    size_t before_capacity;
+    struct dot *dots; /* owned; what a local operation supersedes */
+    size_t dots_capacity;
+    uint8_t dirty[ACTORS_MAX / 8]; /* actors whose 't' record has to go out */
+};
+
+struct batch {
+    struct writer *w;
+    struct store_txn txn;
+    uint64_t wall_ms;
+    hlc_t now;         /* of the wall clock, for expiry */
+    uint64_t revision; /* that the batch becomes, if it changes anything */
+    bool changed;      /* an event was applied: memory runs ahead */
+    bool digest_changed;
+    bool meta_changed;
+    bool roster_changed;
+    bool roster_owned; /* w->roster is a private copy */
+    bool drain;        /* vector or roster grew: pending ones may apply */
+    bool ready;        /* META_READY as of this batch */
+    bool hazard_found;
+    uint32_t actors_before;
+    struct commit_result *result;
+    size_t events_capacity;
+};
+
+/* All of these return 0 or a code; one that is not the refusal of a single
+ * intent (batch_is_fatal) ends the batch. */
+
+/* writer_load.c */
+int writer_reload(struct writer *w, struct cm_detail *detail);
+int writer_take_generation(struct writer *w, struct slice order,
+                           struct cm_detail *detail);
+bool writer_is_sealed(const struct writer *w, const struct incarnation *i);
+
+/* writer_state.c: what an applied event changes */
+int state_event_begin(struct batch *b, const struct dot *dot);
+/* entry and local are what the transaction holds (entry->count 0: nothing). */
+int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
+                hlc_t hlc, struct entry *entry, struct entry_local *local);
+int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
+                    const struct hash *hash, struct slice bytes, bool own,
+                    const uint8_t from[16]);
+int state_actor_dirty(struct batch *b, const struct incarnation *i);
+/* Writes head, lanes, vector and change log. */
+int state_flush(struct batch *b);
+int state_put_meta(struct batch *b, const char *name, struct slice value);
+int state_put_head(struct batch *b);
+
+/* writer_foreign.c */
+/* Sets intent->result; returns only what is fatal. */
+int foreign_intent(struct batch *b, struct intent *intent);
+int foreign_drain(struct batch *b);
+
+/* writer_local.c */
+int local_intent(struct batch *b, struct intent *intent);
+int local_close_event(struct batch *b);
+
+/* writer.c */
+/* Sets the scratch of the writer back and begins a write transaction. */
+int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
+                struct cm_detail *detail);
+/* Ends it without a trace on disk or in memory. */
+void batch_abort(struct batch *b);
+
+#endif

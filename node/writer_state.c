@@ -1,0 +1,315 @@
+/* What applying an event changes, in the one write transaction and in the
+ * writer's memory: entries, digest, log, version vector, roster. */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/writer_internal.h"
+
+int state_actor_dirty(struct batch *b, const struct incarnation *i)
+{
+    uint32_t actor;
+
+    if (!actors_find(store_actors(b->w->store), i, &actor))
+        return CM_ERR_DAMAGED;
+    b->w->dirty[actor / 8] |= (uint8_t)(1u << (actor % 8));
+    return 0;
+}
+
+int state_event_begin(struct batch *b, const struct dot *dot)
+{
+    uint32_t actor;
+    int error;
+
+    b->changed = true;
+    error = actors_intern(store_actors(b->w->store), &dot->incarnation,
+                          &actor);
+    return error != 0 ? error : change_log_event(&b->w->log, actor, dot->seq);
+}
+
+static struct visible visible_of(const struct entry *e, hlc_t now)
+{
+    struct resolution r = entry_resolve(e, now);
+    struct visible ret = {.present = r.present};
+
+    if (r.present)
+        ret.dot = r.winner->dot;
+    return ret;
+}
+
+static int keep_before(struct writer *w, const struct entry *e)
+{
+    if (e->count > w->before_capacity) {
+        struct sibling *grown =
+            cm_realloc(w->before, e->count * sizeof *grown);
+
+        if (grown == NULL)
+            return CM_ERR_NOMEM;
+        w->before = grown;
+        w->before_capacity = e->count;
+    }
+    if (e->count > 0)
+        memcpy(w->before, e->siblings, e->count * sizeof *w->before);
+    return 0;
+}
+
+/* Both sorted by dot: a merge finds what went and what came. */
+static void update_digest(struct digest *d, const struct entry_id *id,
+                          const struct sibling *before, size_t before_count,
+                          const struct entry *after)
+{
+    size_t i = 0;
+    size_t j = 0;
+
+    while (i < before_count || j < after->count) {
+        int order;
+
+        if (i == before_count)
+            order = 1;
+        else if (j == after->count)
+            order = -1;
+        else
+            order = dot_compare(&before[i].dot, &after->siblings[j].dot);
+        if (order < 0)
+            digest_remove(d, id, &before[i]);
+        if (order > 0)
+            digest_add(d, id, &after->siblings[j]);
+        i += order <= 0;
+        j += order >= 0;
+    }
+}
+
+static int put_entry(struct batch *b, const struct schema_key *key,
+                     const struct entry *e, const struct entry_local *local)
+{
+    struct buffer *record = &b->w->record;
+
+    if (e->count == 0)
+        return store_txn_delete(&b->txn, key);
+    schema_record_begin(record);
+    schema_entry_pack(record, e, local, store_actors(b->w->store));
+    return store_txn_put(&b->txn, key, record);
+}
+
+/* The add's certificate was found good before the event was applied. */
+static int add_member(struct batch *b, const struct op *op,
+                      const struct dot *dot, hlc_t hlc)
+{
+    struct writer *w = b->w;
+    struct incarnation incarnation;
+
+    CHECK(op->key.size == INCARNATION_SIZE);
+    memcpy(incarnation.bytes, op->key.data, INCARNATION_SIZE);
+    if (!b->roster_owned) {
+        struct roster *copy = roster_copy(w->roster);
+
+        if (copy == NULL)
+            return CM_ERR_NOMEM;
+        roster_release(w->roster);
+        w->roster = copy;
+        b->roster_owned = true;
+    }
+    b->roster_changed = true;
+    b->drain = true;
+    return roster_insert(w->roster, &incarnation, op->value, w->authority, hlc,
+                         dot);
+}
+
+int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
+                hlc_t hlc, struct entry *entry, struct entry_local *local)
+{
+    struct writer *w = b->w;
+    struct entry_id id = op_entry_id(op);
+    struct visible before = visible_of(entry, b->now);
+    struct visible after = before;
+    size_t before_count = entry->count;
+    struct schema_key key;
+    bool changed = false;
+    int error = keep_before(w, entry);
+
+    CHECK(b->changed);
+    schema_key_entry(&key, &id);
+    if (error == 0)
+        error = entry_apply(entry, op, dot, hlc, &changed);
+    if (error == 0 && changed) {
+        after = visible_of(entry, b->now);
+        update_digest(&w->digest, &id, w->before, before_count, entry);
+        b->digest_changed = true;
+        if (before_count == 0 || (after.present && !before.present))
+            local->create_revision = b->revision;
+        local->modify_revision = b->revision;
+        error = put_entry(b, &key, entry, local);
+    }
+    if (error == 0 && op->kind == OP_ROSTER_ADD)
+        error = add_member(b, op, dot, hlc);
+    if (error == 0)
+        error = change_log_op(&w->log, schema_key_slice(&key), op->kind, dot,
+                              &before, &after);
+    return error;
+}
+
+static int add_result_event(struct batch *b, struct slice bytes,
+                            const struct dot *dot, bool own,
+                            const uint8_t from[16])
+{
+    struct commit_result *r = b->result;
+
+    if (r->events_count == b->events_capacity) {
+        size_t capacity = b->events_capacity > 0 ? 2 * b->events_capacity : 8;
+        struct commit_event *grown =
+            cm_realloc(r->events, capacity * sizeof *grown);
+
+        if (grown == NULL)
+            return CM_ERR_NOMEM;
+        r->events = grown;
+        b->events_capacity = capacity;
+    }
+    buffer_append_slice(&r->memory, bytes);
+    if (r->memory.error != 0)
+        return r->memory.error;
+    /* The memory may still move: writer.c sets the address at the end. */
+    r->events[r->events_count] = (struct commit_event){
+        .bytes = slice_of(NULL, bytes.size), .dot = *dot, .own = own};
+    if (from != NULL)
+        memcpy(r->events[r->events_count].from, from, 16);
+    r->events_count++;
+    return 0;
+}
+
+int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
+                    const struct hash *hash, struct slice bytes, bool own,
+                    const uint8_t from[16])
+{
+    struct writer *w = b->w;
+    struct schema_key key;
+    uint32_t actor;
+    int error;
+
+    CHECK(vv_seq(&w->vv, &dot->incarnation) + 1 == dot->seq);
+    error = actors_intern(store_actors(w->store), &dot->incarnation, &actor);
+    if (error != 0)
+        return error;
+    schema_key_event(&key, actor, dot->seq);
+    schema_record_begin(&w->record);
+    buffer_append_slice(&w->record, bytes);
+    error = store_txn_put(&b->txn, &key, &w->record);
+    if (error == 0)
+        error = vv_set(&w->vv, &dot->incarnation, dot->seq, hash);
+    if (error == 0)
+        error = state_actor_dirty(b, &dot->incarnation);
+    if (error == 0)
+        error = add_result_event(b, bytes, dot, own, from);
+    w->head.hlc = hlc_merge(w->head.hlc, hlc);
+    b->changed = true;
+    b->drain = true;
+    return error;
+}
+
+static int put_actor(struct batch *b, uint32_t actor)
+{
+    struct writer *w = b->w;
+    struct schema_actor record;
+    const struct vv_entry *entry;
+    struct incarnation incarnation;
+    struct schema_key key;
+
+    CHECK(actors_get(store_actors(w->store), actor, &incarnation));
+    entry = vv_find(&w->vv, &incarnation);
+    CHECK(entry != NULL);
+    record.entry = *entry;
+    record.known_seq = vv_seq(&w->known, &incarnation);
+    schema_key_actor(&key, actor);
+    schema_record_begin(&w->record);
+    schema_actor_pack(&w->record, &record);
+    return store_txn_put(&b->txn, &key, &w->record);
+}
+
+static int flush_actors(struct batch *b)
+{
+    uint32_t count = actors_count(store_actors(b->w->store));
+    int error = 0;
+
+    for (uint32_t i = 0; i < count && error == 0; i++) {
+        if ((b->w->dirty[i / 8] & (1u << (i % 8))) != 0)
+            error = put_actor(b, i);
+    }
+    return error;
+}
+
+static int flush_log(struct batch *b)
+{
+    struct writer *w = b->w;
+    struct schema_key key;
+
+    schema_record_begin(&w->record);
+    if (!change_log_pack(&w->log, &w->record, store_actors(w->store)))
+        return w->record.error;
+    schema_key_revision(&key, b->revision);
+    return store_txn_put(&b->txn, &key, &w->record);
+}
+
+static int flush_digest(struct batch *b)
+{
+    struct writer *w = b->w;
+    uint8_t lanes[DIGEST_BYTES];
+    int error = 0;
+
+    digest_encode(lanes, &w->digest);
+    for (uint8_t i = 0; i < 2 && error == 0; i++) {
+        struct schema_key key;
+
+        schema_key_state(&key, (uint8_t)(SCHEMA_STATE_LANES + i));
+        schema_record_begin(&w->record);
+        buffer_append(&w->record, lanes + i * SCHEMA_LANES_HALF,
+                      SCHEMA_LANES_HALF);
+        error = store_txn_put(&b->txn, &key, &w->record);
+    }
+    return error;
+}
+
+int state_put_head(struct batch *b)
+{
+    struct schema_key key;
+
+    schema_key_state(&key, SCHEMA_STATE_HEAD);
+    schema_record_begin(&b->w->record);
+    schema_head_pack(&b->w->record, &b->w->head);
+    return store_txn_put(&b->txn, &key, &b->w->record);
+}
+
+int state_flush(struct batch *b)
+{
+    int error;
+
+    CHECK(b->changed && b->revision > b->w->head.revision);
+    b->w->head.revision = b->revision;
+    error = flush_log(b);
+    if (error == 0)
+        error = state_put_head(b);
+    if (error == 0 && b->digest_changed)
+        error = flush_digest(b);
+    if (error == 0)
+        error = flush_actors(b);
+    return error;
+}
+
+int state_put_meta(struct batch *b, const char *name, struct slice value)
+{
+    struct schema_key key;
+    struct slice old;
+    int error = store_txn_meta(&b->txn, name, &old);
+
+    if (error == CM_ERR_NOT_FOUND && value.size == 0)
+        return 0;
+    if (error == 0 && slice_equal(old, value))
+        return 0;
+    if (error != 0 && error != CM_ERR_NOT_FOUND && error != CM_ERR_DAMAGED)
+        return error;
+    b->meta_changed = true;
+    schema_key_meta(&key, name);
+    if (value.size == 0)
+        return store_txn_delete(&b->txn, &key);
+    schema_record_begin(&b->w->record);
+    buffer_append_slice(&b->w->record, value);
+    return store_txn_put(&b->txn, &key, &b->w->record);
+}
