@@ -22,8 +22,8 @@
 struct actors {
     struct incarnation *_Atomic chunks[ACTORS_CHUNKS]; /* owned */
     _Atomic uint32_t count;
-    void *lock;       /* guards index; owned */
-    uint32_t *index;  /* owned hash table of number + 1, 0 = free */
+    void *lock;          /* guards index; owned */
+    uint32_t *index;     /* owned hash table of number + 1, 0 = free */
     uint32_t index_size; /* a power of two, 0 before the first */
 };
 

@@ -84,8 +84,7 @@ static struct change_touch *touch_find(const struct change_log *log,
         struct change_touch *t = &log->touches[log->index[slot] - 1];
 
         if (t->hash == hash &&
-            slice_equal(key, slice_of(log->keys.data + t->key_at,
-                                      t->key_size)))
+            slice_equal(key, slice_of(log->keys.data + t->key_at, t->key_size)))
             return t;
     }
     return NULL;
@@ -156,8 +155,7 @@ static uint64_t hash_key(struct slice key)
 
 static bool is_set(enum op_kind kind)
 {
-    return kind == OP_SET_ADD || kind == OP_SET_REMOVE ||
-           kind == OP_SET_REVOKE;
+    return kind == OP_SET_ADD || kind == OP_SET_REMOVE || kind == OP_SET_REVOKE;
 }
 
 static enum outcome decide(enum op_kind kind, const struct dot *own,
@@ -245,8 +243,8 @@ static void pack_event(const struct change_log *log,
         while (log->others[*other].outcome_at != e->outcomes_at + i)
             (*other)++; /* one that a later operation undid */
         CHECK(*other < log->others_count);
-        CHECK(actors_find(actors, &log->others[*other].dot.incarnation,
-                          &actor));
+        CHECK(
+            actors_find(actors, &log->others[*other].dot.incarnation, &actor));
         pack_uint(out, actor);
         pack_uint(out, log->others[*other].dot.seq);
     }
@@ -264,8 +262,7 @@ bool change_log_pack(const struct change_log *log, struct buffer *out,
         bool visible = false;
 
         for (size_t j = 0; j < e->ops_count && !visible; j++)
-            visible =
-                log->outcomes.data[e->outcomes_at + j] != OUTCOME_NONE;
+            visible = log->outcomes.data[e->outcomes_at + j] != OUTCOME_NONE;
         if (!visible)
             continue;
         pack_event(log, e, out, actors, &other);

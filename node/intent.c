@@ -160,8 +160,8 @@ int intent_set_event(struct intent *i, struct slice event)
     int error;
 
     CHECK(i->kind == INTENT_FOREIGN);
-    error = event.size > EVENT_SIZE_MAX ? CM_ERR_TOO_LARGE
-                                        : reserve(i, event.size);
+    error =
+        event.size > EVENT_SIZE_MAX ? CM_ERR_TOO_LARGE : reserve(i, event.size);
     if (error == 0)
         i->event = copy(i, event);
     return error;

@@ -84,8 +84,7 @@ static int make_room(struct pending *p, const struct dot *d, size_t size,
            size > PENDING_BYTES_MAX - p->bytes ||
            end - first >= PENDING_PER_ORIGIN_MAX;
     if (!verified)
-        full = full ||
-               p->unverified_count >= PENDING_UNVERIFIED_EVENTS_MAX ||
+        full = full || p->unverified_count >= PENDING_UNVERIFIED_EVENTS_MAX ||
                size > PENDING_UNVERIFIED_BYTES_MAX - p->unverified_bytes;
     if (!full)
         return 0;

@@ -19,9 +19,9 @@
 struct pending_event {
     struct dot dot;
     struct hash hash;
-    bool verified;  /* signature checked against the roster's key */
-    bool done;      /* applied or refused by the open transaction */
-    bool applied;   /* done, and applied */
+    bool verified; /* signature checked against the roster's key */
+    bool done;     /* applied or refused by the open transaction */
+    bool applied;  /* done, and applied */
     uint8_t from[16];
     size_t size;
     uint8_t bytes[];

@@ -306,8 +306,7 @@ int store_txn_actors(struct store_txn *t, store_actor_visit visit,
     schema_key_actor(&start, 0);
     k = val_of(schema_key_slice(&start));
     for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-         rc == 0 && error == 0;
-         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+         rc == 0 && error == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         struct slice key = slice_of(k.mv_data, k.mv_size);
         struct slice payload;
         struct schema_actor record;
@@ -678,8 +677,8 @@ int store_cursor_next(struct store_cursor *c, const struct store_item **ret)
         return CM_ERR_NOT_FOUND;
     error = schema_parse_entry(&c->item.id, key);
     if (error == 0)
-        error = schema_record_open(&payload, key,
-                                   slice_of(v.mv_data, v.mv_size));
+        error =
+            schema_record_open(&payload, key, slice_of(v.mv_data, v.mv_size));
     if (error == 0)
         error = schema_entry_unpack(&c->item.entry, &c->item.local, payload,
                                     store_actors(c->reader->txn.store));

@@ -235,12 +235,11 @@ static int next_record(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *k,
     error = schema_parse_revision(ret_revision, key);
     if (error != 0)
         return error;
-    return schema_record_open(ret_payload, key,
-                              slice_of(v.mv_data, v.mv_size));
+    return schema_record_open(ret_payload, key, slice_of(v.mv_data, v.mv_size));
 }
 
-int store_changes(struct store_reader *r, uint64_t from,
-                  uint64_t *ret_revision, change_visit visit, void *context)
+int store_changes(struct store_reader *r, uint64_t from, uint64_t *ret_revision,
+                  change_visit visit, void *context)
 {
     struct changes c = {.reader = r, .visit = visit, .context = context};
     struct schema_key start;

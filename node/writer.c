@@ -270,6 +270,7 @@ static int result_empty(struct commit_result *r, const struct writer *w)
 {
     r->events_count = 0;
     buffer_clear(&r->memory);
+    vv_release(&r->vv);
     r->wrote = false;
     return result_fill(r, w);
 }

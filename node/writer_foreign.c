@@ -192,8 +192,11 @@ static int judge(struct batch *b, struct arrival *a)
         return CM_ERR_PENDING;
     if (head != NULL && !hash_equal(&e->previous, &head->head))
         return alarm_fork(w, a);
-    /* Here an event dated ahead of every clock will be held (gossip tells the
-     * median of the peers' clocks). */
+    /* Here an event dated ahead of the local clock and of the median of the
+     * peers' will be held. Until that median is known only what no clock can
+     * mean is: it must not enter this one. */
+    if (hlc_wall_ms(e->hlc) > WRITER_WALL_MS_MAX)
+        return CM_ERR_PENDING;
     return dependencies_held(w, e) ? 0 : CM_ERR_PENDING;
 }
 
@@ -225,10 +228,9 @@ static bool is_void(const struct writer *w, const struct event *e)
     for (size_t i = 0; i < e->ops_count; i++) {
         const struct op *op = &e->ops[i];
         struct entry_id id = op_entry_id(op);
-        bool allowed =
-            op->kind == OP_ROSTER_ADD
-                ? roster_add_allowed(w, &member->certificate, op)
-                : certificate_may_write(&member->certificate, &id);
+        bool allowed = op->kind == OP_ROSTER_ADD
+                           ? roster_add_allowed(w, &member->certificate, op)
+                           : certificate_may_write(&member->certificate, &id);
 
         if (!allowed)
             return true;
@@ -298,8 +300,8 @@ static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
 
 static int keep_pending(struct batch *b, const struct arrival *a)
 {
-    int error = pending_add(&b->w->pending, &a->event->dot, &a->hash,
-                            a->bytes, a->verified, a->from);
+    int error = pending_add(&b->w->pending, &a->event->dot, &a->hash, a->bytes,
+                            a->verified, a->from);
 
     if (error == CM_ERR_LIMIT)
         return cm_fail(a->detail, CM_ERR_LIMIT,
@@ -322,8 +324,8 @@ int foreign_intent(struct batch *b, struct intent *intent)
     int error = event_decode(&e, intent->event);
 
     if (error != 0) {
-        intent->result = cm_fail(&intent->detail, error, "event: %s",
-                                 cm_strerror(error));
+        intent->result =
+            cm_fail(&intent->detail, error, "event: %s", cm_strerror(error));
         return 0;
     }
     a.hash = event_hash(&e);
@@ -360,7 +362,7 @@ static int drain_one(struct batch *b, struct pending_event *p)
     int error = event_decode(&e, bytes);
 
     if (error == CM_ERR_NOMEM)
-        return 0; /* another time */
+        return 0;      /* another time */
     CHECK(error == 0); /* it decoded when it came */
     error = judge(b, &a);
     if (a.verified)
@@ -387,8 +389,7 @@ static int drain_pass(struct batch *b)
     for (size_t i = 0; i < p->count && error == 0; i++) {
         struct pending_event *e = p->events[i];
 
-        if (e->done ||
-            e->dot.seq > vv_seq(&b->w->vv, &e->dot.incarnation) + 1)
+        if (e->done || e->dot.seq > vv_seq(&b->w->vv, &e->dot.incarnation) + 1)
             continue;
         error = drain_one(b, e);
     }

@@ -9,6 +9,9 @@
 #include "node/store_txn.h"
 #include "node/writer.h"
 
+/* Year 6429: stamps beyond it never enter the clock, so that the clock can
+ * always go on. */
+#define WRITER_WALL_MS_MAX (HLC_WALL_MS_MAX / 2)
 #define RESULT_MEMORY_MAX (UINT64_C(1) << 30)
 
 /* The event that gathers the local writes of a batch. */

@@ -151,8 +151,7 @@ static int load_roster(struct writer *w, struct store_reader *r)
     if (roster == NULL)
         return CM_ERR_NOMEM;
     error = roster_insert(roster, &w->order.founder,
-                          w->order.founder_certificate, w->authority, 0,
-                          &none);
+                          w->order.founder_certificate, w->authority, 0, &none);
     if (error == 0)
         error = store_cursor_open(r, SPACE_ROSTER, slice_of(NULL, 0), false,
                                   NULL, &cursor);
@@ -204,13 +203,34 @@ static int known_entry(void *context, uint32_t actor,
     return vv_set(known, &record->entry.incarnation, record->known_seq, &none);
 }
 
+/* Events signed with another key than the certified one would be refused
+ * everywhere. */
+static int check_key(const struct writer *w, struct store_txn *t,
+                     struct cm_detail *detail)
+{
+    struct certificate certificate;
+    struct slice bytes;
+    int error = store_txn_meta(t, META_CERTIFICATE, &bytes);
+
+    if (error == 0)
+        error = certificate_decode(&certificate, bytes, w->authority);
+    if (error != 0)
+        return cm_fail(detail, error, "certificate in the store: %s",
+                       cm_strerror(error));
+    if (memcmp(certificate.sign_key, w->secret_key + 32, 32) != 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "node.key is not the key that this directory's "
+                       "certificate names; put the right one back");
+    return 0;
+}
+
 static int load_identity(struct writer *w, struct store_txn *t,
                          struct cm_detail *detail)
 {
     struct slice order;
     struct slice value;
-    int error = meta_bytes(t, META_INCARNATION, w->self.bytes,
-                           INCARNATION_SIZE, detail);
+    int error = meta_bytes(t, META_INCARNATION, w->self.bytes, INCARNATION_SIZE,
+                           detail);
 
     if (error == 0)
         error = meta_bytes(t, META_AUTHORITY, w->authority, 32, detail);
@@ -222,6 +242,9 @@ static int load_identity(struct writer *w, struct store_txn *t,
         return cm_fail(detail, error, "generation in the store: %s",
                        cm_strerror(error));
     error = writer_take_generation(w, order, detail);
+    if (error != 0)
+        return error;
+    error = check_key(w, t, detail);
     if (error != 0)
         return error;
     w->ready = store_txn_meta(t, META_READY, &value) == 0;

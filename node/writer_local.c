@@ -100,8 +100,7 @@ static bool is_revive(enum op_kind kind)
     return kind == OP_PUT || kind == OP_SET_ADD;
 }
 
-static bool names_revoke(const struct local_op *op,
-                         const struct resolution *r)
+static bool names_revoke(const struct local_op *op, const struct resolution *r)
 {
     return op->condition == CONDITION_VERSION && r->revoke != NULL &&
            dot_equal(&op->version, &r->revoke->dot);
@@ -120,17 +119,16 @@ static int check_condition(const struct local_op *op,
                            : cm_fail(detail, CM_ERR_CONDITION,
                                      "condition is false: it is present");
     case CONDITION_VERSION:
-        if (names_revoke(op, r) ||
-            (r->revoke == NULL && r->winner != NULL &&
-             dot_equal(&op->version, &r->winner->dot)))
+        if (names_revoke(op, r) || (r->revoke == NULL && r->winner != NULL &&
+                                    dot_equal(&op->version, &r->winner->dot)))
             return 0;
         return cm_fail(detail, CM_ERR_CONDITION,
                        "condition is false: this node holds another version; "
                        "read it again");
     case CONDITION_REVISION:
-        if (op->revision == 0 ? !r->present
-                              : r->present &&
-                                    local->modify_revision == op->revision)
+        if (op->revision == 0
+                ? !r->present
+                : r->present && local->modify_revision == op->revision)
             return 0;
         return cm_fail(detail, CM_ERR_CONDITION,
                        "condition is false: changed at revision %llu",
@@ -143,8 +141,7 @@ static int check_condition(const struct local_op *op,
 /* A stale client's write cannot lift a revoke: not by a put that does not name
  * it, nor by a del, which would put a plain tombstone in its place. */
 static int check_revoked(const struct writer *w, const struct local_op *op,
-                         const struct resolution *r,
-                         struct cm_detail *detail)
+                         const struct resolution *r, struct cm_detail *detail)
 {
     if (r->revoke == NULL || !is_revive(op->kind) || op->unrevoke ||
         names_revoke(op, r))
@@ -174,8 +171,7 @@ static bool is_idle(const struct local_op *op, const struct entry *e,
 
 static int check_roster_add(const struct writer *w, const struct local_op *op,
                             const struct certificate *own,
-                            const struct entry *entry,
-                            struct cm_detail *detail)
+                            const struct entry *entry, struct cm_detail *detail)
 {
     struct certificate added;
     struct incarnation incarnation;
@@ -199,8 +195,7 @@ static int check_roster_add(const struct writer *w, const struct local_op *op,
 }
 
 static int check_authority(const struct writer *w, const struct local_op *op,
-                           const struct entry *entry,
-                           struct cm_detail *detail)
+                           const struct entry *entry, struct cm_detail *detail)
 {
     const struct roster_member *self = roster_find(w->roster, &w->self);
     struct entry_id id = id_of(op);
@@ -470,12 +465,12 @@ static int check_distinct(struct intent *intent)
         if (compare_ops(&sorted[i - 1], &sorted[i]) != 0)
             continue;
         intent->failed_op = (size_t)(sorted[i] - intent->ops);
-        error = cm_fail(&intent->detail, CM_ERR_INVALID,
-                        "key %.*s occurs twice in one transaction; name each "
-                        "key or element once",
-                        (int)(sorted[i]->key.size < 80 ? sorted[i]->key.size
-                                                       : 80),
-                        (const char *)sorted[i]->key.data);
+        error =
+            cm_fail(&intent->detail, CM_ERR_INVALID,
+                    "key %.*s occurs twice in one transaction; name each "
+                    "key or element once",
+                    (int)(sorted[i]->key.size < 80 ? sorted[i]->key.size : 80),
+                    (const char *)sorted[i]->key.data);
     }
     cm_free(sorted);
     return error;

@@ -40,8 +40,7 @@ static int take_entry(struct batch *b, const struct entry_id *id,
     struct slice old;
     int error;
 
-    if (entry->count == 0 || id->key.size == 0 ||
-        id->key.size > KEY_SIZE_MAX ||
+    if (entry->count == 0 || id->key.size == 0 || id->key.size > KEY_SIZE_MAX ||
         id->element.size > KEY_SIZE_MAX - id->key.size)
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "state to adopt: an entry exceeds the limits");
@@ -58,6 +57,10 @@ static int take_entry(struct batch *b, const struct entry_id *id,
             return cm_fail(detail, CM_ERR_MALFORMED,
                            "state to adopt: a sibling lies beyond its version "
                            "vector");
+        if (hlc_wall_ms(s->hlc) > WRITER_WALL_MS_MAX)
+            return cm_fail(detail, CM_ERR_MALFORMED,
+                           "state to adopt: an entry is dated thousands of "
+                           "years ahead");
         digest_add(&w->digest, id, s);
         w->head.hlc = hlc_merge(w->head.hlc, s->hlc);
     }
@@ -127,6 +130,10 @@ static int check_replacement(const struct writer *w,
         return cm_fail(detail, error, "generation of the state to adopt: %s",
                        cm_strerror(error));
     generation_order_release(&order);
+    if (hlc_wall_ms(r->hlc_max) > WRITER_WALL_MS_MAX)
+        return cm_fail(detail, CM_ERR_MALFORMED,
+                       "state to adopt: its clock lies thousands of years "
+                       "ahead");
     return 0;
 }
 

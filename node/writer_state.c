@@ -22,8 +22,7 @@ int state_event_begin(struct batch *b, const struct dot *dot)
     int error;
 
     b->changed = true;
-    error = actors_intern(store_actors(b->w->store), &dot->incarnation,
-                          &actor);
+    error = actors_intern(store_actors(b->w->store), &dot->incarnation, &actor);
     return error != 0 ? error : change_log_event(&b->w->log, actor, dot->seq);
 }
 
@@ -40,8 +39,7 @@ static struct visible visible_of(const struct entry *e, hlc_t now)
 static int keep_before(struct writer *w, const struct entry *e)
 {
     if (e->count > w->before_capacity) {
-        struct sibling *grown =
-            cm_realloc(w->before, e->count * sizeof *grown);
+        struct sibling *grown = cm_realloc(w->before, e->count * sizeof *grown);
 
         if (grown == NULL)
             return CM_ERR_NOMEM;
@@ -169,7 +167,7 @@ static int add_result_event(struct batch *b, struct slice bytes,
         return r->memory.error;
     /* The memory may still move: writer.c sets the address at the end. */
     r->events[r->events_count] = (struct commit_event){
-        .bytes = slice_of(NULL, bytes.size), .dot = *dot, .own = own};
+        .bytes = {.size = bytes.size}, .dot = *dot, .own = own};
     if (from != NULL)
         memcpy(r->events[r->events_count].from, from, 16);
     r->events_count++;
