@@ -86,6 +86,9 @@ static int check(const struct cli *c, const struct daemon_options *o)
     if (o->data == NULL && !o->dev)
         return cli_usage_error(c, "--data DIR is needed (or --dev for a "
                                   "throwaway node)");
+    if (o->dev && o->data != NULL)
+        return cli_usage_error(c, "--dev makes a directory of its own; drop "
+                                  "--data or --dev");
     if (o->dev && cli_has(c, "join"))
         return cli_usage_error(c, "--dev is a node alone: it takes no --join");
     for (size_t i = 0; i < o->apis_count; i++) {
