@@ -1,0 +1,240 @@
+#include "node/frame.h"
+
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "crdt/base/error.h"
+
+#define OBJECT_NAME_MAX 192
+
+static void copy_text(char *to, size_t room, struct slice text)
+{
+    size_t size = text.size < room ? text.size : room - 1;
+
+    CHECK(room > 0);
+    if (size > 0)
+        memcpy(to, text.data, size);
+    to[size] = '\0';
+}
+
+static void decode_sync(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 3);
+    (void)unpack_uint(u, FRAME_PUSH);
+    vv_unpack(u, &f->vv);
+    f->answer = unpack_bool(u);
+}
+
+static void decode_events(struct frame *f, struct unpacker *u)
+{
+    size_t i;
+
+    unpack_array_of(u, 2);
+    (void)unpack_uint(u, FRAME_PUSH);
+    f->events_count = unpack_array(u, FRAME_EVENTS_MAX);
+    f->events = *u;
+    for (i = 0; i < f->events_count && u->error == 0; i++)
+        (void)unpack_bin(u, EVENT_SIZE_MAX);
+}
+
+static void decode_join(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 5);
+    (void)unpack_uint(u, FRAME_PUSH);
+    unpack_bytes(u, f->token_id, sizeof f->token_id);
+    unpack_bytes(u, f->token_secret, sizeof f->token_secret);
+    copy_text(f->name, sizeof f->name, unpack_string(u, NAME_SIZE_MAX));
+    address_unpack(u, &f->address);
+}
+
+static void decode_grant(struct frame *f, struct unpacker *u)
+{
+    size_t i;
+
+    unpack_array_of(u, 4);
+    (void)unpack_uint(u, FRAME_PUSH);
+    f->certificate = unpack_bin(u, CERTIFICATE_SIZE_MAX);
+    f->generation_order = unpack_bin(u, CHANNEL_FRAME_MAX);
+    f->addresses_count = unpack_array(u, FRAME_ADDRESSES_MAX);
+    for (i = 0; i < f->addresses_count && u->error == 0; i++)
+        address_unpack(u, &f->addresses[i]);
+}
+
+static void decode_object(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 3);
+    (void)unpack_uint(u, FRAME_PUSH);
+    f->object_name = unpack_string(u, OBJECT_NAME_MAX);
+    f->bytes = unpack_bin(u, CHANNEL_FRAME_MAX);
+}
+
+static void decode_kind(struct frame *f, struct unpacker *u)
+{
+    switch (f->kind) {
+    case FRAME_SYNC:
+        decode_sync(f, u);
+        return;
+    case FRAME_EVENTS:
+        decode_events(f, u);
+        return;
+    case FRAME_JOIN:
+        decode_join(f, u);
+        return;
+    case FRAME_GRANT:
+        decode_grant(f, u);
+        return;
+    case FRAME_OBJECT:
+        decode_object(f, u);
+        return;
+    case FRAME_REFUSED:
+        unpack_array_of(u, 3);
+        (void)unpack_uint(u, FRAME_PUSH);
+        f->code = -(int)unpack_uint(u, 255);
+        copy_text(f->text, sizeof f->text,
+                  unpack_string(u, FRAME_TEXT_MAX - 1));
+        return;
+    case FRAME_HELLO:
+    case FRAME_SYNC_END:
+    case FRAME_SPONSOR:
+    case FRAME_MANIFEST:
+    case FRAME_PUSH:
+        break;
+    }
+    unpack_array_of(u, 2);
+    (void)unpack_uint(u, FRAME_PUSH);
+    if (f->kind == FRAME_HELLO)
+        address_unpack(u, &f->address);
+    else if (f->kind == FRAME_SYNC_END)
+        f->needs_cut = unpack_bool(u);
+    else if (f->kind == FRAME_SPONSOR)
+        unpack_bytes(u, f->incarnation.bytes, INCARNATION_SIZE);
+    else
+        f->bytes = unpack_bin(u, CHANNEL_FRAME_MAX);
+}
+
+int frame_decode(struct frame *ret_frame, struct slice bytes)
+{
+    struct unpacker look;
+    struct unpacker u;
+    uint64_t kind;
+
+    memset(ret_frame, 0, sizeof *ret_frame);
+    vv_init(&ret_frame->vv);
+    unpack_init(&look, bytes);
+    (void)unpack_array(&look, 8);
+    kind = unpack_uint(&look, FRAME_PUSH);
+    if (look.error != 0 || kind < FRAME_HELLO)
+        return CM_ERR_MALFORMED;
+    ret_frame->kind = (enum frame_kind)kind;
+    unpack_init(&u, bytes);
+    decode_kind(ret_frame, &u);
+    if (unpack_finish(&u) != 0) {
+        vv_release(&ret_frame->vv);
+        return u.error;
+    }
+    return 0;
+}
+
+void frame_release(struct frame *f)
+{
+    vv_release(&f->vv);
+}
+
+static void begin(struct buffer *out, enum frame_kind kind, size_t fields)
+{
+    CHECK(kind >= FRAME_HELLO && kind <= FRAME_PUSH);
+    pack_array(out, fields + 1);
+    pack_uint(out, kind);
+}
+
+void frame_hello(struct buffer *out, const struct address *self)
+{
+    begin(out, FRAME_HELLO, 1);
+    address_pack(out, self);
+}
+
+void frame_sync(struct buffer *out, const struct vv *vv, bool answer)
+{
+    begin(out, FRAME_SYNC, 2);
+    vv_pack(out, vv);
+    pack_bool(out, answer);
+}
+
+void frame_events(struct buffer *out, struct slice events, size_t count)
+{
+    CHECK(count <= FRAME_EVENTS_MAX);
+    begin(out, FRAME_EVENTS, 1);
+    pack_array(out, count);
+    buffer_append_slice(out, events);
+}
+
+void frame_sync_end(struct buffer *out, bool needs_cut)
+{
+    begin(out, FRAME_SYNC_END, 1);
+    pack_bool(out, needs_cut);
+}
+
+void frame_join(struct buffer *out, const uint8_t token_id[8],
+                const uint8_t token_secret[16], const char *name,
+                const struct address *self)
+{
+    begin(out, FRAME_JOIN, 4);
+    pack_bytes(out, token_id, 8);
+    pack_bytes(out, token_secret, 16);
+    pack_string(out, slice_of_string(name));
+    address_pack(out, self);
+}
+
+void frame_grant(struct buffer *out, struct slice certificate,
+                 struct slice generation_order, const struct address *addresses,
+                 size_t addresses_count)
+{
+    size_t i;
+
+    CHECK(addresses_count <= FRAME_ADDRESSES_MAX);
+    begin(out, FRAME_GRANT, 3);
+    pack_bin(out, certificate);
+    pack_bin(out, generation_order);
+    pack_array(out, addresses_count);
+    for (i = 0; i < addresses_count; i++)
+        address_pack(out, &addresses[i]);
+}
+
+void frame_refused(struct buffer *out, int code, const char *text)
+{
+    struct slice cut = slice_of_string(text);
+
+    CHECK(code < 0 && code > -256);
+    if (cut.size > FRAME_TEXT_MAX - 1)
+        cut.size = FRAME_TEXT_MAX - 1;
+    while (cut.size > 0 && !utf8_is_valid(cut))
+        cut.size--;
+    begin(out, FRAME_REFUSED, 2);
+    pack_uint(out, (uint64_t)-code);
+    pack_string(out, cut);
+}
+
+void frame_sponsor(struct buffer *out, const struct incarnation *incarnation)
+{
+    begin(out, FRAME_SPONSOR, 1);
+    pack_bytes(out, incarnation->bytes, INCARNATION_SIZE);
+}
+
+void frame_manifest(struct buffer *out, struct slice manifest)
+{
+    begin(out, FRAME_MANIFEST, 1);
+    pack_bin(out, manifest);
+}
+
+void frame_object(struct buffer *out, struct slice name, struct slice bytes)
+{
+    begin(out, FRAME_OBJECT, 2);
+    pack_string(out, name);
+    pack_bin(out, bytes);
+}
+
+void frame_push(struct buffer *out, struct slice event)
+{
+    begin(out, FRAME_PUSH, 1);
+    pack_bin(out, event);
+}

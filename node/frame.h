@@ -1,0 +1,74 @@
+/* What nodes say to each other over a channel, frame by frame.
+ *
+ * A frame is a canonical msgpack array that starts with its kind. Decoders are
+ * strict and bounded; a frame that does not decode closes the stream. */
+#ifndef NODE_FRAME_H
+#define NODE_FRAME_H
+
+#include "crdt/event.h"
+#include "gossip/address.h"
+#include "gossip/channel.h"
+
+enum frame_kind {
+    FRAME_HELLO = 1,    /* the sender's gossip address */
+    FRAME_SYNC = 2,     /* the sender's version vector: send what it lacks */
+    FRAME_EVENTS = 3,   /* original bytes of events, in causal order */
+    FRAME_SYNC_END = 4, /* nothing more follows for that SYNC */
+    FRAME_JOIN = 5,     /* a token is redeemed by a node without certificate */
+    FRAME_GRANT = 6,    /* what the token's redeemer gets */
+    FRAME_REFUSED = 7,  /* why not, in words */
+    FRAME_SPONSOR = 8,  /* an incarnation asks to be rostered and brought up */
+    FRAME_MANIFEST = 9, /* the snapshot's manifest, its objects follow */
+    FRAME_OBJECT = 10,  /* one object of the snapshot */
+    FRAME_PUSH = 11,    /* one event too large for a datagram */
+};
+
+#define FRAME_EVENTS_BYTES_MAX (1536u << 10)
+#define FRAME_EVENTS_MAX 4096
+#define FRAME_ADDRESSES_MAX 64
+#define FRAME_TEXT_MAX 256
+
+struct frame {
+    enum frame_kind kind;
+    struct address address; /* HELLO, JOIN */
+    struct vv vv;           /* SYNC; owned */
+    bool answer;            /* SYNC: send yours too */
+    size_t events_count;    /* EVENTS: read one by one from events */
+    struct unpacker events;
+    bool needs_cut;                /* SYNC_END: bytes were missing */
+    uint8_t token_id[8];           /* JOIN */
+    uint8_t token_secret[16];      /* JOIN */
+    char name[NAME_SIZE_MAX + 1];  /* JOIN */
+    struct slice certificate;      /* GRANT */
+    struct slice generation_order; /* GRANT */
+    struct address addresses[FRAME_ADDRESSES_MAX]; /* GRANT */
+    size_t addresses_count;
+    int code;                       /* REFUSED: a cm_error */
+    char text[FRAME_TEXT_MAX];      /* REFUSED */
+    struct incarnation incarnation; /* SPONSOR */
+    struct slice bytes;             /* MANIFEST, OBJECT, PUSH */
+    struct slice object_name;       /* OBJECT */
+};
+
+/* Slices borrow from bytes. Release after success only. */
+int frame_decode(struct frame *ret_frame, struct slice bytes);
+void frame_release(struct frame *f);
+
+void frame_hello(struct buffer *out, const struct address *self);
+void frame_sync(struct buffer *out, const struct vv *vv, bool answer);
+/* events: encoded bins, one after the other, as pack_bin writes them. */
+void frame_events(struct buffer *out, struct slice events, size_t count);
+void frame_sync_end(struct buffer *out, bool needs_cut);
+void frame_join(struct buffer *out, const uint8_t token_id[8],
+                const uint8_t token_secret[16], const char *name,
+                const struct address *self);
+void frame_grant(struct buffer *out, struct slice certificate,
+                 struct slice generation_order, const struct address *addresses,
+                 size_t addresses_count);
+void frame_refused(struct buffer *out, int code, const char *text);
+void frame_sponsor(struct buffer *out, const struct incarnation *incarnation);
+void frame_manifest(struct buffer *out, struct slice manifest);
+void frame_object(struct buffer *out, struct slice name, struct slice bytes);
+void frame_push(struct buffer *out, struct slice event);
+
+#endif
