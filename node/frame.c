@@ -5,8 +5,6 @@
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
 
-#define OBJECT_NAME_MAX 192
-
 static void copy_text(char *to, size_t room, struct slice text)
 {
     size_t size = text.size < room ? text.size : room - 1;
@@ -60,12 +58,12 @@ static void decode_grant(struct frame *f, struct unpacker *u)
         address_unpack(u, &f->addresses[i]);
 }
 
-static void decode_object(struct frame *f, struct unpacker *u)
+static void decode_snapshot(struct frame *f, struct unpacker *u)
 {
     unpack_array_of(u, 3);
     (void)unpack_uint(u, FRAME_PUSH);
-    f->object_name = unpack_string(u, OBJECT_NAME_MAX);
-    f->bytes = unpack_bin(u, CHANNEL_FRAME_MAX);
+    f->bytes = unpack_bin(u, FRAME_PIECE_MAX);
+    f->last = unpack_bool(u);
 }
 
 static void decode_kind(struct frame *f, struct unpacker *u)
@@ -83,8 +81,8 @@ static void decode_kind(struct frame *f, struct unpacker *u)
     case FRAME_GRANT:
         decode_grant(f, u);
         return;
-    case FRAME_OBJECT:
-        decode_object(f, u);
+    case FRAME_SNAPSHOT:
+        decode_snapshot(f, u);
         return;
     case FRAME_REFUSED:
         unpack_array_of(u, 3);
@@ -96,7 +94,6 @@ static void decode_kind(struct frame *f, struct unpacker *u)
     case FRAME_HELLO:
     case FRAME_SYNC_END:
     case FRAME_SPONSOR:
-    case FRAME_MANIFEST:
     case FRAME_PUSH:
         break;
     }
@@ -220,17 +217,12 @@ void frame_sponsor(struct buffer *out, const struct incarnation *incarnation)
     pack_bytes(out, incarnation->bytes, INCARNATION_SIZE);
 }
 
-void frame_manifest(struct buffer *out, struct slice manifest)
+void frame_snapshot(struct buffer *out, struct slice piece, bool last)
 {
-    begin(out, FRAME_MANIFEST, 1);
-    pack_bin(out, manifest);
-}
-
-void frame_object(struct buffer *out, struct slice name, struct slice bytes)
-{
-    begin(out, FRAME_OBJECT, 2);
-    pack_string(out, name);
-    pack_bin(out, bytes);
+    CHECK(piece.size <= FRAME_PIECE_MAX);
+    begin(out, FRAME_SNAPSHOT, 2);
+    pack_bin(out, piece);
+    pack_bool(out, last);
 }
 
 void frame_push(struct buffer *out, struct slice event)

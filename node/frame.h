@@ -18,15 +18,15 @@ enum frame_kind {
     FRAME_GRANT = 6,    /* what the token's redeemer gets */
     FRAME_REFUSED = 7,  /* why not, in words */
     FRAME_SPONSOR = 8,  /* an incarnation asks to be rostered and brought up */
-    FRAME_MANIFEST = 9, /* the snapshot's manifest, its objects follow */
-    FRAME_OBJECT = 10,  /* one object of the snapshot */
-    FRAME_PUSH = 11,    /* one event too large for a datagram */
+    FRAME_SNAPSHOT = 9, /* a piece of a message of the sponsor's snapshot */
+    FRAME_PUSH = 10,    /* one event too large for a datagram */
 };
 
 #define FRAME_EVENTS_BYTES_MAX (1536u << 10)
 #define FRAME_EVENTS_MAX 4096
 #define FRAME_ADDRESSES_MAX 64
 #define FRAME_TEXT_MAX 256
+#define FRAME_PIECE_MAX (1u << 20)
 
 struct frame {
     enum frame_kind kind;
@@ -46,8 +46,8 @@ struct frame {
     int code;                       /* REFUSED: a cm_error */
     char text[FRAME_TEXT_MAX];      /* REFUSED */
     struct incarnation incarnation; /* SPONSOR */
-    struct slice bytes;             /* MANIFEST, OBJECT, PUSH */
-    struct slice object_name;       /* OBJECT */
+    struct slice bytes;             /* SNAPSHOT, PUSH */
+    bool last;                      /* SNAPSHOT: the message is whole now */
 };
 
 /* Slices borrow from bytes. Release after success only. */
@@ -67,8 +67,8 @@ void frame_grant(struct buffer *out, struct slice certificate,
                  size_t addresses_count);
 void frame_refused(struct buffer *out, int code, const char *text);
 void frame_sponsor(struct buffer *out, const struct incarnation *incarnation);
-void frame_manifest(struct buffer *out, struct slice manifest);
-void frame_object(struct buffer *out, struct slice name, struct slice bytes);
+/* Messages of any size travel in pieces of at most FRAME_PIECE_MAX. */
+void frame_snapshot(struct buffer *out, struct slice piece, bool last);
 void frame_push(struct buffer *out, struct slice event);
 
 #endif

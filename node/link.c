@@ -1,0 +1,393 @@
+/* Links: streams to other nodes, each under a channel. A link is made when
+ * there is something to say, and closed when it has been idle for a while.
+ *
+ * Nothing of a peer is believed before its channel is established; only
+ * certified peers get beyond a JOIN. Everything that waits is bounded: the
+ * outbox before the handshake, the channel's output after it. */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/node_internal.h"
+
+struct link *link_by_stream(struct node *n, uint64_t stream)
+{
+    struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next)
+        if (l->stream == stream)
+            return l;
+    return NULL;
+}
+
+size_t link_output_size(const struct link *l)
+{
+    return l->channel != NULL ? channel_output(l->channel).size : 0;
+}
+
+static struct link *link_new(struct node *n, uint64_t stream,
+                             const struct address *address)
+{
+    struct link *l;
+
+    if (n->links_count >= NODE_STREAMS_MAX)
+        return NULL;
+    l = cm_calloc(1, sizeof *l);
+    if (l == NULL)
+        return NULL;
+    l->stream = stream;
+    l->address = *address;
+    l->deadline_ms = node_now(n) + LINK_HANDSHAKE_MS;
+    buffer_init(&l->outbox, LINK_OUTBOX_BYTES_MAX);
+    vv_init(&l->theirs);
+    l->next = n->links;
+    n->links = l;
+    n->links_count++;
+    return l;
+}
+
+static void link_unlink(struct node *n, struct link *l)
+{
+    struct link **at = &n->links;
+
+    while (*at != l) {
+        CHECK(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = l->next;
+    n->links_count--;
+}
+
+/* The stream is gone already, or is closed by the caller. */
+static void link_free(struct node *n, struct link *l, const char *reason)
+{
+    link_unlink(n, l);
+    sponsor_link_gone(n, l);
+    joiner_on_link_gone(n, l, reason);
+    channel_free(l->channel);
+    buffer_release(&l->outbox);
+    vv_release(&l->theirs);
+    cm_free(l);
+}
+
+void link_close(struct node *n, struct link *l)
+{
+    n->ports.stream->close(n->ports.ctx, l->stream);
+    link_free(n, l, "the connection was closed");
+}
+
+void link_close_after_output(struct node *n, struct link *l)
+{
+    l->closing = true;
+    link_pump(n, l);
+}
+
+static int channel_open(struct node *n, struct link *l, bool initiator)
+{
+    struct channel_config c = {.initiator = initiator};
+
+    c.wall_ms = node_wall(n);
+    c.certificate = buffer_slice(&n->certificate);
+    memcpy(c.authority_hash, n->authority_hash, sizeof c.authority_hash);
+    memcpy(c.authority_public_key, n->authority_public_key,
+           sizeof c.authority_public_key);
+    memcpy(c.sign_secret_key, n->sign_secret_key, sizeof c.sign_secret_key);
+    memcpy(c.sign_public_key, n->sign_public_key, sizeof c.sign_public_key);
+    memcpy(c.box_public_key, n->box_public_key, sizeof c.box_public_key);
+    n->ports.random->fill(n->ports.ctx, c.ephemeral_seed,
+                          sizeof c.ephemeral_seed);
+    /* Always: a used-up or expired token is to be refused in words, by the
+     * issuer; nobody else answers a JOIN. */
+    c.accept_joiners = !initiator && n->has_identity;
+    return channel_create(&l->channel, &c);
+}
+
+struct link *link_connect(struct node *n, const struct address *address)
+{
+    struct link *l = link_new(n, n->next_stream, address);
+
+    if (l == NULL)
+        return NULL;
+    n->next_stream++;
+    l->initiator = true;
+    l->connecting = true;
+    n->ports.stream->connect(n->ports.ctx, l->stream, address);
+    return l;
+}
+
+struct link *link_to(struct node *n, const struct key_id *peer,
+                     const struct address *address)
+{
+    struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next)
+        if (l->peer_known && !l->closing && !l->joins &&
+            key_id_equal(&l->peer, peer))
+            return l;
+    if (address == NULL || address->family == 0)
+        return NULL;
+    l = link_connect(n, address);
+    if (l != NULL) {
+        l->peer_known = true;
+        l->peer = *peer;
+    }
+    return l;
+}
+
+void link_accept(struct node *n, uint64_t stream, const struct address *from)
+{
+    struct link *l = n->has_identity ? link_new(n, stream, from) : NULL;
+
+    if (l == NULL || channel_open(n, l, false) != 0) {
+        if (l != NULL)
+            link_close(n, l);
+        else
+            n->ports.stream->close(n->ports.ctx, stream);
+    }
+}
+
+void link_on_connected(struct node *n, struct link *l)
+{
+    l->connecting = false;
+    if (channel_open(n, l, true) != 0) {
+        link_close(n, l);
+        return;
+    }
+    link_pump(n, l);
+}
+
+void link_pump(struct node *n, struct link *l)
+{
+    struct slice out;
+
+    if (l->channel == NULL || l->writing)
+        return;
+    out = channel_output(l->channel);
+    if (out.size == 0) {
+        if (l->closing)
+            link_close(n, l);
+        return;
+    }
+    if (out.size > LINK_WRITE_BYTES)
+        out.size = LINK_WRITE_BYTES;
+    l->writing = true;
+    n->ports.stream->write(n->ports.ctx, l->stream, out);
+    channel_output_consume(l->channel, out.size);
+}
+
+int link_send(struct node *n, struct link *l, const struct buffer *frame)
+{
+    uint8_t length[4];
+    int error;
+
+    if (frame->error != 0)
+        return frame->error;
+    if (l->channel != NULL && l->established) {
+        error = channel_send(l->channel, buffer_slice(frame));
+        if (error == 0) {
+            l->deadline_ms = node_now(n) + LINK_IDLE_MS;
+            link_pump(n, l);
+        }
+        return error;
+    }
+    put_be32(length, (uint32_t)frame->size);
+    if (l->outbox.size + sizeof length + frame->size > l->outbox.limit)
+        return CM_ERR_BUSY;
+    buffer_append(&l->outbox, length, sizeof length);
+    buffer_append_slice(&l->outbox, buffer_slice(frame));
+    return l->outbox.error;
+}
+
+static int flush_outbox(struct link *l)
+{
+    size_t at = 0;
+    int error = 0;
+
+    while (at < l->outbox.size && error == 0) {
+        uint32_t size = get_be32(l->outbox.data + at);
+
+        error =
+            channel_send(l->channel, slice_of(l->outbox.data + at + 4, size));
+        at += 4 + size;
+    }
+    buffer_release(&l->outbox);
+    return error;
+}
+
+/* The peer has proved who it is. */
+static int on_established(struct node *n, struct link *l)
+{
+    const struct channel_peer *peer = channel_peer(l->channel);
+    struct buffer hello;
+    int error;
+
+    CHECK(peer != NULL);
+    l->established = true;
+    l->deadline_ms = node_now(n) + LINK_IDLE_MS;
+    if (l->peer_known && peer->certified &&
+        !key_id_equal(&l->peer, &peer->decoded.key_id))
+        return CM_ERR_UNKNOWN_PEER; /* somebody else lives there now */
+    if (peer->certified) {
+        l->peer_known = true;
+        l->peer = peer->decoded.key_id;
+        if (n->gossip != NULL)
+            (void)gossip_add_certificate(n->gossip, peer->certificate);
+    }
+    if (l->joins) {
+        joiner_on_established(n, l);
+        return 0;
+    }
+    if (!peer->certified)
+        return 0;
+    buffer_init(&hello, 256);
+    frame_hello(&hello, &n->address);
+    error = link_send(n, l, &hello);
+    buffer_release(&hello);
+    if (error == 0)
+        error = flush_outbox(l);
+    if (error == 0 && l->initiator && n->gossip != NULL)
+        error =
+            gossip_add_contact(n->gossip, node_now(n), &l->peer, &l->address);
+    return error;
+}
+
+static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
+{
+    switch (f->kind) {
+    case FRAME_HELLO:
+        if (n->gossip != NULL && !l->initiator)
+            (void)gossip_add_contact(n->gossip, node_now(n), &l->peer,
+                                     &f->address);
+        break;
+    case FRAME_SYNC:
+        repair_on_sync(n, l, f);
+        break;
+    case FRAME_EVENTS:
+        repair_on_events(n, l, f);
+        break;
+    case FRAME_SYNC_END:
+        repair_on_end(n, l, f);
+        break;
+    case FRAME_PUSH:
+        intake_event(n, f->bytes, &l->peer, true);
+        break;
+    case FRAME_SPONSOR:
+        sponsor_on_request(n, l, f);
+        break;
+    case FRAME_JOIN:
+    case FRAME_GRANT:
+    case FRAME_REFUSED:
+    case FRAME_SNAPSHOT:
+        break; /* only in a joiner's conversation, which is handled before */
+    }
+}
+
+/* False when the link is gone or has to go. */
+static bool on_frame(struct node *n, struct link *l, struct slice bytes)
+{
+    uint64_t stream = l->stream;
+    struct frame f;
+
+    if (frame_decode(&f, bytes) != 0)
+        return false;
+    l->deadline_ms = node_now(n) + LINK_IDLE_MS;
+    if (!joiner_on_frame(n, l, &f)) {
+        if (!channel_peer(l->channel)->certified) {
+            if (f.kind == FRAME_JOIN)
+                sponsor_on_join(n, l, &f);
+            else
+                l->closing = true;
+        } else {
+            on_certified_frame(n, l, &f);
+        }
+    }
+    frame_release(&f);
+    return link_by_stream(n, stream) != NULL;
+}
+
+void link_on_bytes(struct node *n, struct link *l, struct slice bytes)
+{
+    uint64_t stream = l->stream;
+    struct slice frame;
+
+    if (l->channel == NULL || l->closing)
+        return;
+    if (channel_recv(l->channel, bytes) != 0) {
+        /* The other side may learn why only by silence: it is not trusted. */
+        node_log(n, 'D', "channel failed: %s",
+                 cm_strerror(channel_error(l->channel)));
+        n->ports.stream->close(n->ports.ctx, l->stream);
+        link_free(n, l, cm_strerror(channel_error(l->channel)));
+        return;
+    }
+    if (!l->established && channel_state(l->channel) == CHANNEL_ESTABLISHED &&
+        on_established(n, l) != 0) {
+        link_close(n, l);
+        return;
+    }
+    while (channel_next_frame(l->channel, &frame)) {
+        if (!on_frame(n, l, frame)) {
+            l = link_by_stream(n, stream);
+            if (l != NULL)
+                link_close(n, l);
+            return;
+        }
+    }
+    if (intake_is_full(n) && !l->paused) {
+        l->paused = true;
+        n->ports.stream->pause(n->ports.ctx, l->stream, true);
+    }
+    link_pump(n, l);
+}
+
+void link_resume_reading(struct node *n)
+{
+    struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next) {
+        if (!l->paused)
+            continue;
+        l->paused = false;
+        n->ports.stream->pause(n->ports.ctx, l->stream, false);
+    }
+}
+
+/* A link at work is never idle. */
+static bool link_is_busy(const struct link *l)
+{
+    return l->established && (l->serving || l->asked || l->sponsors ||
+                              l->writing || l->paused || l->joins);
+}
+
+void link_check_deadlines(struct node *n, uint64_t now)
+{
+    struct link *l = n->links;
+
+    while (l != NULL) {
+        struct link *next = l->next;
+
+        if (l->asked && now >= l->asked_ms + REPAIR_TIMEOUT_MS && !l->paused)
+            link_close(n, l);
+        else if (now >= l->deadline_ms && !link_is_busy(l))
+            link_close(n, l);
+        l = next;
+    }
+}
+
+uint64_t link_next_deadline(const struct node *n)
+{
+    uint64_t ret = UINT64_MAX;
+    const struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next) {
+        uint64_t due = l->deadline_ms;
+
+        if (l->asked && !l->paused)
+            due = l->asked_ms + REPAIR_TIMEOUT_MS;
+        else if (link_is_busy(l))
+            continue;
+        if (due < ret)
+            ret = due;
+    }
+    return ret;
+}

@@ -1,0 +1,255 @@
+/* The inside of a node, shared by the files that make it up: node.c (inputs,
+ * status), link.c (streams), intake.c (events from peers), repair.c
+ * (anti-entropy), joiner.c, sponsor.c, snapshots.c. One thread owns all of it.
+ */
+#ifndef NODE_NODE_INTERNAL_H
+#define NODE_NODE_INTERNAL_H
+
+#include "gossip/channel.h"
+#include "node/frame.h"
+#include "node/node.h"
+#include "node/snapshot_job.h"
+#include "node/snapshot_sink.h"
+#include "node/snapshot_source.h"
+#include "node/token.h"
+
+#define LINK_HANDSHAKE_MS 5000        /* until established, or it is closed */
+#define LINK_IDLE_MS 30000            /* an unused link is closed */
+#define LINK_WRITE_BYTES (256u << 10) /* handed to the port at a time */
+#define LINK_OUTBOX_BYTES_MAX (4u << 20) /* frames waiting for a handshake */
+#define LINK_SERVE_LOW (1u << 20) /* repair refills below this much output */
+#define INFLIGHT_MAX 8192         /* foreign events being checked or written */
+#define INFLIGHT_BYTES_MAX (64u << 20)
+#define INFLIGHT_PAUSE_BYTES (16u << 20) /* streams stop being read above */
+#define RELAYED_MAX 16384                /* dots remembered as relayed */
+#define REPAIRS_MAX 3                    /* sessions asked for at a time */
+#define REPAIR_TIMEOUT_MS 10000
+#define JOIN_RETRY_MS 500 /* doubled up to JOIN_RETRY_MS_MAX */
+#define JOIN_RETRY_MS_MAX 5000
+(UINT64_C(1) << 30)       /* bytes of a joiner's snapshot                      \
+                           */
+#define SPONSORED_MAX 8   /* joiners brought up at a time */
+#define PEERS_SAVE_MS 500 /* changed addresses are stored after */
+#define PEERS_MAX 256     /* addresses stored */
+
+    /* One stream to another node. */
+    struct link {
+    struct link *next;
+    uint64_t stream;
+    bool connecting;         /* TCP not there yet */
+    struct channel *channel; /* NULL while connecting */
+    bool initiator;
+    bool writing;     /* the port holds a write of ours */
+    bool closing;     /* close once the output has been written */
+    bool paused;      /* not read from, the intake is full */
+    bool established; /* hello sent */
+    bool peer_known;  /* peer is what we connect to, or what it proved */
+    struct key_id peer;
+    struct address address;
+    uint64_t deadline_ms; /* handshake, then idle */
+    struct buffer outbox; /* [length be32, frame]… before establishment */
+    /* Repair. */
+    bool asked; /* our SYNC is under way here */
+    uint64_t asked_ms;
+    bool serving;     /* their SYNC is being answered */
+    struct vv theirs; /* what they have, advanced as we send */
+    /* Joining. */
+    bool joins;    /* the joiner's own link */
+    bool sponsors; /* SPONSOR is being answered here */
+    struct sponsorship *sponsorship;
+};
+
+enum join_phase {
+    JOIN_NONE = 0,     /* founded, or long joined */
+    JOIN_REDEEM = 1,   /* the token is being redeemed */
+    JOIN_IDENTITY = 2, /* granted: the composer initialises the store */
+    JOIN_SPONSOR = 3,  /* asking to be rostered and brought up */
+    JOIN_APPLY = 4,    /* the writer adopts the snapshot */
+};
+
+struct peer_address {
+    struct key_id peer;
+    struct address address;
+};
+
+/* A foreign event between receipt and commit; open addressing by dot. */
+struct inflight {
+    struct dot dot; /* seq 0: free */
+};
+
+struct joiner {
+    enum join_phase phase;
+    struct token token;
+    size_t address_index; /* next one to try */
+    uint64_t retry_ms;    /* monotonic: when to try again */
+    uint64_t backoff_ms;
+    bool failed; /* for good: the reason stands in not_ready */
+    struct buffer certificate;
+    struct buffer generation_order;
+    uint8_t authority_public_key[32];
+    struct incarnation incarnation;
+    struct address sponsor;
+    struct buffer manifest; /* received */
+    struct buffer objects;  /* [length be32, bytes]… in the reader's order */
+};
+
+struct node {
+    struct node_ports ports;
+    struct store *store;
+    struct store_reader *reader; /* kept; renewed for repair */
+    char name[NAME_SIZE_MAX + 1];
+    uint8_t sign_secret_key[64];
+    uint8_t sign_public_key[32];
+    uint8_t box_secret_key[32];
+    uint8_t box_public_key[32];
+    struct address address;
+    uint64_t probe_interval_ms;
+    struct random_stream random;
+
+    /* Identity; absent in a joiner before its grant. */
+    bool has_identity;
+    bool ready;
+    struct buffer certificate;
+    struct certificate own; /* decoded, slices into certificate */
+    uint8_t authority_public_key[32];
+    uint8_t authority_hash[32];
+    struct buffer generation_order;
+    struct mesh_id mesh;
+    struct generation_id generation;
+    struct incarnation incarnation;
+    struct key_id key_id;
+
+    /* As of the last commit result. */
+    struct vv vv;
+    struct hash digest;
+    struct roster *roster;
+    uint64_t revision;
+    size_t pending_events;
+    size_t pending_bytes;
+
+    struct gossip *gossip; /* NULL until ready */
+    struct link *links;
+    size_t links_count;
+    uint64_t next_stream;
+
+    struct inflight *inflight; /* INFLIGHT_MAX * 2 slots */
+    size_t inflight_count;
+    size_t inflight_bytes;
+    struct dot *relayed; /* ring of RELAYED_MAX, indexed by relayed_set */
+    size_t relayed_next;
+    uint32_t *relayed_set; /* open addressing: index + 1 into relayed */
+
+    struct joiner joiner;
+    struct token_table tokens;
+    size_t sponsored;
+
+    struct peer_address peers[PEERS_MAX];
+    size_t peers_count;
+    uint64_t peers_save_ms; /* 0: nothing to store */
+
+    char *snapshot_to;
+    uint64_t snapshot_interval_ms;
+    uint64_t snapshot_due_ms;
+    bool snapshot_running;
+    uint64_t snapshot_sequence;
+    struct hash snapshot_hash; /* of the last manifest */
+    uint64_t snapshot_wall_ms;
+    uint64_t snapshot_revision; /* that the last snapshot covers */
+    char *spool_dir;            /* owned: where snapshot spools live */
+
+    node_commit_listener listener;
+    void *listener_ctx;
+    struct node_status status; /* counters and texts */
+};
+
+static inline uint64_t node_now(const struct node *n)
+{
+    return n->ports.clock->mono_ms(n->ports.ctx);
+}
+
+static inline uint64_t node_wall(const struct node *n)
+{
+    return n->ports.clock->wall_ms(n->ports.ctx);
+}
+
+void node_log(struct node *n, char level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void node_set_not_ready(struct node *n, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Sends what gossip has to send, acts on its events, arms the timer. To be
+ * called at the end of every input. */
+void node_drain(struct node *n);
+void node_become_ready(struct node *n);
+int node_load_identity(struct node *n, struct cm_detail *detail);
+void node_take_result(struct node *n, struct commit_result *result);
+
+/* link.c */
+struct link *link_by_stream(struct node *n, uint64_t stream);
+/* An established or connecting link to the peer, or a new one to address. NULL
+ * when NODE_STREAMS_MAX are open. */
+struct link *link_to(struct node *n, const struct key_id *peer,
+                     const struct address *address);
+struct link *link_connect(struct node *n, const struct address *address);
+void link_accept(struct node *n, uint64_t stream, const struct address *from);
+/* Sends now or after the handshake. CM_ERR_BUSY when too much waits. */
+int link_send(struct node *n, struct link *l, const struct buffer *frame);
+void link_pump(struct node *n, struct link *l);
+/* Closes and frees; l is gone. */
+void link_close(struct node *n, struct link *l);
+void link_close_after_output(struct node *n, struct link *l);
+void link_on_connected(struct node *n, struct link *l);
+void link_on_bytes(struct node *n, struct link *l, struct slice bytes);
+void link_check_deadlines(struct node *n, uint64_t now);
+uint64_t link_next_deadline(const struct node *n);
+void link_resume_reading(struct node *n);
+size_t link_output_size(const struct link *l);
+
+/* intake.c: an event from a peer on its way to the writer. */
+int intake_init(struct node *n);
+void intake_release(struct node *n);
+/* relay: it was pushed, and is passed on once. from names the peer. */
+void intake_event(struct node *n, struct slice bytes, const struct key_id *from,
+                  bool relay);
+void intake_forget(struct node *n, const struct dot *dot, size_t size);
+bool intake_is_full(const struct node *n);
+
+/* repair.c */
+void repair_ask(struct node *n, const struct key_id *peer,
+                const struct address *address);
+void repair_on_sync(struct node *n, struct link *l, struct frame *f);
+void repair_on_events(struct node *n, struct link *l, struct frame *f);
+void repair_on_end(struct node *n, struct link *l, const struct frame *f);
+void repair_serve(struct node *n, struct link *l); /* refill the output */
+
+/* joiner.c */
+int joiner_begin(struct node *n, const char *token, struct cm_detail *detail);
+void joiner_resume(struct node *n); /* certified, not brought up yet */
+void joiner_on_established(struct node *n, struct link *l);
+/* True if the frame was the joiner's; l may be gone. */
+bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f);
+void joiner_on_link_gone(struct node *n, const struct link *l,
+                         const char *reason);
+void joiner_tick(struct node *n, uint64_t now);
+uint64_t joiner_deadline(const struct node *n);
+void joiner_release(struct node *n);
+
+/* sponsor.c */
+void sponsor_on_join(struct node *n, struct link *l, const struct frame *f);
+void sponsor_on_request(struct node *n, struct link *l, const struct frame *f);
+void sponsor_serve(struct node *n, struct link *l);
+void sponsor_link_gone(struct node *n, struct link *l);
+int sponsor_load_tokens(struct node *n);
+
+/* snapshots.c */
+void snapshots_load(struct node *n);
+void snapshots_tick(struct node *n, uint64_t now);
+uint64_t snapshots_deadline(const struct node *n);
+
+/* peers.c */
+void peers_load(struct node *n);
+void peers_remember(struct node *n, const struct key_id *peer,
+                    const struct address *address);
+void peers_tick(struct node *n, uint64_t now);
+void peers_contact(struct node *n);
+
+#endif

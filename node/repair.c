@@ -1,0 +1,253 @@
+/* Repair (anti-entropy): digests on probes differ, so one side sends its
+ * version vector and the other answers with the original bytes of every event
+ * that it covers and the asker lacks; then the other way round.
+ *
+ * Events are merged by HLC over all origins: an event's stamp is greater than
+ * those of all its dependencies, so this is a causal order and the receiver's
+ * pending buffer stays empty. Bytes that are not held any more would need a
+ * whole cut: the asker is told, and says so in its status. */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/event_peek.h"
+#include "node/node_internal.h"
+
+#define BATCH_BYTES (256u << 10)
+
+void repair_ask(struct node *n, const struct key_id *peer,
+                const struct address *address)
+{
+    struct buffer frame;
+    struct link *l;
+    size_t asked = 0;
+
+    /* What is on its way may be all that differs: the next probe tells. */
+    if (!n->ready || n->inflight_count > 0)
+        return;
+    for (l = n->links; l != NULL; l = l->next)
+        asked += l->asked;
+    if (asked >= REPAIRS_MAX)
+        return;
+    l = link_to(n, peer, address);
+    if (l == NULL || l->asked)
+        return;
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    frame_sync(&frame, &n->vv, true);
+    if (link_send(n, l, &frame) == 0) {
+        l->asked = true;
+        l->asked_ms = node_now(n);
+        n->status.repairs++;
+    }
+    buffer_release(&frame);
+}
+
+/* Two events under one name, or a name of ours that we never gave. */
+static void look_for_hazards(struct node *n, const struct vv *theirs)
+{
+    size_t i;
+
+    for (i = 0; i < theirs->count; i++) {
+        const struct vv_entry *t = &theirs->entries[i];
+        const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
+
+        if (mine != NULL && mine->seq == t->seq &&
+            !hash_equal(&mine->head, &t->head) && !n->status.alarm_fork) {
+            n->status.alarm_fork = true;
+            node_log(n, 'E',
+                     "fork: a peer holds another event under a name "
+                     "that is known here; see confmesh status");
+        }
+        if (incarnation_equal(&t->incarnation, &n->incarnation) &&
+            t->seq > vv_seq(&n->vv, &n->incarnation) && !n->status.alarm_fork) {
+            n->status.alarm_fork = true;
+            node_log(n, 'E',
+                     "identity: a peer knows events of this node that its own "
+                     "disk does not hold; the data directory was rolled back "
+                     "or cloned");
+        }
+    }
+}
+
+static bool has_news(const struct node *n, const struct vv *theirs)
+{
+    return !vv_dominates(&n->vv, theirs);
+}
+
+void repair_on_sync(struct node *n, struct link *l, struct frame *f)
+{
+    struct buffer frame;
+
+    if (!n->ready) {
+        link_close_after_output(n, l);
+        return;
+    }
+    look_for_hazards(n, &f->vv);
+    if (f->answer && !l->asked && has_news(n, &f->vv)) {
+        buffer_init(&frame, CHANNEL_FRAME_MAX);
+        frame_sync(&frame, &n->vv, false);
+        if (link_send(n, l, &frame) == 0) {
+            l->asked = true;
+            l->asked_ms = node_now(n);
+        }
+        buffer_release(&frame);
+    }
+    vv_release(&l->theirs);
+    l->theirs = f->vv;
+    vv_init(&f->vv);
+    l->serving = true;
+    repair_serve(n, l);
+}
+
+/* The next event of one origin that the asker lacks. */
+struct lane {
+    const struct vv_entry *mine;
+    uint64_t seq; /* next to send; beyond mine->seq: done */
+    struct slice bytes;
+    hlc_t hlc;
+};
+
+static int lane_load(struct node *n, struct lane *lane)
+{
+    struct dot dot = {.incarnation = lane->mine->incarnation, .seq = lane->seq};
+    struct event_peek peek;
+    int error;
+
+    error = store_event(n->reader, &dot, &lane->bytes);
+    if (error == 0)
+        error = event_peek(&peek, lane->bytes);
+    if (error == 0)
+        lane->hlc = peek.hlc;
+    return error;
+}
+
+/* Lanes of all origins with something to send; *ret_missing when bytes are
+ * gone. Returns the number, or an error. */
+static int lanes_open(struct node *n, struct link *l, struct lane *lanes,
+                      bool *ret_missing)
+{
+    size_t count = 0;
+    size_t i;
+
+    for (i = 0; i < n->vv.count; i++) {
+        struct lane *lane = &lanes[count];
+        int error;
+
+        lane->mine = &n->vv.entries[i];
+        lane->seq = vv_seq(&l->theirs, &lane->mine->incarnation) + 1;
+        if (lane->seq > lane->mine->seq)
+            continue;
+        error = lane_load(n, lane);
+        if (error == CM_ERR_NOT_FOUND)
+            *ret_missing = true;
+        else if (error != 0)
+            return error;
+        else
+            count++;
+    }
+    return (int)count;
+}
+
+static struct lane *lane_oldest(struct lane *lanes, size_t count)
+{
+    struct lane *oldest = NULL;
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        if (lanes[i].seq <= lanes[i].mine->seq &&
+            (oldest == NULL || lanes[i].hlc < oldest->hlc))
+            oldest = &lanes[i];
+    return oldest;
+}
+
+/* One frame of events; 1 when more may follow, 0 at the end, or an error. */
+static int serve_batch(struct node *n, struct link *l, struct lane *lanes,
+                       size_t count)
+{
+    struct buffer events;
+    struct buffer frame;
+    struct lane *lane;
+    size_t in_batch = 0;
+    int error = 0;
+
+    buffer_init(&events, FRAME_EVENTS_BYTES_MAX);
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    while (error == 0 && events.size < BATCH_BYTES &&
+           in_batch < FRAME_EVENTS_MAX &&
+           (lane = lane_oldest(lanes, count)) != NULL) {
+        pack_bin(&events, lane->bytes);
+        in_batch++;
+        error = vv_set(&l->theirs, &lane->mine->incarnation, lane->seq,
+                       &lane->mine->head);
+        lane->seq++;
+        if (error == 0 && lane->seq <= lane->mine->seq)
+            error = lane_load(n, lane);
+    }
+    if (error == 0 && in_batch > 0) {
+        frame_events(&frame, buffer_slice(&events), in_batch);
+        error = link_send(n, l, &frame);
+    }
+    buffer_release(&events);
+    buffer_release(&frame);
+    if (error != 0)
+        return error;
+    return lane_oldest(lanes, count) != NULL;
+}
+
+void repair_serve(struct node *n, struct link *l)
+{
+    uint64_t stream = l->stream;
+    struct buffer frame;
+    struct lane *lanes;
+    bool missing = false;
+    int more;
+
+    if (!l->serving || !l->established)
+        return;
+    lanes = cm_calloc(n->vv.count, sizeof *lanes);
+    more = lanes == NULL ? CM_ERR_NOMEM : store_reader_renew(n->reader);
+    if (more == 0)
+        more = lanes_open(n, l, lanes, &missing);
+    if (more >= 0) {
+        size_t count = (size_t)more;
+
+        more = count > 0;
+        while (more > 0 && link_output_size(l) < LINK_SERVE_LOW)
+            more = serve_batch(n, l, lanes, count);
+    }
+    store_reader_release(n->reader);
+    cm_free(lanes);
+    if (more > 0)
+        return; /* goes on when the output has drained */
+    l->serving = false;
+    if (more < 0) {
+        node_log(n, 'W', "repair of a peer failed: %s", cm_strerror(more));
+        link_close(n, l);
+        return;
+    }
+    buffer_init(&frame, 64);
+    frame_sync_end(&frame, missing);
+    if (link_send(n, l, &frame) != 0 && link_by_stream(n, stream) != NULL)
+        link_close(n, l);
+    buffer_release(&frame);
+}
+
+void repair_on_events(struct node *n, struct link *l, struct frame *f)
+{
+    size_t i;
+
+    if (l->asked)
+        l->asked_ms = node_now(n); /* it makes progress */
+    for (i = 0; i < f->events_count; i++)
+        intake_event(n, unpack_bin(&f->events, EVENT_SIZE_MAX), &l->peer,
+                     false);
+}
+
+void repair_on_end(struct node *n, struct link *l, const struct frame *f)
+{
+    l->asked = false;
+    if (f->needs_cut)
+        node_log(n, 'W',
+                 "a peer does not hold the bytes of every event that is "
+                 "missing here; asking others");
+}

@@ -1,0 +1,238 @@
+/* Snapshots: when they are due, and the job on the snapshot lane. At most one
+ * runs at a time; a second request while one runs is told so. */
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/node_internal.h"
+
+#define RETRY_MS 30000 /* after a failed periodic one */
+
+struct snapshot_task {
+    struct work work;
+    struct node *node;
+    struct snapshot_job *job;
+    uint64_t wall_ms;
+    char *to;
+    uint64_t revision; /* state at least as new as this is in it */
+    int error;
+    struct cm_detail detail;
+    node_snapshot_done done;
+    void *ctx;
+    struct snapshot_outcome outcome;
+};
+
+void snapshots_load(struct node *n)
+{
+    struct snapshot_memory memory;
+    struct slice bytes;
+
+    if (store_reader_renew(n->reader) != 0)
+        return;
+    if (store_meta(n->reader, META_SNAPSHOT, &bytes) == 0) {
+        if (snapshot_memory_unpack(&memory, bytes) == 0) {
+            n->snapshot_sequence = memory.sequence;
+            n->snapshot_hash = memory.hash;
+        } else {
+            node_log(n, 'W', "the record of the last snapshot is unreadable");
+        }
+    }
+    store_reader_release(n->reader);
+}
+
+static void record_done(void *context, struct intent *i)
+{
+    struct node *n = context;
+
+    if (i->result != 0)
+        node_log(n, 'W', "the snapshot's sequence was not stored: %s",
+                 cm_strerror(i->result));
+    intent_free(i);
+}
+
+static void record(struct node *n)
+{
+    struct intent *i = intent_new(INTENT_META);
+    struct buffer out;
+
+    if (i == NULL)
+        return;
+    buffer_init(&out, 256);
+    snapshot_memory_pack(
+        &out, &(struct snapshot_memory){.sequence = n->snapshot_sequence,
+                                        .hash = n->snapshot_hash});
+    i->done = record_done;
+    i->context = n;
+    if (out.error != 0 ||
+        intent_add_fact(i, META_SNAPSHOT, buffer_slice(&out)) != 0 ||
+        n->ports.writer->submit(n->ports.ctx, i) != 0)
+        intent_free(i);
+    buffer_release(&out);
+}
+
+static void report(struct snapshot_task *t)
+{
+    struct snapshot_report r = {.error = t->error};
+
+    if (t->done == NULL)
+        return;
+    (void)snprintf(r.detail, sizeof r.detail, "%s", t->detail.text);
+    if (t->error == 0) {
+        _Static_assert(sizeof r.name >= sizeof t->outcome.name, "a name fits");
+        (void)snprintf(r.name, sizeof r.name, "%s", t->outcome.name);
+        r.sequence = t->outcome.sequence;
+        r.entries = t->outcome.entries;
+        r.chunks = t->outcome.chunks;
+        r.chunks_new = t->outcome.chunks_new;
+        r.bytes = t->outcome.bytes;
+        r.bytes_new = t->outcome.bytes_new;
+    }
+    t->done(t->ctx, &r);
+}
+
+static void task_free(struct snapshot_task *t)
+{
+    snapshot_job_free(t->job);
+    cm_free(t->to);
+    cm_free(t);
+}
+
+static bool task_step(struct work *w)
+{
+    struct snapshot_task *t = (struct snapshot_task *)w;
+
+    t->error = snapshot_job_step(t->job, &t->detail);
+    return t->error > 0;
+}
+
+static void task_done(struct work *w)
+{
+    struct snapshot_task *t = (struct snapshot_task *)w;
+    struct node *n = t->node;
+
+    n->snapshot_running = false;
+    if (t->error == 0) {
+        t->outcome = *snapshot_job_outcome(t->job);
+        n->snapshot_sequence = t->outcome.sequence;
+        n->snapshot_hash = t->outcome.manifest_hash;
+        n->snapshot_wall_ms = t->wall_ms;
+        n->snapshot_revision = t->revision;
+        n->status.snapshot_error[0] = '\0';
+        record(n);
+        node_log(n, 'I', "snapshot %s: %llu entries, %llu of %llu objects new",
+                 t->outcome.name, (unsigned long long)t->outcome.entries,
+                 (unsigned long long)t->outcome.chunks_new,
+                 (unsigned long long)t->outcome.chunks);
+    } else {
+        n->status.snapshot_failures++;
+        (void)snprintf(n->status.snapshot_error,
+                       sizeof n->status.snapshot_error, "%s", t->detail.text);
+        node_log(n, 'E', "snapshot to %s failed: %s", t->to, t->detail.text);
+        if (n->snapshot_due_ms != 0)
+            n->snapshot_due_ms = node_now(n) + RETRY_MS;
+    }
+    report(t);
+    task_free(t);
+}
+
+static int task_start(struct node *n, struct snapshot_task *t, const char *to)
+{
+    struct snapshot_job_config c = {
+        .store = n->store,
+        .target = to,
+        .spool_dir = n->spool_dir,
+        .wall_ms = node_wall(n),
+        .previous = {.sequence = n->snapshot_sequence,
+                     .hash = n->snapshot_hash},
+    };
+    int error;
+
+    t->node = n;
+    t->to = cm_alloc(strlen(to) + 1);
+    if (t->to == NULL)
+        return CM_ERR_NOMEM;
+    memcpy(t->to, to, strlen(to) + 1);
+    memcpy(c.sign_secret_key, n->sign_secret_key, sizeof c.sign_secret_key);
+    t->wall_ms = c.wall_ms;
+    t->revision = n->revision;
+    error = snapshot_job_create(&t->job, &c, &t->detail);
+    sodium_memzero(&c, sizeof c);
+    if (error != 0)
+        return error;
+    t->work = (struct work){
+        .step = task_step, .done = task_done, .lane = WORK_LANE_SNAPSHOT};
+    n->snapshot_running = true;
+    n->ports.work->submit(n->ports.ctx, &t->work);
+    return 0;
+}
+
+static void refuse(node_snapshot_done done, void *ctx, int error,
+                   const char *text)
+{
+    struct snapshot_report r = {.error = error};
+
+    (void)snprintf(r.detail, sizeof r.detail, "%s", text);
+    if (done != NULL)
+        done(ctx, &r);
+}
+
+void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
+                       void *ctx)
+{
+    struct snapshot_task *t;
+
+    if (to == NULL)
+        to = n->snapshot_to;
+    if (!n->ready || n->snapshot_running || to == NULL) {
+        refuse(done, ctx,
+               !n->ready    ? CM_ERR_NOT_READY
+               : to == NULL ? CM_ERR_INVALID
+                            : CM_ERR_BUSY,
+               !n->ready ? "the node is not ready"
+               : to == NULL
+                   ? "no target: say --to URL, or start the node with "
+                     "--snapshot-to URL"
+                   : "a snapshot is being taken already: try again when it is "
+                     "done");
+        return;
+    }
+    t = cm_calloc(1, sizeof *t);
+    if (t == NULL) {
+        refuse(done, ctx, CM_ERR_NOMEM, "out of memory");
+        return;
+    }
+    t->done = done;
+    t->ctx = ctx;
+    t->error = task_start(n, t, to);
+    if (t->error != 0) {
+        n->status.snapshot_failures++;
+        (void)snprintf(n->status.snapshot_error,
+                       sizeof n->status.snapshot_error, "%s", t->detail.text);
+        report(t);
+        task_free(t);
+    }
+}
+
+uint64_t snapshots_deadline(const struct node *n)
+{
+    if (n->snapshot_due_ms == 0 || n->snapshot_running || !n->ready)
+        return UINT64_MAX;
+    return n->snapshot_due_ms;
+}
+
+void snapshots_tick(struct node *n, uint64_t now)
+{
+    uint64_t interval = n->snapshot_interval_ms;
+
+    if (now < snapshots_deadline(n))
+        return;
+    /* With jitter, so that a fleet does not knock all at once. */
+    n->snapshot_due_ms = now + interval - interval / 10 +
+                         random_below(&n->random, interval / 5 + 1);
+    /* The same state again would only repeat the newest manifest. */
+    if (n->snapshot_wall_ms != 0 && n->snapshot_revision == n->revision)
+        return;
+    node_snapshot_now(n, NULL, NULL, NULL);
+}

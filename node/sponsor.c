@@ -1,0 +1,511 @@
+/* The sponsor's side of joining, and the issuer's.
+ *
+ * JOIN: a node without certificate redeems a token that this node made. The
+ * redemption is on disk before the certificate leaves, so that no token is used
+ * more often than it says, and a redeemer that lost the answer gets the same.
+ * SPONSOR: a certified node asks for its incarnation to be rostered. The add
+ * is one operation of this node; then a snapshot that contains it is sent. */
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/node_internal.h"
+
+#define CERTIFICATE_VALID_MS (UINT64_C(10) * 365 * 86400 * 1000)
+
+int sponsor_load_tokens(struct node *n)
+{
+    struct slice bytes;
+    int error = store_reader_renew(n->reader);
+
+    if (error != 0)
+        return error;
+    error = store_meta(n->reader, META_TOKENS, &bytes);
+    if (error == 0)
+        error = token_table_decode(&n->tokens, bytes);
+    else if (error == CM_ERR_NOT_FOUND)
+        error = 0;
+    store_reader_release(n->reader);
+    return error;
+}
+
+static int submit_tokens(struct node *n, intent_done done, void *context)
+{
+    struct intent *i = intent_new(INTENT_META);
+    struct buffer out;
+    int error;
+
+    if (i == NULL)
+        return CM_ERR_NOMEM;
+    buffer_init(&out, INTENT_MEMORY_MAX);
+    token_table_encode(&out, &n->tokens);
+    i->done = done;
+    i->context = context;
+    error = out.error;
+    if (error == 0)
+        error = intent_add_fact(i, META_TOKENS, buffer_slice(&out));
+    if (error == 0)
+        error = n->ports.writer->submit(n->ports.ctx, i);
+    if (error != 0)
+        intent_free(i);
+    buffer_release(&out);
+    return error;
+}
+
+/* ---- making a token ---- */
+
+struct token_creation {
+    struct node *node;
+    node_token_done done;
+    void *ctx;
+    char text[TOKEN_TEXT_MAX];
+};
+
+static void token_stored(void *context, struct intent *i)
+{
+    struct token_creation *c = context;
+
+    if (i->result == 0)
+        c->done(c->ctx, 0, c->text, NULL);
+    else
+        c->done(c->ctx, i->result, NULL, i->detail.text);
+    cm_free(c);
+    intent_free(i);
+}
+
+static const char *token_refusal(const struct node *n, unsigned uses,
+                                 uint64_t ttl_ms, int *ret_error)
+{
+    *ret_error = CM_ERR_NOT_READY;
+    if (!n->ready)
+        return "the node is not ready: wait until readyz answers 200";
+    *ret_error = CM_ERR_AUTHORITY;
+    if ((n->own.roles & ROLE_ISSUER) == 0)
+        return "this node is no issuer: ask the node that init made, or one "
+               "restored with the authority file";
+    *ret_error = CM_ERR_INVALID;
+    if (uses < 1 || uses > TOKEN_USES_MAX)
+        return "uses must be 1 to 10000";
+    if (ttl_ms < 1000 || ttl_ms > TOKEN_TTL_MS_MAX)
+        return "ttl must be 1 s to 365 days";
+    *ret_error = 0;
+    return NULL;
+}
+
+void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
+                       node_token_done done, void *ctx)
+{
+    struct token_creation *c;
+    struct token t;
+    const char *refusal;
+    int error;
+
+    refusal = token_refusal(n, uses, ttl_ms, &error);
+    if (refusal != NULL) {
+        done(ctx, error, NULL, refusal);
+        return;
+    }
+    memset(&t, 0, sizeof t);
+    memcpy(t.authority_hash, n->authority_hash, sizeof t.authority_hash);
+    n->ports.random->fill(n->ports.ctx, t.id, sizeof t.id);
+    n->ports.random->fill(n->ports.ctx, t.secret, sizeof t.secret);
+    t.expires_ms = node_wall(n) + ttl_ms;
+    t.addresses[0] = n->address;
+    t.addresses_count = 1;
+    c = cm_calloc(1, sizeof *c);
+    error = c == NULL ? CM_ERR_NOMEM : token_format(c->text, &t);
+    if (error == 0)
+        error = token_table_add(&n->tokens, &t, uses, node_wall(n));
+    if (error == 0) {
+        c->node = n;
+        c->done = done;
+        c->ctx = ctx;
+        error = submit_tokens(n, token_stored, c);
+    }
+    if (error != 0) {
+        cm_free(c);
+        done(ctx, error, NULL,
+             error == CM_ERR_LIMIT
+                 ? "256 unexpired tokens exist: let some expire first"
+                 : cm_strerror(error));
+    }
+    node_drain(n);
+}
+
+/* ---- redeeming one ---- */
+
+static void refuse(struct node *n, struct link *l, int code, const char *text)
+{
+    struct buffer frame;
+
+    node_log(n, 'W', "a joiner was refused: %s", text);
+    buffer_init(&frame, 1024);
+    frame_refused(&frame, code, text);
+    (void)link_send(n, l, &frame);
+    buffer_release(&frame);
+    l->closing = true;
+}
+
+static int issue(struct node *n, const struct link *l, const char *name,
+                 struct buffer *out)
+{
+    const struct channel_peer *peer = channel_peer(l->channel);
+    struct certificate c;
+    uint64_t now = node_wall(n);
+
+    memset(&c, 0, sizeof c);
+    c.mesh = n->mesh;
+    memcpy(c.sign_key, peer->sign_key, sizeof c.sign_key);
+    memcpy(c.box_key, peer->box_key, sizeof c.box_key);
+    (void)snprintf(c.name, sizeof c.name, "%s", name);
+    c.roles = ROLE_WRITER;
+    c.prefixes[0] = slice_of("", 0);
+    c.prefixes_count = 1;
+    c.not_before_ms = now;
+    c.not_after_ms = now + CERTIFICATE_VALID_MS;
+    c.issuer = buffer_slice(&n->certificate);
+    return certificate_encode(out, &c, n->sign_secret_key);
+}
+
+static void send_grant(struct node *n, struct link *l, struct slice certificate)
+{
+    struct address addresses[FRAME_ADDRESSES_MAX];
+    struct buffer frame;
+    size_t count = 0;
+    size_t i;
+
+    addresses[count++] = n->address;
+    for (i = 0; i < n->peers_count && count < FRAME_ADDRESSES_MAX; i++)
+        addresses[count++] = n->peers[i].address;
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    frame_grant(&frame, certificate, buffer_slice(&n->generation_order),
+                addresses, count);
+    if (link_send(n, l, &frame) != 0)
+        l->closing = true;
+    buffer_release(&frame);
+}
+
+/* The redemption is durable; the link may be gone by now. */
+struct redemption_reply {
+    struct node *node;
+    uint64_t stream;
+    struct buffer certificate;
+};
+
+static void redemption_stored(void *context, struct intent *i)
+{
+    struct redemption_reply *r = context;
+    struct link *l = link_by_stream(r->node, r->stream);
+
+    if (l != NULL) {
+        if (i->result == 0)
+            send_grant(r->node, l, buffer_slice(&r->certificate));
+        else
+            refuse(r->node, l, CM_ERR_IO, "the issuer's disk failed");
+        link_pump(r->node, l);
+    }
+    buffer_release(&r->certificate);
+    cm_free(r);
+    intent_free(i);
+}
+
+static bool name_is_taken(const struct node *n, const char *name,
+                          const uint8_t sign_key[32])
+{
+    size_t i;
+
+    for (i = 0; n->roster != NULL && i < n->roster->count; i++) {
+        const struct certificate *c = &n->roster->members[i].certificate;
+
+        if (strcmp(c->name, name) == 0 &&
+            memcmp(c->sign_key, sign_key, 32) != 0)
+            return true;
+    }
+    return false;
+}
+
+static void redeem(struct node *n, struct link *l, const struct frame *f,
+                   struct token_record *record)
+{
+    struct redemption_reply *r = cm_calloc(1, sizeof *r);
+    int error = r == NULL ? CM_ERR_NOMEM : 0;
+
+    if (error == 0) {
+        r->node = n;
+        r->stream = l->stream;
+        buffer_init(&r->certificate, CERTIFICATE_SIZE_MAX);
+        error = issue(n, l, f->name, &r->certificate);
+    }
+    if (error == 0)
+        error = token_record_redeem(record, channel_peer(l->channel)->sign_key,
+                                    buffer_slice(&r->certificate));
+    if (error == 0)
+        error = submit_tokens(n, redemption_stored, r);
+    if (error != 0) {
+        if (r != NULL)
+            buffer_release(&r->certificate);
+        cm_free(r);
+        refuse(n, l, CM_ERR_BUSY, cm_strerror(error));
+    }
+}
+
+void sponsor_on_join(struct node *n, struct link *l, const struct frame *f)
+{
+    const uint8_t *sign_key = channel_peer(l->channel)->sign_key;
+    const struct redemption *known = NULL;
+    struct token_record *record = NULL;
+    struct cm_detail detail = {""};
+    int error;
+
+    if (!n->ready) {
+        refuse(n, l, CM_ERR_NOT_READY, "the issuer is not ready yet");
+        return;
+    }
+    error = token_table_find(&n->tokens, f->token_id, f->token_secret, sign_key,
+                             node_wall(n), &record, &known);
+    if (error == CM_ERR_NOT_FOUND)
+        refuse(n, l, error,
+               "this node did not make that token: use the issuer's address, "
+               "or make a new one with \"confmesh token create\"");
+    else if (error == CM_ERR_EXPIRED)
+        refuse(n, l, error,
+               "the token has expired: make a new one with "
+               "\"confmesh token create\"");
+    else if (error == CM_ERR_USED_UP)
+        refuse(n, l, error,
+               "the token is used up: make a new one with "
+               "\"confmesh token create\" (--uses N for several)");
+    else if (certificate_check_name(f->name, &detail) != 0)
+        refuse(n, l, CM_ERR_INVALID, detail.text);
+    else if (known != NULL)
+        send_grant(n, l, known->certificate);
+    else if (name_is_taken(n, f->name, sign_key) ||
+             strcmp(f->name, n->name) == 0)
+        refuse(n, l, CM_ERR_EXISTS,
+               "that name is taken by another node of "
+               "the mesh: choose one with --name");
+    else
+        redeem(n, l, f, record);
+}
+
+/* ---- bringing up ---- */
+
+/* Owned by the link until it is gone; then by whatever is under way. */
+struct sponsorship {
+    struct work work; /* the scan */
+    struct node *node;
+    struct link *link; /* NULL: nobody waits any more */
+    bool busy;         /* an intent or the work is under way */
+    bool scanned;
+    struct incarnation incarnation;
+    struct snapshot_source *source;
+    struct slice message; /* what is being sent, borrowed from source */
+    size_t sent;          /* bytes of message */
+    int error;
+    struct cm_detail detail;
+};
+
+static void sponsorship_free(struct sponsorship *s)
+{
+    CHECK(!s->busy);
+    s->node->sponsored--;
+    snapshot_source_free(s->source);
+    cm_free(s);
+}
+
+void sponsor_link_gone(struct node *n, struct link *l)
+{
+    struct sponsorship *s = l->sponsorship;
+
+    (void)n;
+    l->sponsorship = NULL;
+    if (s == NULL)
+        return;
+    s->link = NULL;
+    if (!s->busy)
+        sponsorship_free(s);
+}
+
+static void fail(struct sponsorship *s, int error, const char *text)
+{
+    struct node *n = s->node;
+    struct link *l = s->link;
+
+    if (l == NULL) {
+        sponsorship_free(s);
+        return;
+    }
+    l->sponsors = false;
+    refuse(n, l, error, text);
+    link_pump(n, l); /* closes, which frees s */
+}
+
+static bool scan_step(struct work *w)
+{
+    struct sponsorship *s = (struct sponsorship *)w;
+
+    s->error = snapshot_source_step(s->source, &s->detail);
+    return s->error > 0;
+}
+
+static void scan_done(struct work *w)
+{
+    struct sponsorship *s = (struct sponsorship *)w;
+
+    s->busy = false;
+    if (s->link == NULL) {
+        sponsorship_free(s);
+    } else if (s->error < 0) {
+        fail(s, CM_ERR_BUSY, s->detail.text);
+    } else {
+        s->scanned = true;
+        sponsor_serve(s->node, s->link);
+    }
+}
+
+static void start_scan(struct sponsorship *s)
+{
+    struct node *n = s->node;
+    int error = snapshot_source_create(&s->source, n->store, n->sign_secret_key,
+                                       n->spool_dir, node_wall(n), &s->detail);
+
+    if (error != 0) {
+        fail(s, CM_ERR_BUSY, s->detail.text);
+        return;
+    }
+    s->work = (struct work){
+        .step = scan_step, .done = scan_done, .lane = WORK_LANE_SNAPSHOT};
+    s->busy = true;
+    n->ports.work->submit(n->ports.ctx, &s->work);
+}
+
+static void rostered(void *context, struct intent *i)
+{
+    struct sponsorship *s = context;
+
+    s->busy = false;
+    if (s->link == NULL)
+        sponsorship_free(s);
+    else if (i->result != 0 && i->result != CM_ERR_EXISTS)
+        fail(s, CM_ERR_BUSY, i->detail.text);
+    else
+        start_scan(s);
+    intent_free(i);
+}
+
+static int submit_roster_add(struct sponsorship *s)
+{
+    struct node *n = s->node;
+    struct local_op op = {
+        .kind = OP_ROSTER_ADD,
+        .key = slice_of(s->incarnation.bytes, INCARNATION_SIZE),
+        .value = channel_peer(s->link->channel)->certificate,
+    };
+    struct intent *i = intent_new(INTENT_LOCAL);
+    int error = i == NULL ? CM_ERR_NOMEM : intent_add_op(i, &op);
+
+    if (error == 0) {
+        i->done = rostered;
+        i->context = s;
+        s->busy = true;
+        error = n->ports.writer->submit(n->ports.ctx, i);
+    }
+    if (error != 0) {
+        s->busy = false;
+        intent_free(i);
+    }
+    return error;
+}
+
+static struct sponsorship *sponsorship_new(struct node *n, struct link *l,
+                                           const struct frame *f)
+{
+    struct sponsorship *s = cm_calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->node = n;
+    s->link = l;
+    s->incarnation = f->incarnation;
+    n->sponsored++;
+    l->sponsorship = s;
+    l->sponsors = true;
+    return s;
+}
+
+void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
+{
+    const struct roster_member *member;
+    struct sponsorship *s;
+    int error;
+
+    if (!n->ready || n->sponsored >= SPONSORED_MAX || l->sponsorship != NULL) {
+        refuse(n, l, CM_ERR_BUSY, "the sponsor is busy or not ready");
+        return;
+    }
+    member = n->roster != NULL ? roster_find(n->roster, &f->incarnation) : NULL;
+    if (member != NULL &&
+        !key_id_equal(&member->certificate.key_id, &l->peer)) {
+        refuse(n, l, CM_ERR_AUTHORITY,
+               "that incarnation belongs to another node");
+        return;
+    }
+    s = sponsorship_new(n, l, f);
+    if (s == NULL) {
+        refuse(n, l, CM_ERR_BUSY, "out of memory");
+        return;
+    }
+    if (member != NULL) {
+        start_scan(s); /* asked before; the add stands */
+        return;
+    }
+    error = submit_roster_add(s);
+    if (error != 0)
+        fail(s, CM_ERR_BUSY, cm_strerror(error));
+}
+
+/* The next piece; CM_ERR_NOT_FOUND when all has been sent. */
+static int send_piece(struct node *n, struct link *l, struct sponsorship *s)
+{
+    struct buffer frame;
+    struct slice piece;
+    int error = 0;
+
+    if (s->sent >= s->message.size) {
+        error = snapshot_source_next(s->source, &s->message, &s->detail);
+        s->sent = 0;
+    }
+    if (error != 0)
+        return error;
+    piece = slice_of(s->message.data + s->sent, s->message.size - s->sent);
+    if (piece.size > FRAME_PIECE_MAX)
+        piece.size = FRAME_PIECE_MAX;
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    frame_snapshot(&frame, piece, s->sent + piece.size == s->message.size);
+    error = link_send(n, l, &frame);
+    buffer_release(&frame);
+    s->sent += piece.size;
+    return error;
+}
+
+void sponsor_serve(struct node *n, struct link *l)
+{
+    struct sponsorship *s = l->sponsorship;
+    int error = 0;
+
+    if (s == NULL || !s->scanned || s->busy)
+        return;
+    while (error == 0 && link_output_size(l) < LINK_SERVE_LOW)
+        error = send_piece(n, l, s);
+    if (error == CM_ERR_NOT_FOUND) {
+        l->sponsorship = NULL;
+        l->sponsors = false;
+        sponsorship_free(s);
+    } else if (error != 0) {
+        node_log(n, 'W', "sending a snapshot to a joiner failed: %s; %s",
+                 cm_strerror(error), s->detail.text);
+        l->closing = true;
+    }
+    link_pump(n, l);
+}
