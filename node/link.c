@@ -58,8 +58,7 @@ static void link_unlink(struct node *n, struct link *l)
     n->links_count--;
 }
 
-/* The stream is gone already, or is closed by the caller. */
-static void link_free(struct node *n, struct link *l, const char *reason)
+void link_gone(struct node *n, struct link *l, const char *reason)
 {
     link_unlink(n, l);
     sponsor_link_gone(n, l);
@@ -73,7 +72,7 @@ static void link_free(struct node *n, struct link *l, const char *reason)
 void link_close(struct node *n, struct link *l)
 {
     n->ports.stream->close(n->ports.ctx, l->stream);
-    link_free(n, l, "the connection was closed");
+    link_gone(n, l, "the connection was closed");
 }
 
 void link_close_after_output(struct node *n, struct link *l)
@@ -317,7 +316,7 @@ void link_on_bytes(struct node *n, struct link *l, struct slice bytes)
         node_log(n, 'D', "channel failed: %s",
                  cm_strerror(channel_error(l->channel)));
         n->ports.stream->close(n->ports.ctx, l->stream);
-        link_free(n, l, cm_strerror(channel_error(l->channel)));
+        link_gone(n, l, cm_strerror(channel_error(l->channel)));
         return;
     }
     if (!l->established && channel_state(l->channel) == CHANNEL_ESTABLISHED &&

@@ -62,6 +62,8 @@ void node_set_identity(struct node *n, struct commit_result *first);
 int node_submit(struct node *n, struct intent *intent);
 struct store *node_store(struct node *n);
 bool node_is_ready(const struct node *n);
+/* Joining has failed for good; the reason is node_not_ready_reason. */
+bool node_has_failed(const struct node *n);
 /* Why it is not ready, in words. */
 const char *node_not_ready_reason(const struct node *n);
 uint64_t node_revision(const struct node *n); /* of the last result */

@@ -26,14 +26,12 @@
 #define REPAIR_TIMEOUT_MS 10000
 #define JOIN_RETRY_MS 500 /* doubled up to JOIN_RETRY_MS_MAX */
 #define JOIN_RETRY_MS_MAX 5000
-(UINT64_C(1) << 30)       /* bytes of a joiner's snapshot                      \
-                           */
 #define SPONSORED_MAX 8   /* joiners brought up at a time */
 #define PEERS_SAVE_MS 500 /* changed addresses are stored after */
 #define PEERS_MAX 256     /* addresses stored */
 
-    /* One stream to another node. */
-    struct link {
+/* One stream to another node. */
+struct link {
     struct link *next;
     uint64_t stream;
     bool connecting;         /* TCP not there yet */
@@ -196,6 +194,8 @@ int link_send(struct node *n, struct link *l, const struct buffer *frame);
 void link_pump(struct node *n, struct link *l);
 /* Closes and frees; l is gone. */
 void link_close(struct node *n, struct link *l);
+/* The port has closed the stream already; l is gone afterwards. */
+void link_gone(struct node *n, struct link *l, const char *reason);
 void link_close_after_output(struct node *n, struct link *l);
 void link_on_connected(struct node *n, struct link *l);
 void link_on_bytes(struct node *n, struct link *l, struct slice bytes);

@@ -89,7 +89,7 @@ void peers_load(struct node *n)
         if (unpack_finish(&u) == 0)
             n->peers_count = pairs;
     }
-    store_reader_release(n->reader);
+    store_reader_reset(n->reader);
 }
 
 void peers_contact(struct node *n)

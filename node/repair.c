@@ -215,7 +215,7 @@ void repair_serve(struct node *n, struct link *l)
         while (more > 0 && link_output_size(l) < LINK_SERVE_LOW)
             more = serve_batch(n, l, lanes, count);
     }
-    store_reader_release(n->reader);
+    store_reader_reset(n->reader);
     cm_free(lanes);
     if (more > 0)
         return; /* goes on when the output has drained */

@@ -39,7 +39,7 @@ void snapshots_load(struct node *n)
             node_log(n, 'W', "the record of the last snapshot is unreadable");
         }
     }
-    store_reader_release(n->reader);
+    store_reader_reset(n->reader);
 }
 
 static void record_done(void *context, struct intent *i)

@@ -26,7 +26,7 @@ int sponsor_load_tokens(struct node *n)
         error = token_table_decode(&n->tokens, bytes);
     else if (error == CM_ERR_NOT_FOUND)
         error = 0;
-    store_reader_release(n->reader);
+    store_reader_reset(n->reader);
     return error;
 }
 

@@ -1,0 +1,729 @@
+/* The node: what comes in through the ports is handed to gossip, links and
+ * writer, and what they have to say goes out again. The parts lie in
+ * link.c, intake.c, repair.c, joiner.c, sponsor.c, peers.c and snapshots.c;
+ * here are life, inputs, commit results and status. */
+#include "node/node.h"
+
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/node_internal.h"
+
+#define LOG_LINE_MAX 512
+
+void node_log(struct node *n, char level, const char *format, ...)
+{
+    char text[LOG_LINE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    n->ports.log->line(n->ports.ctx, level, text);
+}
+
+void node_set_not_ready(struct node *n, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(n->status.not_ready, sizeof n->status.not_ready, format,
+                    args);
+    va_end(args);
+}
+
+/* ---- identity ---- */
+
+static int copy_fact(struct node *n, const char *name, struct buffer *out)
+{
+    struct slice bytes;
+    int error = store_meta(n->reader, name, &bytes);
+
+    buffer_clear(out);
+    if (error == 0)
+        buffer_append_slice(out, bytes);
+    return error != 0 ? error : out->error;
+}
+
+static int read_facts(struct node *n)
+{
+    struct slice bytes;
+    int error = copy_fact(n, META_CERTIFICATE, &n->certificate);
+
+    if (error == 0)
+        error = copy_fact(n, META_GENERATION, &n->generation_order);
+    if (error == 0)
+        error = store_meta(n->reader, META_AUTHORITY, &bytes);
+    if (error == 0 && bytes.size != sizeof n->authority_public_key)
+        error = CM_ERR_DAMAGED;
+    if (error == 0)
+        memcpy(n->authority_public_key, bytes.data, bytes.size);
+    if (error == 0)
+        error = store_meta(n->reader, META_INCARNATION, &bytes);
+    if (error == 0 && bytes.size != INCARNATION_SIZE)
+        error = CM_ERR_DAMAGED;
+    if (error == 0)
+        memcpy(n->incarnation.bytes, bytes.data, INCARNATION_SIZE);
+    return error;
+}
+
+int node_load_identity(struct node *n, struct cm_detail *detail)
+{
+    struct generation_order order;
+    int error = store_reader_renew(n->reader);
+
+    if (error == 0) {
+        error = read_facts(n);
+        store_reader_reset(n->reader);
+    }
+    if (error == 0)
+        error = certificate_decode(&n->own, buffer_slice(&n->certificate),
+                                   n->authority_public_key);
+    if (error == 0)
+        error =
+            generation_order_decode(&order, buffer_slice(&n->generation_order),
+                                    n->authority_public_key);
+    if (error != 0)
+        return cm_fail(detail, error,
+                       "the data directory's identity cannot be read (%s): "
+                       "restore it from a snapshot",
+                       cm_strerror(error));
+    n->generation =
+        generation_id_of(order.number, buffer_slice(&n->generation_order));
+    generation_order_release(&order);
+    if (memcmp(n->own.sign_key, n->sign_public_key, 32) != 0)
+        return cm_fail(detail, CM_ERR_AUTHORITY,
+                       "node.key does not belong to the certificate in the "
+                       "data directory: put the right key file back");
+    if (n->name[0] != '\0' && strcmp(n->name, n->own.name) != 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "--name %s: this directory is certified for the name "
+                       "%s; leave --name away",
+                       n->name, n->own.name);
+    (void)snprintf(n->name, sizeof n->name, "%s", n->own.name);
+    n->mesh = n->own.mesh;
+    n->key_id = n->own.key_id;
+    channel_authority_hash(n->authority_hash, n->authority_public_key);
+    n->has_identity = true;
+    return 0;
+}
+
+static int gossip_start(struct node *n)
+{
+    struct gossip_config c = {.mesh = n->mesh};
+    int error;
+
+    memcpy(c.authority_public_key, n->authority_public_key, 32);
+    c.certificate = buffer_slice(&n->certificate);
+    memcpy(c.sign_secret_key, n->sign_secret_key, 64);
+    memcpy(c.box_secret_key, n->box_secret_key, 32);
+    c.address = n->address;
+    c.alive_counter = node_wall(n);
+    n->ports.random->fill(n->ports.ctx, c.seed, sizeof c.seed);
+    c.probe_interval_ms = n->probe_interval_ms;
+    error = gossip_create(&n->gossip, &c, node_now(n));
+    sodium_memzero(&c, sizeof c);
+    return error;
+}
+
+static void certify_roster(struct node *n)
+{
+    size_t i;
+
+    for (i = 0; n->roster != NULL && i < n->roster->count; i++) {
+        const struct roster_member *m = &n->roster->members[i];
+
+        if (!key_id_equal(&m->certificate.key_id, &n->key_id))
+            (void)gossip_add_certificate(n->gossip, m->encoded);
+    }
+}
+
+void node_become_ready(struct node *n)
+{
+    int error;
+
+    CHECK(n->has_identity && n->gossip == NULL);
+    error = gossip_start(n);
+    if (error != 0) {
+        node_set_not_ready(n, "gossip could not start: %s", cm_strerror(error));
+        node_log(n, 'E', "gossip could not start: %s", cm_strerror(error));
+        return;
+    }
+    n->ready = true;
+    n->status.not_ready[0] = '\0';
+    gossip_set_digest(n->gossip, &n->digest);
+    certify_roster(n);
+    peers_contact(n);
+    if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
+        n->snapshot_due_ms = node_now(n) + n->snapshot_interval_ms;
+    node_log(n, 'I', "ready: %s, revision %llu", n->name,
+             (unsigned long long)n->revision);
+}
+
+static bool store_is_ready(struct node *n)
+{
+    struct slice bytes;
+    bool ret = false;
+
+    if (store_reader_renew(n->reader) == 0) {
+        ret = store_meta(n->reader, META_READY, &bytes) == 0;
+        store_reader_reset(n->reader);
+    }
+    return ret;
+}
+
+static int begin_identity(struct node *n, struct commit_result *first,
+                          struct cm_detail *detail)
+{
+    int error = node_load_identity(n, detail);
+
+    if (error != 0)
+        return error;
+    node_take_result(n, first);
+    if (n->peers_count == 0)
+        peers_load(n);
+    snapshots_load(n);
+    error = sponsor_load_tokens(n);
+    if (error != 0)
+        return cm_fail(detail, error, "the join tokens cannot be read: %s",
+                       cm_strerror(error));
+    if (store_is_ready(n))
+        node_become_ready(n);
+    else
+        joiner_resume(n);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static char *copy_string(const char *text)
+{
+    size_t size = text != NULL ? strlen(text) + 1 : 0;
+    char *ret = size > 0 ? cm_alloc(size) : NULL;
+
+    if (ret != NULL)
+        memcpy(ret, text, size);
+    return ret;
+}
+
+static int init_keys(struct node *n, const struct node_config *config)
+{
+    memcpy(n->sign_secret_key, config->sign_secret_key, 64);
+    if (crypto_sign_ed25519_sk_to_pk(n->sign_public_key, n->sign_secret_key) !=
+            0 ||
+        crypto_sign_ed25519_sk_to_curve25519(n->box_secret_key,
+                                             n->sign_secret_key) != 0)
+        return CM_ERR_INVALID;
+    if (crypto_scalarmult_base(n->box_public_key, n->box_secret_key) != 0)
+        return CM_ERR_INVALID;
+    return 0;
+}
+
+static int init_parts(struct node *n, const struct node_config *config)
+{
+    uint8_t seed[32];
+    int error;
+
+    n->ports.random->fill(n->ports.ctx, seed, sizeof seed);
+    random_init(&n->random, seed);
+    sodium_memzero(seed, sizeof seed);
+    vv_init(&n->vv);
+    token_table_init(&n->tokens);
+    buffer_init(&n->certificate, CERTIFICATE_SIZE_MAX);
+    buffer_init(&n->generation_order, GENERATION_ORDER_SIZE_MAX);
+    n->spool_dir = copy_string(config->spool_dir);
+    n->snapshot_to = copy_string(config->snapshot_to);
+    if (n->spool_dir == NULL ||
+        (config->snapshot_to != NULL && n->snapshot_to == NULL))
+        return CM_ERR_NOMEM;
+    error = init_keys(n, config);
+    if (error == 0)
+        error = intake_init(n);
+    if (error == 0) {
+        error = store_reader_begin(n->store, &n->reader);
+        if (error == 0)
+            store_reader_reset(n->reader);
+    }
+    return error;
+}
+
+int node_create(struct node **ret_node, const struct node_config *config,
+                const struct node_ports *ports, struct commit_result *first,
+                struct cm_detail *detail)
+{
+    struct node *n = cm_calloc(1, sizeof *n);
+    int error;
+
+    if (n == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    n->ports = *ports;
+    n->store = config->store;
+    n->address = config->address;
+    n->probe_interval_ms = config->probe_interval_ms;
+    n->snapshot_interval_ms = config->snapshot_interval_ms;
+    n->next_stream = 1;
+    (void)snprintf(n->name, sizeof n->name, "%s",
+                   config->name != NULL ? config->name : "");
+    error = init_parts(n, config);
+    if (error != 0)
+        (void)cm_fail(detail, error, "the node could not start: %s",
+                      cm_strerror(error));
+    if (error == 0 && config->join_token != NULL)
+        error = joiner_begin(n, config->join_token, detail);
+    if (error == 0 && first != NULL)
+        error = begin_identity(n, first, detail);
+    else if (error == 0 && config->join_token == NULL)
+        error = cm_fail(detail, CM_ERR_INVALID,
+                        "this directory holds no node: found a mesh with "
+                        "\"confmesh init\", or join one with --join TOKEN");
+    if (error != 0) {
+        node_free(n);
+        return error;
+    }
+    node_drain(n);
+    *ret_node = n;
+    return 0;
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL)
+        return;
+    n->joiner.failed = true; /* closing its link is no reason to try again */
+    while (n->links != NULL)
+        link_close(n, n->links);
+    gossip_free(n->gossip);
+    roster_unref(n->roster);
+    store_reader_release(n->reader);
+    intake_release(n);
+    joiner_release(n);
+    token_table_release(&n->tokens);
+    vv_release(&n->vv);
+    buffer_release(&n->certificate);
+    buffer_release(&n->generation_order);
+    cm_free(n->spool_dir);
+    cm_free(n->snapshot_to);
+    sodium_memzero(n, sizeof *n);
+    cm_free(n);
+}
+
+void node_leave(struct node *n)
+{
+    if (n->gossip == NULL)
+        return;
+    gossip_leave(n->gossip, node_now(n));
+    node_drain(n);
+}
+
+/* ---- outputs ---- */
+
+static void push_over_stream(struct node *n, const struct gossip_event *e)
+{
+    struct buffer frame;
+    struct link *l = link_to(n, &e->peer, &e->address);
+
+    if (l == NULL)
+        return; /* repair will find it */
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    frame_push(&frame, e->bytes);
+    (void)link_send(n, l, &frame);
+    buffer_release(&frame);
+}
+
+static const char *state_name(enum member_state state)
+{
+    switch (state) {
+    case MEMBER_ALIVE:
+        return "alive";
+    case MEMBER_SUSPECT:
+        return "suspect";
+    case MEMBER_DEAD:
+        return "dead";
+    case MEMBER_LEFT:
+        return "left";
+    }
+    return "unknown";
+}
+
+static void on_member(struct node *n, const struct gossip_event *e)
+{
+    struct member_view view;
+    char where[ADDRESS_TEXT_SIZE];
+
+    if (!gossip_member_find(n->gossip, &e->peer, &view))
+        return;
+    address_format(where, &view.address);
+    node_log(n, e->state == MEMBER_SUSPECT ? 'D' : 'I', "member %s at %s: %s",
+             view.name, where, state_name(e->state));
+    if (e->state == MEMBER_ALIVE)
+        peers_remember(n, &e->peer, &view.address);
+}
+
+static void on_contact(struct node *n, const struct gossip_event *e)
+{
+    const struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next)
+        if (l->initiator && !l->established &&
+            address_equal(&l->address, &e->address))
+            return; /* on its way */
+    (void)link_connect(n, &e->address);
+}
+
+static void on_gossip_event(struct node *n, const struct gossip_event *e)
+{
+    switch (e->kind) {
+    case GOSSIP_MEMBER:
+        on_member(n, e);
+        break;
+    case GOSSIP_EVENT:
+        intake_event(n, e->bytes, &e->peer, true);
+        break;
+    case GOSSIP_DIFFERS:
+        repair_ask(n, &e->peer, &e->address);
+        break;
+    case GOSSIP_CONTACT:
+        on_contact(n, e);
+        break;
+    case GOSSIP_PUSH_STREAM:
+        push_over_stream(n, e);
+        break;
+    }
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void arm(struct node *n)
+{
+    uint64_t due = link_next_deadline(n);
+
+    if (n->gossip != NULL)
+        due = earlier(due, gossip_deadline_ms(n->gossip));
+    due = earlier(due, joiner_deadline(n));
+    due = earlier(due, snapshots_deadline(n));
+    if (n->peers_save_ms != 0 && n->has_identity)
+        due = earlier(due, n->peers_save_ms);
+    n->ports.timer->arm(n->ports.ctx, due);
+}
+
+/* gossip's slices live until its next call, and acting on an event may push
+ * (intake relays), so the bytes are copied out first. */
+static bool next_event(struct node *n, struct gossip_event *e,
+                       struct buffer *copy)
+{
+    if (!gossip_next_event(n->gossip, e))
+        return false;
+    buffer_clear(copy);
+    buffer_append_slice(copy, e->bytes);
+    e->bytes = buffer_slice(copy);
+    return copy->error == 0;
+}
+
+void node_drain(struct node *n)
+{
+    struct gossip_event event;
+    struct gossip_send send;
+    struct buffer copy;
+
+    buffer_init(&copy, CHANNEL_FRAME_MAX);
+    if (n->gossip != NULL) {
+        while (next_event(n, &event, &copy))
+            on_gossip_event(n, &event);
+        while (gossip_next_send(n->gossip, &send))
+            n->ports.datagram->send(n->ports.ctx, &send.to, send.packet);
+    }
+    buffer_release(&copy);
+    arm(n);
+}
+
+/* ---- inputs ---- */
+
+void node_on_timer(struct node *n)
+{
+    uint64_t now = node_now(n);
+
+    if (n->gossip != NULL && now >= gossip_deadline_ms(n->gossip))
+        (void)gossip_tick(n->gossip, now);
+    link_check_deadlines(n, now);
+    joiner_tick(n, now);
+    snapshots_tick(n, now);
+    peers_tick(n, now);
+    node_drain(n);
+}
+
+void node_on_datagram(struct node *n, const struct address *from,
+                      struct slice packet)
+{
+    if (n->gossip == NULL)
+        return;
+    (void)gossip_recv(n->gossip, node_now(n), from, packet); /* counted */
+    node_drain(n);
+}
+
+void node_on_accepted(struct node *n, uint64_t stream,
+                      const struct address *from)
+{
+    CHECK((stream & STREAM_ACCEPTED) != 0);
+    link_accept(n, stream, from);
+    node_drain(n);
+}
+
+void node_on_connected(struct node *n, uint64_t stream)
+{
+    struct link *l = link_by_stream(n, stream);
+
+    if (l != NULL)
+        link_on_connected(n, l);
+    node_drain(n);
+}
+
+void node_on_stream_bytes(struct node *n, uint64_t stream, struct slice bytes)
+{
+    struct link *l = link_by_stream(n, stream);
+
+    if (l != NULL)
+        link_on_bytes(n, l, bytes);
+    node_drain(n);
+}
+
+void node_on_stream_drained(struct node *n, uint64_t stream)
+{
+    struct link *l = link_by_stream(n, stream);
+
+    if (l != NULL) {
+        l->writing = false;
+        if (l->serving && link_output_size(l) < LINK_SERVE_LOW)
+            repair_serve(n, l);
+        l = link_by_stream(n, stream);
+    }
+    if (l != NULL && l->sponsorship != NULL)
+        sponsor_serve(n, l);
+    l = link_by_stream(n, stream);
+    if (l != NULL)
+        link_pump(n, l);
+    node_drain(n);
+}
+
+void node_on_stream_closed(struct node *n, uint64_t stream, int error)
+{
+    struct link *l = link_by_stream(n, stream);
+
+    if (l != NULL)
+        link_gone(n, l, l->connecting ? "no answer" : cm_strerror(error));
+    node_drain(n);
+}
+
+void node_on_work(struct node *n, struct work *w)
+{
+    w->done(w);
+    node_drain(n);
+}
+
+/* ---- commits ---- */
+
+void node_take_result(struct node *n, struct commit_result *r)
+{
+    vv_release(&n->vv);
+    n->vv = r->vv;
+    vv_init(&r->vv);
+    n->digest = r->digest;
+    n->revision = r->revision;
+    n->pending_events = r->pending_events;
+    n->pending_bytes = r->pending_bytes;
+    if (r->roster != NULL) {
+        roster_unref(n->roster);
+        n->roster = r->roster;
+        r->roster = NULL;
+        if (n->gossip != NULL)
+            certify_roster(n);
+    }
+    if (r->alarm_fork && !n->status.alarm_fork) {
+        n->status.alarm_fork = true;
+        node_log(n, 'E', "fork: two events bear one name; see confmesh status");
+    }
+    if (r->disk_full) {
+        n->status.disk_full++;
+        node_log(n, 'E',
+                 "the disk or the store's map is full: writes are "
+                 "refused; free space");
+    }
+}
+
+static void push_own(struct node *n, const struct commit_result *r)
+{
+    size_t i;
+
+    for (i = 0; i < r->events_count; i++) {
+        if (!r->events[i].own) {
+            n->status.foreign_events++;
+            continue;
+        }
+        n->status.own_events++;
+        if (n->gossip != NULL)
+            (void)gossip_push(n->gossip, node_now(n), r->events[i].bytes, NULL);
+    }
+}
+
+void node_on_commit(struct node *n, struct commit_result *r)
+{
+    struct intent *i = r->intents;
+    bool wrote = r->wrote;
+
+    n->status.commits += wrote;
+    n->status.local_intents += r->local_intents;
+    node_take_result(n, r);
+    push_own(n, r);
+    if (n->gossip != NULL)
+        gossip_set_digest(n->gossip, &n->digest);
+    commit_result_free(r);
+    while (i != NULL) {
+        struct intent *next = i->next;
+
+        i->next = NULL;
+        if (i->done != NULL)
+            i->done(i->context, i);
+        else
+            intent_free(i);
+        i = next;
+    }
+    if (wrote && n->listener != NULL)
+        n->listener(n->listener_ctx, n->revision);
+    node_drain(n);
+}
+
+/* ---- joining ---- */
+
+bool node_wants_identity(struct node *n, struct store_identity *ret_identity)
+{
+    struct joiner *j = &n->joiner;
+
+    if (j->phase != JOIN_IDENTITY || n->has_identity)
+        return false;
+    *ret_identity = (struct store_identity){
+        .incarnation = j->incarnation,
+        .certificate = buffer_slice(&j->certificate),
+        .generation_order = buffer_slice(&j->generation_order),
+        .ready = false,
+    };
+    memcpy(ret_identity->authority_public_key, j->authority_public_key, 32);
+    return true;
+}
+
+void node_set_identity(struct node *n, struct commit_result *first)
+{
+    struct cm_detail detail = {""};
+
+    CHECK(n->joiner.phase == JOIN_IDENTITY);
+    if (begin_identity(n, first, &detail) != 0) {
+        n->joiner.failed = true;
+        node_set_not_ready(n, "joining failed: %s", detail.text);
+        node_log(n, 'E', "joining failed: %s", detail.text);
+    }
+    commit_result_free(first);
+    node_drain(n);
+}
+
+/* ---- for the API ---- */
+
+int node_submit(struct node *n, struct intent *intent)
+{
+    if (!n->ready)
+        return CM_ERR_NOT_READY;
+    return n->ports.writer->submit(n->ports.ctx, intent);
+}
+
+struct store *node_store(struct node *n)
+{
+    return n->store;
+}
+
+bool node_is_ready(const struct node *n)
+{
+    return n->ready;
+}
+
+bool node_has_failed(const struct node *n)
+{
+    return n->joiner.failed;
+}
+
+const char *node_not_ready_reason(const struct node *n)
+{
+    return n->status.not_ready;
+}
+
+uint64_t node_revision(const struct node *n)
+{
+    return n->revision;
+}
+
+void node_set_commit_listener(struct node *n, node_commit_listener listener,
+                              void *ctx)
+{
+    n->listener = listener;
+    n->listener_ctx = ctx;
+}
+
+const struct gossip *node_gossip(const struct node *n)
+{
+    return n->gossip;
+}
+
+const char *node_name_of(const struct node *n, const struct incarnation *i)
+{
+    const struct roster_member *m =
+        n->roster != NULL ? roster_find(n->roster, i) : NULL;
+
+    return m != NULL ? m->certificate.name : "";
+}
+
+static void read_membership(const struct node *n, struct node_status *s)
+{
+    size_t total = gossip_member_total(n->gossip);
+    size_t i;
+
+    s->members_alive = 1 + gossip_member_count(n->gossip, MEMBER_ALIVE);
+    s->members_total = 1 + total;
+    for (i = 0; i < total; i++) {
+        struct member_view view;
+
+        gossip_member_at(n->gossip, i, &view);
+        s->members_in_sync += view.state == MEMBER_ALIVE && view.digest_equal;
+    }
+    gossip_counters(n->gossip, &s->gossip);
+}
+
+void node_status_read(const struct node *n, struct node_status *ret_status)
+{
+    struct node_status s = n->status;
+
+    s.name = n->name;
+    s.mesh = n->mesh;
+    s.generation = n->generation;
+    s.incarnation = n->incarnation;
+    s.key_id = n->key_id;
+    s.address = n->address;
+    s.ready = n->ready;
+    s.revision = n->revision;
+    s.digest = n->digest;
+    s.vv_entries = n->vv.count;
+    s.roster_count = n->roster != NULL ? n->roster->count : 0;
+    s.members_alive = 1;
+    s.members_total = 1;
+    s.members_in_sync = 0;
+    s.pending_events = n->pending_events;
+    s.pending_bytes = n->pending_bytes;
+    s.streams = n->links_count;
+    s.snapshot_sequence = n->snapshot_sequence;
+    s.snapshot_wall_ms = n->snapshot_wall_ms;
+    if (n->gossip != NULL)
+        read_membership(n, &s);
+    *ret_status = s;
+}
