@@ -19,6 +19,7 @@ struct node;
 
 struct node_config {
     struct store *store;           /* borrowed */
+    const char *spool_dir;         /* for snapshot spools; copied */
     const char *name;              /* as certified, or wished by a joiner */
     uint8_t sign_secret_key[64];   /* Ed25519 of node.key */
     struct address address;        /* that peers reach it at */

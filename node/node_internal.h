@@ -87,8 +87,8 @@ struct joiner {
     uint8_t authority_public_key[32];
     struct incarnation incarnation;
     struct address sponsor;
-    struct buffer manifest; /* received */
-    struct buffer objects;  /* [length be32, bytes]… in the reader's order */
+    struct snapshot_sink *sink; /* receives the sponsor's snapshot */
+    struct buffer message;      /* of the snapshot, until it is whole */
 };
 
 struct node {

@@ -1,0 +1,420 @@
+/* libconfmesh: life of an embedded node, and the way from any thread to the
+ * loop's. Reads do not take that way: they go straight to the store. */
+#include "node/confmesh.h"
+
+#include <signal.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/confmesh_internal.h"
+#include "node/confmesh_private.h"
+
+_Static_assert(CONFMESH_ERR_NOT_FOUND == (int)CM_ERR_NOT_FOUND, "public");
+_Static_assert(CONFMESH_ERR_EXISTS == (int)CM_ERR_EXISTS, "public");
+_Static_assert(CONFMESH_ERR_CONDITION == (int)CM_ERR_CONDITION, "public");
+_Static_assert(CONFMESH_ERR_REVOKED == (int)CM_ERR_REVOKED, "public");
+_Static_assert(CONFMESH_ERR_FULL == (int)CM_ERR_FULL, "public");
+_Static_assert(CONFMESH_ERR_LOCKED == (int)CM_ERR_LOCKED, "public");
+_Static_assert(CONFMESH_ERR_BUSY == (int)CM_ERR_BUSY, "public");
+_Static_assert(CONFMESH_ERR_CLOSED == (int)CM_ERR_CLOSED, "public");
+_Static_assert(CONFMESH_ERR_TIMEOUT == (int)CM_ERR_TIMEOUT, "public");
+_Static_assert(CONFMESH_ERR_NOT_READY == (int)CM_ERR_NOT_READY, "public");
+_Static_assert(CONFMESH_ERR_RESET == (int)CM_ERR_NEEDS_CUT, "public");
+
+static _Thread_local char last_error[512];
+
+int confmesh_fail(int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(last_error, sizeof last_error, format, args);
+    va_end(args);
+    return error;
+}
+
+const char *confmesh_strerror(int error)
+{
+    return cm_strerror(error);
+}
+
+const char *confmesh_error(void)
+{
+    return last_error;
+}
+
+/* ---- to the loop ---- */
+
+struct call {
+    struct call *next;
+    confmesh_task task;
+    void *ctx;
+    int result;
+    bool done;
+};
+
+static void on_calls(uv_async_t *async)
+{
+    struct confmesh *c = async->data;
+    struct call *call;
+
+    for (;;) {
+        uv_mutex_lock(&c->mutex);
+        call = c->calls;
+        if (call != NULL)
+            c->calls = call->next;
+        uv_mutex_unlock(&c->mutex);
+        if (call == NULL)
+            break;
+        call->result = call->task(call->ctx);
+        uv_mutex_lock(&c->mutex);
+        call->done = true;
+        uv_cond_broadcast(&c->changed);
+        uv_mutex_unlock(&c->mutex);
+    }
+}
+
+int confmesh_on_loop(struct confmesh *c, confmesh_task task, void *ctx)
+{
+    struct call call = {.task = task, .ctx = ctx};
+    struct call **at;
+
+    uv_mutex_lock(&c->mutex);
+    if (!c->running) {
+        uv_mutex_unlock(&c->mutex);
+        return confmesh_fail(CM_ERR_CLOSED, "the node has been closed");
+    }
+    for (at = &c->calls; *at != NULL; at = &(*at)->next)
+        ;
+    *at = &call;
+    CHECK(uv_async_send(&c->async) == 0);
+    while (!call.done)
+        uv_cond_wait(&c->changed, &c->mutex);
+    uv_mutex_unlock(&c->mutex);
+    return call.result;
+}
+
+uv_loop_t *confmesh_loop(struct confmesh *c)
+{
+    return &c->loop;
+}
+
+struct node *confmesh_node(struct confmesh *c)
+{
+    return c->node;
+}
+
+void confmesh_set_closing(struct confmesh *c, void (*closing)(void *ctx),
+                          void *ctx)
+{
+    c->closing = closing;
+    c->closing_ctx = ctx;
+}
+
+void confmesh_set_failed(struct confmesh *c,
+                         void (*failed)(void *ctx, const char *reason),
+                         void *ctx)
+{
+    c->failed = failed;
+    c->failed_ctx = ctx;
+}
+
+struct address confmesh_address(const struct confmesh *c)
+{
+    return uv_ports_address(c->ports);
+}
+
+/* ---- what the loop publishes ---- */
+
+/* After every iteration: what other threads may wait for. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct confmesh *c = prepare->data;
+    bool ready = node_is_ready(c->node);
+    bool failed = node_has_failed(c->node);
+    uint64_t revision = node_revision(c->node);
+
+    uv_mutex_lock(&c->mutex);
+    if (ready != c->ready || failed != c->has_failed ||
+        revision != c->revision) {
+        c->ready = ready;
+        c->revision = revision;
+        (void)snprintf(c->reason, sizeof c->reason, "%s",
+                       node_not_ready_reason(c->node));
+        if (failed && !c->has_failed && c->failed != NULL)
+            c->failed(c->failed_ctx, c->reason);
+        c->has_failed = failed;
+        uv_cond_broadcast(&c->changed);
+    }
+    uv_mutex_unlock(&c->mutex);
+}
+
+static void loop_main(void *arg)
+{
+    struct confmesh *c = arg;
+
+    (void)uv_run(&c->loop, UV_RUN_DEFAULT);
+}
+
+/* ---- opening ---- */
+
+static int open_store(struct confmesh *c, const struct confmesh_options *o,
+                      struct writer **ret_writer,
+                      struct commit_result **ret_first,
+                      struct cm_detail *detail)
+{
+    struct store_reader *reader;
+    struct slice bytes;
+    int error = datadir_open(&c->datadir, o->data, o->join != NULL, detail);
+
+    *ret_writer = NULL;
+    *ret_first = NULL;
+    if (error == 0)
+        error = store_open(&c->store, o->data, o->map_size, detail);
+    if (error == 0)
+        error = store_reader_begin(c->store, &reader);
+    if (error != 0)
+        return error;
+    error = store_meta(reader, META_INCARNATION, &bytes);
+    store_reader_release(reader);
+    if (error == CM_ERR_NOT_FOUND)
+        return 0; /* a joiner, or nothing: node_create tells */
+    if (error == 0)
+        error = writer_open(ret_writer, c->store,
+                            datadir_sign_secret_key(c->datadir), detail);
+    if (error == 0)
+        error = writer_snapshot(*ret_writer, ret_first);
+    return error;
+}
+
+static int start_node(struct confmesh *c, const struct confmesh_options *o,
+                      struct writer *writer, struct commit_result *first,
+                      struct cm_detail *detail)
+{
+    struct node_config config = {
+        .store = c->store,
+        .spool_dir = o->data,
+        .name = o->name,
+        .join_token = first == NULL || !c->was_ready ? o->join : NULL,
+        .snapshot_to = o->snapshot_to,
+        .snapshot_interval_ms = o->snapshot_interval_ms,
+    };
+    int error;
+
+    config.address = uv_ports_address(c->ports);
+    memcpy(config.sign_secret_key, datadir_sign_secret_key(c->datadir), 64);
+    if (writer != NULL) {
+        error = uv_ports_start_writer(c->ports, writer);
+        if (error != 0) {
+            writer_close(writer);
+            return cm_fail(detail, error, "the writer's thread did not start");
+        }
+    }
+    error =
+        node_create(&c->node, &config, uv_ports_ports(c->ports), first, detail);
+    if (error == 0)
+        uv_ports_attach(c->ports, c->node, c->store, config.sign_secret_key);
+    sodium_memzero(&config, sizeof config);
+    return error;
+}
+
+static int init_loop(struct confmesh *c)
+{
+    if (uv_loop_init(&c->loop) != 0)
+        return CM_ERR_NOMEM;
+    c->has_loop = true;
+    if (uv_async_init(&c->loop, &c->async, on_calls) != 0 ||
+        uv_prepare_init(&c->loop, &c->prepare) != 0)
+        return CM_ERR_NOMEM;
+    c->async.data = c;
+    c->prepare.data = c;
+    return 0;
+}
+
+static bool store_says_ready(struct store *s)
+{
+    struct store_reader *reader;
+    struct slice bytes;
+    bool ret = false;
+
+    if (store_reader_begin(s, &reader) == 0) {
+        ret = store_meta(reader, META_READY, &bytes) == 0;
+        store_reader_release(reader);
+    }
+    return ret;
+}
+
+static int open_all(struct confmesh *c, const struct confmesh_options *o,
+                    struct cm_detail *detail)
+{
+    struct commit_result *first = NULL;
+    struct writer *writer = NULL;
+    int error;
+
+    if (sodium_init() < 0)
+        return cm_fail(detail, CM_ERR_IO, "libsodium did not initialise");
+    error = init_loop(c);
+    if (error == 0)
+        error = open_store(c, o, &writer, &first, detail);
+    if (error == 0)
+        error = uv_ports_create(&c->ports, &c->loop,
+                                o->bind != NULL ? o->bind : "127.0.0.1:0",
+                                o->log, o->log_ctx, detail);
+    if (error != 0) {
+        writer_close(writer);
+    } else {
+        c->was_ready = store_says_ready(c->store);
+        error = start_node(c, o, writer, first, detail);
+    }
+    if (first != NULL)
+        commit_result_free(first);
+    if (error == 0 && uv_prepare_start(&c->prepare, on_prepare) != 0)
+        error = cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    return error;
+}
+
+/* Ends what open_all began, however far it came. On the loop's thread, or
+ * before there is one. */
+static void close_handles(struct confmesh *c)
+{
+    if (c->ports != NULL)
+        uv_ports_stop(c->ports);
+    uv_close((uv_handle_t *)&c->async, NULL);
+    uv_close((uv_handle_t *)&c->prepare, NULL);
+}
+
+static void release_all(struct confmesh *c)
+{
+    node_free(c->node);
+    uv_ports_free(c->ports);
+    store_close(c->store);
+    datadir_close(c->datadir);
+    if (c->has_loop)
+        CHECK(uv_loop_close(&c->loop) == 0);
+    uv_cond_destroy(&c->changed);
+    uv_mutex_destroy(&c->mutex);
+    cm_free(c);
+}
+
+int confmesh_open(struct confmesh **ret, const struct confmesh_options *options,
+                  char *errmsg, size_t errmsg_size)
+{
+    struct confmesh *c = cm_calloc(1, sizeof *c);
+    struct cm_detail detail = {""};
+    int error;
+
+    if (errmsg != NULL && errmsg_size > 0)
+        errmsg[0] = '\0';
+    if (c == NULL)
+        return confmesh_fail(CM_ERR_NOMEM, "out of memory");
+    CHECK(uv_mutex_init(&c->mutex) == 0 && uv_cond_init(&c->changed) == 0);
+    error = open_all(c, options, &detail);
+    if (error == 0) {
+        c->running = true;
+        if (uv_thread_create(&c->thread, loop_main, c) != 0) {
+            c->running = false;
+            error = cm_fail(&detail, CM_ERR_NOMEM, "no thread can be started");
+        }
+    }
+    if (error != 0) {
+        (void)confmesh_fail(error, "%s",
+                            detail.text[0] != '\0' ? detail.text
+                                                   : cm_strerror(error));
+        if (errmsg != NULL && errmsg_size > 0)
+            (void)snprintf(errmsg, errmsg_size, "%s", last_error);
+        if (c->has_loop) {
+            close_handles(c);
+            (void)uv_run(&c->loop, UV_RUN_DEFAULT);
+        }
+        release_all(c);
+        return error;
+    }
+    *ret = c;
+    return 0;
+}
+
+static int close_on_loop(void *ctx)
+{
+    struct confmesh *c = ctx;
+
+    if (c->closing != NULL)
+        c->closing(c->closing_ctx);
+    node_leave(c->node);
+    close_handles(c);
+    return 0;
+}
+
+void confmesh_close(struct confmesh *c)
+{
+    if (c == NULL)
+        return;
+    CHECK(confmesh_on_loop(c, close_on_loop, c) == 0);
+    uv_mutex_lock(&c->mutex);
+    c->running = false;
+    uv_cond_broadcast(&c->changed);
+    uv_mutex_unlock(&c->mutex);
+    CHECK(uv_thread_join(&c->thread) == 0);
+    release_all(c);
+}
+
+/* ---- waiting, status ---- */
+
+int confmesh_wait_ready(struct confmesh *c, uint64_t timeout_ms)
+{
+    uint64_t deadline = uv_hrtime() + timeout_ms * 1000000;
+    int error = 0;
+
+    uv_mutex_lock(&c->mutex);
+    while (!c->ready && !c->has_failed && error == 0) {
+        uint64_t now = uv_hrtime();
+
+        if (now >= deadline)
+            error = CM_ERR_TIMEOUT;
+        else
+            (void)uv_cond_timedwait(&c->changed, &c->mutex, deadline - now);
+    }
+    if (c->ready)
+        error = 0;
+    else if (c->has_failed)
+        error = CM_ERR_NOT_READY;
+    if (error != 0)
+        (void)confmesh_fail(error, "%s", c->reason);
+    uv_mutex_unlock(&c->mutex);
+    return error;
+}
+
+struct status_call {
+    struct confmesh *c;
+    struct confmesh_status *status;
+};
+
+static int status_on_loop(void *ctx)
+{
+    struct status_call *call = ctx;
+    struct confmesh_status *s = call->status;
+    struct node_status n;
+
+    node_status_read(call->c->node, &n);
+    memset(s, 0, sizeof *s);
+    (void)snprintf(s->name, sizeof s->name, "%s", n.name);
+    mesh_id_format(s->mesh, &n.mesh);
+    address_format(s->address, &n.address);
+    hex_encode(s->digest, slice_of(n.digest.bytes, HASH_SIZE));
+    s->ready = n.ready;
+    s->revision = n.revision;
+    s->members_alive = n.members_alive;
+    s->members_in_sync = n.members_in_sync;
+    s->pending_events = n.pending_events;
+    return 0;
+}
+
+int confmesh_status(struct confmesh *c, struct confmesh_status *ret_status)
+{
+    struct status_call call = {.c = c, .status = ret_status};
+
+    return confmesh_on_loop(c, status_on_loop, &call);
+}

@@ -1,0 +1,343 @@
+/* libconfmesh: writing. A write is an intent handed to the loop, and from there
+ * to the writer; the caller waits until its commit is on disk. */
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/confmesh_internal.h"
+#include "node/confmesh_private.h"
+
+_Static_assert(sizeof((struct confmesh_token *)0)->text >= DOT_TEXT_SIZE,
+               "a token fits");
+
+struct confmesh_txn {
+    struct confmesh *c;
+    struct intent *intent; /* NULL when memory was short */
+    int error;             /* first failure while adding */
+};
+
+/* One write under way; guarded by the instance's mutex. */
+struct write {
+    struct confmesh *c;
+    struct intent *intent;
+    bool done;
+};
+
+static void on_done(void *ctx, struct intent *i)
+{
+    struct write *w = ctx;
+
+    CHECK(w->intent == i);
+    uv_mutex_lock(&w->c->mutex);
+    w->done = true;
+    uv_cond_broadcast(&w->c->changed);
+    uv_mutex_unlock(&w->c->mutex);
+}
+
+static int submit_on_loop(void *ctx)
+{
+    struct write *w = ctx;
+
+    return node_submit(w->c->node, w->intent);
+}
+
+static int tell(const struct intent *i, struct confmesh_token *ret_token)
+{
+    if (i->result != 0)
+        return confmesh_fail(i->result, "%s",
+                             i->detail.text[0] != '\0'
+                                 ? i->detail.text
+                                 : cm_strerror(i->result));
+    if (ret_token != NULL) {
+        ret_token->text[0] = '\0';
+        if (i->wrote)
+            dot_format(ret_token->text, &i->dot);
+    }
+    return 0;
+}
+
+/* Takes the intent. */
+static int run(struct confmesh *c, struct intent *i,
+               struct confmesh_token *ret_token)
+{
+    struct write w = {.c = c, .intent = i};
+    int error;
+
+    i->done = on_done;
+    i->context = &w;
+    error = confmesh_on_loop(c, submit_on_loop, &w);
+    if (error != 0) {
+        intent_free(i);
+        return confmesh_fail(error, "the write was not taken: %s",
+                             cm_strerror(error));
+    }
+    uv_mutex_lock(&c->mutex);
+    while (!w.done)
+        uv_cond_wait(&c->changed, &c->mutex);
+    uv_mutex_unlock(&c->mutex);
+    error = tell(i, ret_token);
+    intent_free(i);
+    return error;
+}
+
+int confmesh_txn_begin(struct confmesh *c, struct confmesh_txn **ret_txn)
+{
+    struct confmesh_txn *t = cm_calloc(1, sizeof *t);
+
+    if (t == NULL)
+        return confmesh_fail(CM_ERR_NOMEM, "out of memory");
+    t->c = c;
+    t->intent = intent_new(INTENT_LOCAL);
+    if (t->intent == NULL) {
+        cm_free(t);
+        return confmesh_fail(CM_ERR_NOMEM, "out of memory");
+    }
+    *ret_txn = t;
+    return 0;
+}
+
+void confmesh_txn_abort(struct confmesh_txn *t)
+{
+    if (t == NULL)
+        return;
+    intent_free(t->intent);
+    cm_free(t);
+}
+
+static void add(struct confmesh_txn *t, enum op_kind kind, const char *key,
+                const char *element, struct slice value, uint64_t flags)
+{
+    struct local_op op = {
+        .kind = kind,
+        .key = slice_of_string(key),
+        .element = element != NULL ? slice_of_string(element) : slice_of("", 0),
+        .value = value,
+        .flags = flags,
+    };
+    int error = intent_add_op(t->intent, &op);
+
+    if (t->error == 0)
+        t->error = error;
+}
+
+void confmesh_txn_put(struct confmesh_txn *t, const char *key,
+                      const void *value, size_t size, uint64_t flags)
+{
+    add(t, OP_PUT, key, NULL, slice_of(value, size), flags);
+}
+
+void confmesh_txn_del(struct confmesh_txn *t, const char *key)
+{
+    add(t, OP_DEL, key, NULL, slice_of("", 0), 0);
+}
+
+void confmesh_txn_revoke(struct confmesh_txn *t, const char *key)
+{
+    add(t, OP_REVOKE, key, NULL, slice_of("", 0), 0);
+}
+
+void confmesh_txn_set_add(struct confmesh_txn *t, const char *key,
+                          const char *element)
+{
+    add(t, OP_SET_ADD, key, element, slice_of("", 0), 0);
+}
+
+void confmesh_txn_set_remove(struct confmesh_txn *t, const char *key,
+                             const char *element)
+{
+    add(t, OP_SET_REMOVE, key, element, slice_of("", 0), 0);
+}
+
+void confmesh_txn_set_revoke(struct confmesh_txn *t, const char *key,
+                             const char *element)
+{
+    add(t, OP_SET_REVOKE, key, element, slice_of("", 0), 0);
+}
+
+static struct local_op *last_op(struct confmesh_txn *t)
+{
+    if (t->error == 0 && t->intent->ops_count == 0)
+        t->error = CM_ERR_INVALID;
+    return t->error == 0 ? &t->intent->ops[t->intent->ops_count - 1] : NULL;
+}
+
+void confmesh_txn_if_absent(struct confmesh_txn *t)
+{
+    struct local_op *op = last_op(t);
+
+    if (op != NULL)
+        op->condition = CONDITION_ABSENT;
+}
+
+void confmesh_txn_if_version(struct confmesh_txn *t, const char *token)
+{
+    struct local_op *op = last_op(t);
+
+    if (op == NULL)
+        return;
+    op->condition = CONDITION_VERSION;
+    t->error = dot_parse(&op->version, token);
+}
+
+void confmesh_txn_author(struct confmesh_txn *t, const char *author)
+{
+    int error = intent_set_author(t->intent, slice_of_string(author));
+
+    if (t->error == 0)
+        t->error = error;
+}
+
+int confmesh_txn_commit(struct confmesh_txn *t,
+                        struct confmesh_token *ret_token)
+{
+    struct intent *i = t->intent;
+    struct confmesh *c = t->c;
+    int error = t->error;
+
+    if (error != 0) {
+        confmesh_txn_abort(t);
+        return confmesh_fail(error, "the transaction is not valid: %s",
+                             cm_strerror(error));
+    }
+    cm_free(t);
+    return run(c, i, ret_token);
+}
+
+static int one(struct confmesh *c, enum op_kind kind, const char *key,
+               const char *element, struct slice value,
+               struct confmesh_token *ret_token)
+{
+    struct confmesh_txn *t;
+    int error = confmesh_txn_begin(c, &t);
+
+    if (error != 0)
+        return error;
+    add(t, kind, key, element, value, 0);
+    return confmesh_txn_commit(t, ret_token);
+}
+
+int confmesh_put(struct confmesh *c, const char *key, const void *value,
+                 size_t size, struct confmesh_token *ret_token)
+{
+    return one(c, OP_PUT, key, NULL, slice_of(value, size), ret_token);
+}
+
+int confmesh_del(struct confmesh *c, const char *key,
+                 struct confmesh_token *ret_token)
+{
+    return one(c, OP_DEL, key, NULL, slice_of("", 0), ret_token);
+}
+
+int confmesh_revoke(struct confmesh *c, const char *key,
+                    struct confmesh_token *ret_token)
+{
+    return one(c, OP_REVOKE, key, NULL, slice_of("", 0), ret_token);
+}
+
+int confmesh_set_add(struct confmesh *c, const char *key, const char *element,
+                     struct confmesh_token *ret_token)
+{
+    return one(c, OP_SET_ADD, key, element, slice_of("", 0), ret_token);
+}
+
+int confmesh_set_remove(struct confmesh *c, const char *key,
+                        const char *element, struct confmesh_token *ret_token)
+{
+    return one(c, OP_SET_REMOVE, key, element, slice_of("", 0), ret_token);
+}
+
+int confmesh_set_revoke(struct confmesh *c, const char *key,
+                        const char *element, struct confmesh_token *ret_token)
+{
+    return one(c, OP_SET_REVOKE, key, element, slice_of("", 0), ret_token);
+}
+
+/* ---- tokens and snapshots ---- */
+
+struct ask {
+    struct confmesh *c;
+    unsigned uses;
+    uint64_t ttl_ms;
+    const char *to;
+    int error;
+    char *text;
+    size_t size;
+    char detail[256];
+    bool done;
+};
+
+static void answered(struct ask *a)
+{
+    uv_mutex_lock(&a->c->mutex);
+    a->done = true;
+    uv_cond_broadcast(&a->c->changed);
+    uv_mutex_unlock(&a->c->mutex);
+}
+
+static int wait_answer(struct confmesh *c, struct ask *a)
+{
+    uv_mutex_lock(&c->mutex);
+    while (!a->done)
+        uv_cond_wait(&c->changed, &c->mutex);
+    uv_mutex_unlock(&c->mutex);
+    return a->error == 0 ? 0 : confmesh_fail(a->error, "%s", a->detail);
+}
+
+static void token_answered(void *ctx, int error, const char *token,
+                           const char *detail)
+{
+    struct ask *a = ctx;
+
+    a->error = error;
+    if (error != 0)
+        (void)snprintf(a->detail, sizeof a->detail, "%s", detail);
+    else if (strlen(token) + 1 > a->size)
+        a->error = CM_ERR_TOO_LARGE;
+    else
+        (void)snprintf(a->text, a->size, "%s", token);
+    answered(a);
+}
+
+static int ask_token(void *ctx)
+{
+    struct ask *a = ctx;
+
+    node_token_create(a->c->node, a->uses, a->ttl_ms, token_answered, a);
+    return 0;
+}
+
+int confmesh_token_create(struct confmesh *c, unsigned uses, uint64_t ttl_ms,
+                          char *ret_text, size_t size)
+{
+    struct ask a = {
+        .c = c, .uses = uses, .ttl_ms = ttl_ms, .text = ret_text, .size = size};
+    int error = confmesh_on_loop(c, ask_token, &a);
+
+    return error != 0 ? error : wait_answer(c, &a);
+}
+
+static void snapshot_answered(void *ctx, const struct snapshot_report *report)
+{
+    struct ask *a = ctx;
+
+    a->error = report->error;
+    (void)snprintf(a->detail, sizeof a->detail, "%s", report->detail);
+    answered(a);
+}
+
+static int ask_snapshot(void *ctx)
+{
+    struct ask *a = ctx;
+
+    node_snapshot_now(a->c->node, a->to, snapshot_answered, a);
+    return 0;
+}
+
+int confmesh_snapshot(struct confmesh *c, const char *to)
+{
+    struct ask a = {.c = c, .to = to};
+    int error = confmesh_on_loop(c, ask_snapshot, &a);
+
+    return error != 0 ? error : wait_answer(c, &a);
+}

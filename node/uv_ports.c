@@ -1,0 +1,432 @@
+#include "node/uv_ports.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/uv_queue.h"
+#include "node/uv_stream.h"
+
+#define RECEIVE_BUFFER (4 << 20) /* the default loses bursts of 64 packets */
+#define DATAGRAMS_MAX 4096       /* waiting in libuv to be sent */
+#define BIND_TRIES 16
+
+struct uv_ports {
+    uv_loop_t *loop;
+    uv_udp_t udp;
+    uv_timer_t timer;
+    uv_async_t notify; /* from the writer and the lanes */
+    uv_prepare_t prepare;
+    struct uv_streams streams;
+    struct uv_writer writer;
+    struct uv_lane lanes[WORK_LANES];
+    struct node *node;
+    struct store *store;
+    uint8_t sign_secret_key[64];
+    struct address address;
+    struct node_ports ports;
+    uint64_t due_ms;
+    uint64_t lag_ms;
+    size_t datagrams; /* under way */
+    uv_log_sink sink;
+    void *sink_ctx;
+    bool stopping;
+};
+
+/* ---- ports ---- */
+
+static uint64_t clock_mono_ms(void *ctx)
+{
+    (void)ctx;
+    return uv_hrtime() / 1000000;
+}
+
+static uint64_t clock_wall_ms(void *ctx)
+{
+    struct timespec now;
+
+    (void)ctx;
+    CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void random_fill(void *ctx, void *ret_bytes, size_t size)
+{
+    (void)ctx;
+    randombytes_buf(ret_bytes, size);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct uv_ports *p = timer->data;
+    uint64_t now = clock_mono_ms(NULL);
+
+    p->lag_ms = now > p->due_ms ? now - p->due_ms : 0;
+    p->due_ms = UINT64_MAX;
+    if (p->node != NULL)
+        node_on_timer(p->node);
+}
+
+static void timer_arm(void *ctx, uint64_t deadline_ms)
+{
+    struct uv_ports *p = ctx;
+    uint64_t now = clock_mono_ms(NULL);
+
+    if (p->stopping || deadline_ms == p->due_ms)
+        return;
+    p->due_ms = deadline_ms;
+    if (deadline_ms == UINT64_MAX) {
+        (void)uv_timer_stop(&p->timer);
+        return;
+    }
+    uv_update_time(p->loop);
+    (void)uv_timer_start(&p->timer, on_timer,
+                         deadline_ms > now ? deadline_ms - now : 0, 0);
+}
+
+struct datagram {
+    uv_udp_send_t request;
+    struct uv_ports *ports;
+    uint8_t bytes[];
+};
+
+static void on_sent(uv_udp_send_t *request, int status)
+{
+    struct datagram *d = (struct datagram *)request;
+
+    (void)status; /* a lost datagram is gossip's business */
+    d->ports->datagrams--;
+    cm_free(d);
+}
+
+static void datagram_send(void *ctx, const struct address *to,
+                          struct slice packet)
+{
+    struct uv_ports *p = ctx;
+    struct sockaddr_storage storage;
+    struct datagram *d;
+    uv_buf_t buf;
+
+    if (p->stopping || p->datagrams >= DATAGRAMS_MAX ||
+        to->family != p->address.family)
+        return;
+    d = cm_alloc(sizeof *d + packet.size);
+    if (d == NULL)
+        return;
+    d->ports = p;
+    memcpy(d->bytes, packet.data, packet.size);
+    buf = uv_buf_init((char *)d->bytes, (unsigned)packet.size);
+    if (uv_udp_send(&d->request, &p->udp, &buf, 1, uv_sockaddr_of(&storage, to),
+                    on_sent) != 0) {
+        cm_free(d);
+        return;
+    }
+    p->datagrams++;
+}
+
+static void stream_connect(void *ctx, uint64_t stream, const struct address *to)
+{
+    struct uv_ports *p = ctx;
+
+    uv_streams_connect(&p->streams, stream, to);
+}
+
+static void stream_write(void *ctx, uint64_t stream, struct slice bytes)
+{
+    struct uv_ports *p = ctx;
+
+    uv_streams_write(&p->streams, stream, bytes);
+}
+
+static void stream_close(void *ctx, uint64_t stream)
+{
+    struct uv_ports *p = ctx;
+
+    uv_streams_close(&p->streams, stream);
+}
+
+static void stream_pause(void *ctx, uint64_t stream, bool paused)
+{
+    struct uv_ports *p = ctx;
+
+    uv_streams_pause(&p->streams, stream, paused);
+}
+
+static int writer_submit(void *ctx, struct intent *intent)
+{
+    struct uv_ports *p = ctx;
+
+    return uv_writer_submit(&p->writer, intent);
+}
+
+static void work_submit(void *ctx, struct work *w)
+{
+    struct uv_ports *p = ctx;
+
+    CHECK(w->lane < WORK_LANES);
+    uv_lane_submit(&p->lanes[w->lane], w);
+}
+
+static void log_line(void *ctx, char level, const char *text)
+{
+    struct uv_ports *p = ctx;
+
+    if (p->sink != NULL)
+        p->sink(p->sink_ctx, level, text);
+}
+
+static const struct clock_ops clock_ops = {clock_mono_ms, clock_wall_ms};
+static const struct random_ops random_ops = {random_fill};
+static const struct timer_ops timer_ops = {timer_arm};
+static const struct datagram_ops datagram_ops = {datagram_send};
+static const struct stream_ops stream_ops = {stream_connect, stream_write,
+                                             stream_close, stream_pause};
+static const struct writer_ops writer_ops = {writer_submit};
+static const struct work_ops work_ops = {work_submit};
+static const struct log_ops log_ops = {log_line};
+
+/* ---- inputs ---- */
+
+static void on_datagram_alloc(uv_handle_t *handle, size_t suggested,
+                              uv_buf_t *buf)
+{
+    static _Thread_local char bytes[64u << 10];
+
+    (void)handle;
+    (void)suggested;
+    *buf = uv_buf_init(bytes, sizeof bytes);
+}
+
+static void on_datagram(uv_udp_t *udp, ssize_t size, const uv_buf_t *buf,
+                        const struct sockaddr *from, unsigned flags)
+{
+    struct uv_ports *p = udp->data;
+    struct address address;
+
+    (void)flags;
+    if (size <= 0 || from == NULL || p->node == NULL)
+        return;
+    uv_address_of(&address, from);
+    node_on_datagram(p->node, &address, slice_of(buf->base, (size_t)size));
+}
+
+/* A joiner has been certified: its store gets an identity and a writer. */
+static void give_identity(struct uv_ports *p)
+{
+    struct store_identity identity;
+    struct commit_result *first = NULL;
+    struct writer *w = NULL;
+    struct cm_detail detail = {""};
+    int error;
+
+    if (!node_wants_identity(p->node, &identity))
+        return;
+    error = writer_initialise(p->store, &identity, &detail);
+    if (error == 0)
+        error = writer_open(&w, p->store, p->sign_secret_key, &detail);
+    if (error == 0)
+        error = writer_snapshot(w, &first);
+    if (error == 0)
+        error = uv_writer_start(&p->writer, w);
+    if (error != 0) {
+        writer_close(w);
+        if (first != NULL)
+            commit_result_free(first);
+        log_line(p, 'E',
+                 detail.text[0] != '\0' ? detail.text : cm_strerror(error));
+        return;
+    }
+    node_set_identity(p->node, first);
+}
+
+static void take_finished(struct uv_ports *p)
+{
+    struct commit_result *r;
+    struct work *w;
+    unsigned i;
+
+    bool more = true;
+
+    while (more) {
+        more = false;
+        while ((r = uv_writer_take(&p->writer)) != NULL)
+            node_on_commit(p->node, r);
+        for (i = 0; i < WORK_LANES; i++)
+            while ((w = uv_lane_take(&p->lanes[i])) != NULL) {
+                node_on_work(p->node, w);
+                more = p->stopping; /* nobody notifies any more */
+            }
+    }
+}
+
+static void on_notify(uv_async_t *async)
+{
+    struct uv_ports *p = async->data;
+
+    if (p->node != NULL)
+        take_finished(p);
+}
+
+/* Once per loop iteration, after all inputs: see node.h. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct uv_ports *p = prepare->data;
+
+    if (p->node != NULL && !p->stopping)
+        give_identity(p);
+}
+
+/* ---- life ---- */
+
+static int bind_sockets(struct uv_ports *p, struct sockaddr_storage *storage)
+{
+    struct sockaddr *address = (struct sockaddr *)storage;
+    int size = sizeof *storage;
+    int wanted = RECEIVE_BUFFER;
+    int error = uv_udp_bind(&p->udp, address, 0);
+
+    if (error == 0)
+        error = uv_udp_getsockname(&p->udp, address, &size);
+    if (error == 0)
+        error = uv_streams_listen(&p->streams, address);
+    if (error == 0)
+        error = uv_udp_recv_start(&p->udp, on_datagram_alloc, on_datagram);
+    if (error == 0)
+        (void)uv_recv_buffer_size((uv_handle_t *)&p->udp, &wanted);
+    uv_address_of(&p->address, address);
+    return error;
+}
+
+static void init_ops(struct uv_ports *p)
+{
+    p->ports = (struct node_ports){
+        .ctx = p,
+        .clock = &clock_ops,
+        .random = &random_ops,
+        .timer = &timer_ops,
+        .datagram = &datagram_ops,
+        .stream = &stream_ops,
+        .writer = &writer_ops,
+        .work = &work_ops,
+        .log = &log_ops,
+    };
+}
+
+static int init_handles(struct uv_ports *p, uv_loop_t *loop)
+{
+    unsigned i;
+
+    p->loop = loop;
+    p->due_ms = UINT64_MAX;
+    uv_streams_init(&p->streams, loop);
+    if (uv_udp_init(loop, &p->udp) != 0 ||
+        uv_timer_init(loop, &p->timer) != 0 ||
+        uv_prepare_init(loop, &p->prepare) != 0 ||
+        uv_async_init(loop, &p->notify, on_notify) != 0)
+        return CM_ERR_NOMEM;
+    p->udp.data = p;
+    p->timer.data = p;
+    p->notify.data = p;
+    p->prepare.data = p;
+    if (uv_prepare_start(&p->prepare, on_prepare) != 0)
+        return CM_ERR_NOMEM;
+    if (uv_writer_init(&p->writer, &p->notify) != 0)
+        return CM_ERR_NOMEM;
+    for (i = 0; i < WORK_LANES; i++)
+        if (uv_lane_init(&p->lanes[i], &p->notify) != 0)
+            return CM_ERR_NOMEM;
+    return 0;
+}
+
+int uv_ports_create(struct uv_ports **ret_ports, uv_loop_t *loop,
+                    const char *bind, uv_log_sink sink, void *sink_ctx,
+                    struct cm_detail *detail)
+{
+    struct uv_ports *p = cm_calloc(1, sizeof *p);
+    struct sockaddr_storage storage;
+    struct address wanted;
+    int error;
+
+    if (p == NULL || init_handles(p, loop) != 0)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory or descriptors");
+    p->sink = sink;
+    p->sink_ctx = sink_ctx;
+    init_ops(p);
+    *ret_ports = p;
+    if (address_parse(&wanted, bind) != 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "--bind %s: say HOST:PORT with a numeric host, for "
+                       "example 127.0.0.1:7946",
+                       bind);
+    (void)uv_sockaddr_of(&storage, &wanted);
+    error = bind_sockets(p, &storage);
+    if (error != 0)
+        return cm_fail(detail, CM_ERR_IO,
+                       "--bind %s: %s; choose another port, or stop what uses "
+                       "it",
+                       bind, uv_strerror(error));
+    return 0;
+}
+
+struct address uv_ports_address(const struct uv_ports *p)
+{
+    return p->address;
+}
+
+const struct node_ports *uv_ports_ports(struct uv_ports *p)
+{
+    return &p->ports;
+}
+
+void uv_ports_attach(struct uv_ports *p, struct node *n, struct store *s,
+                     const uint8_t sign_secret_key[64])
+{
+    p->node = n;
+    p->store = s;
+    p->streams.node = n;
+    memcpy(p->sign_secret_key, sign_secret_key, sizeof p->sign_secret_key);
+}
+
+int uv_ports_start_writer(struct uv_ports *p, struct writer *w)
+{
+    return uv_writer_start(&p->writer, w);
+}
+
+void uv_ports_stop(struct uv_ports *p)
+{
+    unsigned i;
+
+    p->stopping = true;
+    for (i = 0; i < WORK_LANES; i++)
+        uv_lane_stop(&p->lanes[i]);
+    uv_writer_stop(&p->writer);
+    if (p->node != NULL)
+        take_finished(p);
+    p->node = NULL;
+    uv_streams_stop(&p->streams);
+    uv_close((uv_handle_t *)&p->udp, NULL);
+    uv_close((uv_handle_t *)&p->timer, NULL);
+    uv_close((uv_handle_t *)&p->notify, NULL);
+    uv_close((uv_handle_t *)&p->prepare, NULL);
+}
+
+void uv_ports_free(struct uv_ports *p)
+{
+    unsigned i;
+
+    if (p == NULL)
+        return;
+    uv_writer_release(&p->writer);
+    for (i = 0; i < WORK_LANES; i++)
+        uv_lane_release(&p->lanes[i]);
+    sodium_memzero(p, sizeof *p);
+    cm_free(p);
+}
+
+uint64_t uv_ports_lag_ms(const struct uv_ports *p)
+{
+    return p->lag_ms;
+}

@@ -1,0 +1,64 @@
+/* The two hand-overs between the loop and other threads: intents to the writer,
+ * works to the lanes. Bounded; what is finished waits in a list until the loop
+ * takes it. */
+#ifndef NODE_UV_QUEUE_H
+#define NODE_UV_QUEUE_H
+
+#include <uv.h>
+
+#include "node/port.h"
+#include "node/writer.h"
+
+/* The writer's thread. While one commit syncs, the next batch gathers. */
+struct uv_writer {
+    uv_thread_t thread;
+    uv_mutex_t mutex;
+    uv_cond_t wake;
+    struct writer *writer; /* owned once started */
+    struct intent *first;  /* gathering */
+    struct intent *last;
+    size_t count;
+    size_t bytes;
+    bool started;
+    bool stopping;
+    struct committed *done; /* newest last */
+    struct committed *done_last;
+    uv_async_t *notify; /* the loop's */
+};
+
+struct committed {
+    struct committed *next;
+    struct commit_result *result;
+};
+
+int uv_writer_init(struct uv_writer *w, uv_async_t *notify);
+int uv_writer_start(struct uv_writer *w, struct writer *writer);
+int uv_writer_submit(struct uv_writer *w, struct intent *intent);
+/* The oldest finished result; NULL if there is none. On the loop. */
+struct commit_result *uv_writer_take(struct uv_writer *w);
+/* Commits what has been submitted, then ends the thread. */
+void uv_writer_stop(struct uv_writer *w);
+void uv_writer_release(struct uv_writer *w);
+
+/* One thread that runs works in order. */
+struct uv_lane {
+    uv_thread_t thread;
+    uv_mutex_t mutex;
+    uv_cond_t wake;
+    struct work *first;
+    struct work *last;
+    struct work *done;
+    struct work *done_last;
+    bool started;
+    bool stopping;
+    uv_async_t *notify;
+};
+
+int uv_lane_init(struct uv_lane *l, uv_async_t *notify);
+void uv_lane_submit(struct uv_lane *l, struct work *w);
+struct work *uv_lane_take(struct uv_lane *l);
+/* Runs what was submitted to its end, then ends the thread. */
+void uv_lane_stop(struct uv_lane *l);
+void uv_lane_release(struct uv_lane *l);
+
+#endif
