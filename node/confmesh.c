@@ -235,17 +235,22 @@ static int init_loop(struct confmesh *c)
     return 0;
 }
 
-static bool store_says_ready(struct store *s)
+/* What an earlier start left: whether the replica is complete, and where peers
+ * know it (so that it restarts there without any flag). */
+static void read_past(struct confmesh *c, char bind[ADDRESS_TEXT_SIZE])
 {
     struct store_reader *reader;
     struct slice bytes;
-    bool ret = false;
 
-    if (store_reader_begin(s, &reader) == 0) {
-        ret = store_meta(reader, META_READY, &bytes) == 0;
-        store_reader_release(reader);
-    }
-    return ret;
+    (void)snprintf(bind, ADDRESS_TEXT_SIZE, "127.0.0.1:0");
+    if (store_reader_begin(c->store, &reader) != 0)
+        return; /* node_create will tell */
+    c->was_ready = store_meta(reader, META_READY, &bytes) == 0;
+    if (store_meta(reader, META_BIND, &bytes) == 0 &&
+        bytes.size < ADDRESS_TEXT_SIZE)
+        (void)snprintf(bind, ADDRESS_TEXT_SIZE, "%.*s", (int)bytes.size,
+                       (const char *)bytes.data);
+    store_reader_release(reader);
 }
 
 static int open_all(struct confmesh *c, const struct confmesh_options *o,
@@ -253,6 +258,7 @@ static int open_all(struct confmesh *c, const struct confmesh_options *o,
 {
     struct commit_result *first = NULL;
     struct writer *writer = NULL;
+    char bind[ADDRESS_TEXT_SIZE];
     int error;
 
     if (sodium_init() < 0)
@@ -260,14 +266,15 @@ static int open_all(struct confmesh *c, const struct confmesh_options *o,
     error = init_loop(c);
     if (error == 0)
         error = open_store(c, o, &writer, &first, detail);
-    if (error == 0)
+    if (error == 0) {
+        read_past(c, bind);
         error = uv_ports_create(&c->ports, &c->loop,
-                                o->bind != NULL ? o->bind : "127.0.0.1:0",
-                                o->log, o->log_ctx, detail);
+                                o->bind != NULL ? o->bind : bind, o->log,
+                                o->log_ctx, detail);
+    }
     if (error != 0) {
         writer_close(writer);
     } else {
-        c->was_ready = store_says_ready(c->store);
         error = start_node(c, o, writer, first, detail);
     }
     if (first != NULL)

@@ -15,6 +15,9 @@
 #define NODE_STREAMS_MAX 1024
 #define NODE_WAITERS_MAX 65536
 
+/* A named fact of the store: the address that peers reached it at last. */
+#define META_BIND "bind"
+
 struct node;
 
 struct node_config {

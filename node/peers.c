@@ -41,11 +41,13 @@ static void save_done(void *context, struct intent *i)
 static void save(struct node *n)
 {
     struct intent *i = intent_new(INTENT_META);
+    char bind[ADDRESS_TEXT_SIZE];
     struct buffer out;
     size_t k;
 
     if (i == NULL)
         return;
+    address_format(bind, &n->address);
     buffer_init(&out, 64u << 10);
     pack_array(&out, 2 * n->peers_count);
     for (k = 0; k < n->peers_count; k++) {
@@ -56,6 +58,7 @@ static void save(struct node *n)
     i->context = n;
     if (out.error != 0 ||
         intent_add_fact(i, META_PEERS, buffer_slice(&out)) != 0 ||
+        intent_add_fact(i, META_BIND, slice_of_string(bind)) != 0 ||
         n->ports.writer->submit(n->ports.ctx, i) != 0)
         intent_free(i);
     buffer_release(&out);
@@ -71,6 +74,7 @@ void peers_tick(struct node *n, uint64_t now)
 
 void peers_load(struct node *n)
 {
+    char bind[ADDRESS_TEXT_SIZE];
     struct unpacker u;
     struct slice bytes;
     size_t pairs;
@@ -79,6 +83,11 @@ void peers_load(struct node *n)
     CHECK(n->peers_count == 0);
     if (store_reader_renew(n->reader) != 0)
         return;
+    /* Where it can be reached is kept too: it restarts there. */
+    address_format(bind, &n->address);
+    if (store_meta(n->reader, META_BIND, &bytes) != 0 ||
+        !slice_equal(bytes, slice_of_string(bind)))
+        n->peers_save_ms = node_now(n) + PEERS_SAVE_MS;
     if (store_meta(n->reader, META_PEERS, &bytes) == 0) {
         unpack_init(&u, bytes);
         pairs = unpack_array(&u, 2 * PEERS_MAX) / 2;
