@@ -162,6 +162,23 @@ static void loop_main(void *arg)
 
 /* ---- opening ---- */
 
+/* Two living copies of one directory would give one name to two events, which
+ * nothing can repair: a copy does not start. */
+static int check_host(struct confmesh *c, struct store_reader *reader,
+                      const char *dir, struct cm_detail *detail)
+{
+    struct slice bytes;
+    int error = store_meta(reader, META_HOST, &bytes);
+
+    if (error != 0 || slice_equal(bytes, slice_of(c->host, sizeof c->host)))
+        return error == CM_ERR_NOT_FOUND ? 0 : error;
+    return cm_fail(detail, CM_ERR_EXISTS,
+                   "%s: was made on another host or copied: starting it could "
+                   "use one identity twice. Join as a new node with a token, "
+                   "or restore a snapshot",
+                   dir);
+}
+
 static int open_store(struct confmesh *c, const struct confmesh_options *o,
                       struct writer **ret_writer,
                       struct commit_result **ret_first,
@@ -174,12 +191,16 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
     *ret_writer = NULL;
     *ret_first = NULL;
     if (error == 0)
+        error = datadir_host(c->datadir, c->host, detail);
+    if (error == 0)
         error = store_open(&c->store, o->data, o->map_size, detail);
     if (error == 0)
         error = store_reader_begin(c->store, &reader);
     if (error != 0)
         return error;
     error = store_meta(reader, META_INCARNATION, &bytes);
+    if (error == 0)
+        error = check_host(c, reader, o->data, detail);
     store_reader_release(reader);
     if (error == CM_ERR_NOT_FOUND)
         return 0; /* a joiner, or nothing: node_create tells */
@@ -206,6 +227,7 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
     int error;
 
     config.address = uv_ports_address(c->ports);
+    memcpy(config.host, c->host, sizeof config.host);
     memcpy(config.sign_secret_key, datadir_sign_secret_key(c->datadir), 64);
     if (writer != NULL) {
         error = uv_ports_start_writer(c->ports, writer);

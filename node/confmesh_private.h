@@ -15,6 +15,7 @@ struct confmesh {
     uv_thread_t thread;
     bool has_loop;
     struct datadir *datadir;
+    uint8_t host[DATADIR_HOST_SIZE];
     struct store *store;
     struct uv_ports *ports;
     struct node *node; /* the loop's */

@@ -263,6 +263,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->ports = *ports;
     n->store = config->store;
     n->address = config->address;
+    memcpy(n->host, config->host, sizeof n->host);
     n->probe_interval_ms = config->probe_interval_ms;
     n->snapshot_interval_ms = config->snapshot_interval_ms;
     n->next_stream = 1;
@@ -610,6 +611,7 @@ bool node_wants_identity(struct node *n, struct store_identity *ret_identity)
         .incarnation = j->incarnation,
         .certificate = buffer_slice(&j->certificate),
         .generation_order = buffer_slice(&j->generation_order),
+        .host = slice_of(n->host, sizeof n->host),
         .ready = false,
     };
     memcpy(ret_identity->authority_public_key, j->authority_public_key, 32);

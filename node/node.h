@@ -26,6 +26,7 @@ struct node_config {
     const char *name;              /* as certified, or wished by a joiner */
     uint8_t sign_secret_key[64];   /* Ed25519 of node.key */
     struct address address;        /* that peers reach it at */
+    uint8_t host[32];              /* fingerprint, datadir.h */
     const char *join_token;        /* NULL: restart of a joined directory */
     const char *snapshot_to;       /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */

@@ -96,6 +96,7 @@ struct node {
     struct store *store;
     struct store_reader *reader; /* kept; renewed for repair */
     char name[NAME_SIZE_MAX + 1];
+    uint8_t host[32];
     uint8_t sign_secret_key[64];
     uint8_t sign_public_key[32];
     uint8_t box_secret_key[32];
