@@ -138,7 +138,7 @@ static void certify_roster(struct node *n)
         const struct roster_member *m = &n->roster->members[i];
 
         if (!key_id_equal(&m->certificate.key_id, &n->key_id))
-            (void)gossip_add_certificate(n->gossip, m->encoded);
+            (void)gossip_add_certificate(n->gossip, roster_certificate(m));
     }
 }
 
@@ -298,7 +298,7 @@ void node_free(struct node *n)
     while (n->links != NULL)
         link_close(n, n->links);
     gossip_free(n->gossip);
-    roster_unref(n->roster);
+    roster_release(n->roster);
     store_reader_release(n->reader);
     intake_release(n);
     joiner_release(n);
@@ -539,7 +539,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->pending_events = r->pending_events;
     n->pending_bytes = r->pending_bytes;
     if (r->roster != NULL) {
-        roster_unref(n->roster);
+        roster_release(n->roster);
         n->roster = r->roster;
         r->roster = NULL;
         if (n->gossip != NULL)

@@ -95,7 +95,12 @@ int token_parse(struct token *ret_token, const char *text,
                        TOKEN_PREFIX);
     text += strlen(TOKEN_PREFIX);
     length -= strlen(TOKEN_PREFIX);
-    if (sodium_base642bin(bytes, sizeof bytes, text, length, NULL, &size, &end,
+    /* libsodium's decoder may take bytes beyond ASCII for digits. */
+    for (size = 0; size < length; size++)
+        if ((unsigned char)text[size] >= 0x80)
+            length = 0;
+    if (length == 0 ||
+        sodium_base642bin(bytes, sizeof bytes, text, length, NULL, &size, &end,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         end != text + length ||
         token_decode(ret_token, slice_of(bytes, size)) != 0)
