@@ -183,3 +183,8 @@ bool roster_may_add(const struct certificate *c)
     }
     return false;
 }
+
+struct slice roster_certificate(const struct roster_member *m)
+{
+    return slice_of(m->blob->bytes, m->blob->size);
+}

@@ -33,6 +33,9 @@ struct roster {
     _Atomic unsigned references;
 };
 
+/* The member's certificate as it was encoded; lives as long as the roster. */
+struct slice roster_certificate(const struct roster_member *m);
+
 /* An empty one with one reference; NULL when memory is short. */
 struct roster *roster_new(void);
 struct roster *roster_retain(struct roster *r); /* returns r */
