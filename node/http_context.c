@@ -16,7 +16,9 @@ void http_context_init(struct http_context *c, uv_loop_t *loop,
 void http_context_release(struct http_context *c)
 {
     CHECK(c->pendings == NULL);
-    http_context_drop_reader(c);
+    if (c->reader != NULL)
+        store_reader_release(c->reader);
+    c->reader = NULL;
     entry_release(&c->entry);
     buffer_release(&c->scratch);
 }
@@ -26,23 +28,25 @@ struct store_reader *http_context_reader(struct http_context *c)
     struct store *s = node_store(c->node);
 
     if (c->reader != NULL) {
-        if (store_reader_renew(c->reader) == 0)
+        c->reading = store_reader_renew(c->reader) == 0;
+        if (c->reading)
             return c->reader;
-        http_context_drop_reader(c);
+        store_reader_release(c->reader);
     }
     if (s == NULL || store_reader_begin(s, &c->reader) != 0) {
         c->reader = NULL;
         return NULL;
     }
     CHECK(c->reader != NULL);
+    c->reading = true;
     return c->reader;
 }
 
 void http_context_drop_reader(struct http_context *c)
 {
-    if (c->reader != NULL)
-        store_reader_release(c->reader);
-    c->reader = NULL;
+    if (c->reading)
+        store_reader_reset(c->reader);
+    c->reading = false;
 }
 
 uint64_t http_context_tag(struct http_context *c, struct store_reader *r)

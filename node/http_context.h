@@ -37,6 +37,7 @@ struct http_context {
     uv_loop_t *loop;             /* borrowed */
     struct node *node;           /* borrowed */
     struct store_reader *reader; /* NULL until something reads */
+    bool reading;                /* reader holds a snapshot */
     struct entry entry;          /* reused by single reads */
     struct http_block block;
     struct http_pending *pendings; /* requests that wait for the node */

@@ -35,7 +35,8 @@ int http_request_start(struct http_request *r, const char *uri)
         *mark = '\0';
     r->query_text = mark != NULL ? mark + 1 : NULL;
     r->path = slice_of_string(r->uri);
-    r->plain = is_under(r->path, "/v1/kv");
+    r->plain = is_under(r->path, "/v1/kv/") ||
+               slice_equal(r->path, slice_of_string("/v1/kv"));
     return 0;
 }
 
@@ -261,7 +262,7 @@ static void kv_headers(struct http_request *r)
     struct store_reader *reader = c->reader;
     char text[24];
 
-    if (reader == NULL)
+    if (!c->reading)
         reader = http_context_reader(c);
     if (reader == NULL)
         return;

@@ -398,10 +398,7 @@ static void test_revoke(void **state)
     r = ask("PUT", "/v1/kv/users/bob", "admin");
     assert_says(r, 403, "revoked by alpha at 20");
     assert_non_null(strstr(r->body, "unrevoke"));
-    assert_reply(ask("PUT", "/v1/kv/users/bob?cas=0", "admin")->status == 403
-                     ? &last
-                     : &last,
-                 last.status, last.body);
+    (void)ask("PUT", "/v1/kv/users/bob?cas=0", "admin");
     assert_true(last.status == 403 || strcmp(last.body, "false") == 0);
     assert_reply(ask("DELETE", "/v1/kv/users/bob", NULL), 200, "true");
     assert_int_equal(ask("PUT", "/v1/kv/users/bob", "admin")->status, 403);
