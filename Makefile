@@ -55,6 +55,17 @@ all:
 
 # ---- What the machine has to have ------------------------------------------
 
+# Every core, unless -j says otherwise; one after the other where two goals
+# would talk, or delete, at the same time.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(or $(shell nproc 2>/dev/null),1)
+endif
+ifneq ($(word 2,$(filter clean test demo bench fuzz lint format install, \
+    $(MAKECMDGOALS)))$(if $(filter clean,$(MAKECMDGOALS)),$(word 2, \
+    $(MAKECMDGOALS))),)
+.NOTPARALLEL:
+endif
+
 GOALS := $(or $(MAKECMDGOALS),all)
 groups_of = $(if $(filter-out clean help format,$(1)),build) \
     $(if $(filter test test-programs demo bench,$(1)),tests) \
@@ -303,12 +314,13 @@ format:
 VERSION := $(shell sed -n \
     's/^#define CONFMESH_VERSION "\(.*\)"$$/\1/p' node/*.h 2>/dev/null)
 
-install: all
+install: all $(BUILD)/include/confmesh.h
 	$(Q)install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 	    $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
-	$(Q)install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
+	$(if $(PROGRAMS),$(Q)install -m 755 $(PROGRAMS) \
+	    $(DESTDIR)$(PREFIX)/bin/)
 	$(Q)install -m 644 $(BUILD)/libconfmesh.a $(DESTDIR)$(PREFIX)/lib/
-	$(Q)install -m 644 node/confmesh.h $(DESTDIR)$(PREFIX)/include/
+	$(Q)install -m 644 $(BUILD)/include/confmesh.h $(DESTDIR)$(PREFIX)/include/
 	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' \
 	    'includedir=$${prefix}/include' '' 'Name: confmesh' \
 	    'Description: configuration mesh, embedded' \
