@@ -110,7 +110,7 @@ int export_tree_check_absent(int directory_fd, struct slice path,
     return found == 0 ? fail_exists(detail, path) : 0;
 }
 
-static int write_all(int fd, struct slice content)
+static int write_all(int fd, struct slice content, bool sync)
 {
     size_t at = 0;
     while (at < content.size) {
@@ -119,7 +119,7 @@ static int write_all(int fd, struct slice content)
             return errno;
         at += n > 0 ? (size_t)n : 0;
     }
-    return fsync(fd) == 0 ? 0 : errno;
+    return !sync || fsync(fd) == 0 ? 0 : errno;
 }
 
 int export_tree_write(int directory_fd, struct slice path, struct slice content,
@@ -133,7 +133,7 @@ int export_tree_write(int directory_fd, struct slice path, struct slice content,
     (void)unlinkat(parent, TEMPORARY, 0); /* of a run that was killed */
     int fd = openat(parent, TEMPORARY,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    int failure = fd < 0 ? errno : write_all(fd, content);
+    int failure = fd < 0 ? errno : write_all(fd, content, force);
     if (fd >= 0 && close(fd) != 0 && failure == 0)
         failure = errno;
     if (failure == 0 && renameat2(parent, TEMPORARY, parent, name,
@@ -145,4 +145,12 @@ int export_tree_write(int directory_fd, struct slice path, struct slice content,
     if (failure == EEXIST)
         return fail_exists(detail, path);
     return failure == 0 ? 0 : fail(detail, path, failure);
+}
+
+int export_tree_sync(int directory_fd, struct cm_detail *detail)
+{
+    if (syncfs(directory_fd) == 0)
+        return 0;
+    return cm_fail(detail, errno == ENOSPC ? CM_ERR_FULL : CM_ERR_IO,
+                   "writing to disk: %s", strerror(errno));
 }

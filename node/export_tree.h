@@ -16,9 +16,14 @@ int export_tree_check(struct slice path, struct cm_detail *detail);
 /* Whether the file is absent; CM_ERR_EXISTS with detail if not. */
 int export_tree_check_absent(int directory_fd, struct slice path,
                              struct cm_detail *detail);
-/* Writes one file, making the directories in between. path was checked.
+/* Writes one file, making the directories in between. path was checked. What
+ * replaces a file (force) is on disk when it returns; new files are after
+ * export_tree_sync, which is a hundred times cheaper than one by one.
  * CM_ERR_EXISTS (without force), CM_ERR_IO, CM_ERR_FULL with detail. */
 int export_tree_write(int directory_fd, struct slice path, struct slice content,
                       bool force, struct cm_detail *detail);
+
+/* CM_ERR_IO, CM_ERR_FULL with detail. */
+int export_tree_sync(int directory_fd, struct cm_detail *detail);
 
 #endif

@@ -127,6 +127,8 @@ static int write_files(const struct export *ex, int fd, bool force)
             return cli_failed(ex->c, "%s; %zu of %zu files were written",
                               detail.text, i, ex->count);
     }
+    if (export_tree_sync(fd, &detail) != 0)
+        return cli_failed(ex->c, "%s", detail.text);
     return 0;
 }
 

@@ -97,6 +97,7 @@ static void test_round_trip(void **state)
     assert_int_equal(put(f, "a/x", "2", false), 0);
     assert_int_equal(put(f, "a/y/z", "", false), 0);
     assert_int_equal(put(f, "a-b", "3", false), 0);
+    assert_int_equal(export_tree_sync(f->fd, NULL), 0);
     assert_walk(f->root, KEY_SIZE_MAX, "a/x=2;a/y/z=;a-b=3;b=1;");
 }
 
