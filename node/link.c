@@ -365,9 +365,10 @@ void link_check_deadlines(struct node *n, uint64_t now)
     while (l != NULL) {
         struct link *next = l->next;
 
-        if (l->asked && now >= l->asked_ms + REPAIR_TIMEOUT_MS && !l->paused)
-            link_close(n, l);
-        else if (now >= l->deadline_ms && !link_is_busy(l))
+        bool stuck = l->asked && !l->paused &&
+                     now >= l->asked_ms + REPAIR_TIMEOUT_MS;
+
+        if (stuck || (now >= l->deadline_ms && !link_is_busy(l)))
             link_close(n, l);
         l = next;
     }
