@@ -365,8 +365,8 @@ void link_check_deadlines(struct node *n, uint64_t now)
     while (l != NULL) {
         struct link *next = l->next;
 
-        bool stuck = l->asked && !l->paused &&
-                     now >= l->asked_ms + REPAIR_TIMEOUT_MS;
+        bool stuck =
+            l->asked && !l->paused && now >= l->asked_ms + REPAIR_TIMEOUT_MS;
 
         if (stuck || (now >= l->deadline_ms && !link_is_busy(l)))
             link_close(n, l);
