@@ -1,0 +1,85 @@
+/* confmesh-restore: from a folder of snapshots to a data directory, on a bare
+ * host, without any server code.
+ *
+ * Stages: choose the newest snapshot that is whole (restore_choose.c), take or
+ * mint the authority, make the new life's identity (restore_identity.c), build
+ * beside the wanted place and rename (restore_build.c). Each stage tells its
+ * failure on standard error and returns an exit code. */
+#ifndef NODE_RESTORE_RESTORE_H
+#define NODE_RESTORE_RESTORE_H
+
+#include <limits.h>
+
+#include "crdt/authority.h"
+#include "node/datadir.h"
+#include "node/passphrase.h"
+#include "node/snapshot_listing.h"
+
+enum restore_exit {
+    RESTORE_OK = 0,        /* all that was found verified and was used */
+    RESTORE_INTEGRITY = 3, /* no snapshot is whole */
+    RESTORE_TRUST = 4,     /* another authority, mesh or generation */
+    RESTORE_TRANSPORT = 5, /* target or disk cannot be read or written */
+    RESTORE_PARTIAL = 6,   /* restored, but not from all that was found */
+    RESTORE_USAGE = 64,
+};
+
+/* Strings are borrowed from argv. */
+struct restore_options {
+    const char *url;
+    const char *data;
+    char name[NAME_SIZE_MAX + 1]; /* of the node; never empty */
+    const char *authority;        /* one of these two is NULL */
+    const char *new_authority;
+    struct passphrase_source passphrase;
+    const char *trust; /* fingerprint, lower case, or NULL */
+    bool json;
+};
+
+struct restore {
+    const struct restore_options *o;
+    struct object_dir dir;
+    struct snapshot_listing listing;
+    const struct snapshot_listed *chosen; /* in listing */
+    struct buffer manifest_bytes;         /* backs manifest */
+    struct manifest manifest;             /* the chosen one */
+    bool has_manifest;
+    struct authority authority;
+    bool has_authority;
+    bool made_authority_file;
+    bool origin_checked;
+
+    size_t damaged;   /* manifests or snapshots that did not verify */
+    size_t uncovered; /* good ones with events that the chosen lacks */
+    uint64_t entries; /* written */
+    /* Without the roster, for a mesh with a new authority. */
+    struct hash digest;
+
+    struct incarnation incarnation;
+    struct buffer certificate;
+    struct buffer order;
+    struct generation_id generation;
+    struct mesh_id mesh; /* of the result */
+
+    char error[512]; /* what was told last */
+};
+
+/* A line on standard error, kept in r->error; returns code. */
+int restore_fail(struct restore *r, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A line on standard error. */
+void restore_note(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+/* At most one line per second. */
+void restore_progress(const char *what, uint64_t done, uint64_t total);
+int restore_exit_of(int error); /* of a cm_error */
+
+int restore_choose(struct restore *r);
+int restore_take_authority(struct restore *r); /* before choosing */
+int restore_mint_authority(struct restore *r); /* after choosing, if new */
+/* In the directory that is being built, whose key d holds. */
+int restore_make_identity(struct restore *r, const struct datadir *d);
+int restore_check_place(struct restore *r); /* data may be made */
+int restore_build(struct restore *r);
+
+#endif

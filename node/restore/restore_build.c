@@ -1,0 +1,291 @@
+/* Builds beside the wanted place and renames at the end: whoever looks sees
+ * either nothing or the whole node. The host's fingerprint survives, because a
+ * rename keeps the directory's inode. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/check.h"
+#include "node/datadir.h"
+#include "node/restore/restore.h"
+#include "node/snapshot_pull.h"
+#include "node/store.h"
+#include "node/writer.h"
+
+/* Without trailing slashes, so that ".tmp-" can be appended. */
+static void place(char ret_path[PATH_MAX], const struct restore *r)
+{
+    size_t size = strlen(r->o->data);
+
+    CHECK(size > 0 && size < PATH_MAX - 16);
+    while (size > 1 && r->o->data[size - 1] == '/')
+        size--;
+    memcpy(ret_path, r->o->data, size);
+    ret_path[size] = '\0';
+}
+
+int restore_check_place(struct restore *r)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    bool empty = true;
+    DIR *dir;
+
+    place(path, r);
+    dir = opendir(path);
+    if (dir == NULL && errno == ENOENT)
+        return RESTORE_OK;
+    if (dir == NULL)
+        return restore_fail(
+            r, errno == ENOTDIR ? RESTORE_USAGE : RESTORE_TRANSPORT,
+            "--data: cannot use %s: %s", path, strerror(errno));
+    while ((entry = readdir(dir)) != NULL)
+        empty = empty && (strcmp(entry->d_name, ".") == 0 ||
+                          strcmp(entry->d_name, "..") == 0);
+    (void)closedir(dir);
+    if (!empty)
+        return restore_fail(r, RESTORE_USAGE,
+                            "--data: %s is not empty; name a directory that "
+                            "does not exist yet",
+                            path);
+    return RESTORE_OK;
+}
+
+/* Everything except the roster, for a mesh with a new authority: the old
+ * certificates mean nothing there. */
+struct filtered {
+    struct snapshot_pull pull;
+    bool without_roster;
+    uint64_t total;
+};
+
+static int filtered_next(void *context, struct entry_id *ret_id,
+                         const struct entry **ret_entry)
+{
+    struct filtered *f = context;
+    int error;
+
+    do {
+        error = snapshot_pull_next(&f->pull, ret_id, ret_entry);
+    } while (error == 0 && f->without_roster && ret_id->space == SPACE_ROSTER);
+    restore_progress("restoring", snapshot_reader_chunks_read(f->pull.reader),
+                     f->total);
+    return error;
+}
+
+static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
+{
+    struct filtered f = {.without_roster = r->o->new_authority != NULL,
+                         .total = r->manifest.chunk_count};
+    struct replacement replacement = {
+        .vv = &r->manifest.vv,
+        .hlc_max = r->manifest.hlc_max,
+        .generation_order = buffer_slice(&r->order),
+        .next = filtered_next,
+        .context = &f,
+        .state_digest =
+            f.without_roster ? &r->digest : &r->manifest.state_digest,
+    };
+    int error = snapshot_pull_begin(&f.pull, &r->manifest,
+                                    snapshot_get_from_dir, &r->dir);
+
+    if (error != 0)
+        return cm_fail(detail, error, "%s", cm_strerror(error));
+    detail->text[0] = '\0';
+    error = writer_replace(w, &replacement, detail);
+    if (f.pull.error != 0 && f.pull.error != CM_ERR_NOT_FOUND)
+        *detail = f.pull.detail;
+    snapshot_pull_release(&f.pull);
+    return error;
+}
+
+/* Reads back what a node would start from. */
+static int check_store(struct restore *r, struct store *store,
+                       struct cm_detail *detail)
+{
+    const struct hash *expected =
+        r->o->new_authority != NULL ? &r->digest : &r->manifest.state_digest;
+    struct store_reader *reader;
+    struct digest digest;
+    struct hash found;
+    struct vv vv;
+    int error = store_reader_begin(store, &reader);
+
+    if (error != 0)
+        return cm_fail(detail, error, "cannot read the new store: %s",
+                       cm_strerror(error));
+    vv_init(&vv);
+    error = store_vv(reader, &vv);
+    if (error == 0)
+        error = store_digest(reader, &digest);
+    if (error == 0) {
+        found = digest_finish(&digest, &vv);
+        if (!hash_equal(&found, expected))
+            error = CM_ERR_DAMAGED;
+    }
+    vv_release(&vv);
+    store_reader_release(reader);
+    if (error != 0)
+        return cm_fail(detail, error,
+                       "the new store does not read back as it was written: %s",
+                       cm_strerror(error));
+    return 0;
+}
+
+static int fill_store(struct restore *r, const struct datadir *d,
+                      struct store *store, struct cm_detail *detail)
+{
+    uint8_t host[DATADIR_HOST_SIZE];
+    struct store_identity identity = {
+        .incarnation = r->incarnation,
+        .certificate = buffer_slice(&r->certificate),
+        .generation_order = buffer_slice(&r->order),
+        .host = slice_of(host, sizeof host),
+        .ready = false, /* writer_replace makes it ready */
+    };
+    struct writer *w;
+    int error = datadir_host(d, host, detail);
+
+    memcpy(identity.authority_public_key, r->authority.public_key, 32);
+    if (error == 0)
+        error = writer_initialise(store, &identity, detail);
+    if (error == 0)
+        error = writer_open(&w, store, datadir_sign_secret_key(d), detail);
+    if (error != 0)
+        return error;
+    error = adopt(r, w, detail);
+    writer_close(w);
+    if (error == 0)
+        error = check_store(r, store, detail);
+    return error;
+}
+
+static int build_in(struct restore *r, const char *path)
+{
+    struct cm_detail detail = {""};
+    struct store *store = NULL;
+    struct datadir *d = NULL;
+    int error = datadir_open(&d, path, true, &detail);
+    int code = RESTORE_OK;
+
+    if (error == 0)
+        code = restore_make_identity(r, d);
+    if (error == 0 && code == RESTORE_OK)
+        error = store_open(&store, path, 0, &detail);
+    if (error == 0 && code == RESTORE_OK)
+        error = fill_store(r, d, store, &detail);
+    if (store != NULL)
+        store_close(store);
+    datadir_close(d);
+    if (code == RESTORE_OK && error != 0)
+        code = restore_fail(r, restore_exit_of(error), "cannot build %s: %s",
+                            path, detail.text);
+    return code;
+}
+
+/* Files of one directory; nothing nests here. */
+static void remove_directory(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    (void)closedir(dir);
+    (void)rmdir(path);
+}
+
+static int sync_path(const char *path, int flags)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    int result;
+
+    if (fd < 0)
+        return -1;
+    result = fsync(fd);
+    (void)close(fd);
+    return result;
+}
+
+/* Every file, then the directory. */
+static int sync_directory(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    int result = 0;
+
+    if (dir == NULL)
+        return -1;
+    while (result == 0 && (entry = readdir(dir)) != NULL) {
+        int fd;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
+        result = fd < 0 ? -1 : fsync(fd);
+        if (fd >= 0)
+            (void)close(fd);
+    }
+    (void)closedir(dir);
+    return result == 0 ? sync_path(path, O_DIRECTORY) : -1;
+}
+
+static int sync_parent(const char *path)
+{
+    char parent[PATH_MAX];
+    char *slash;
+
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    slash = strrchr(parent, '/');
+    if (slash == NULL)
+        return sync_path(".", O_DIRECTORY);
+    slash[slash == parent ? 1 : 0] = '\0';
+    return sync_path(parent, O_DIRECTORY);
+}
+
+static int publish(struct restore *r, const char *temporary, const char *path)
+{
+    if (sync_directory(temporary) != 0)
+        return restore_fail(r, RESTORE_TRANSPORT, "cannot sync %s: %s",
+                            temporary, strerror(errno));
+    if (rename(temporary, path) != 0)
+        return restore_fail(
+            r, RESTORE_TRANSPORT, "cannot rename %s to %s: %s%s", temporary,
+            path, strerror(errno),
+            errno == EBUSY ? " (a mount point; name a directory below it)"
+                           : "");
+    if (sync_parent(path) != 0)
+        return restore_fail(r, RESTORE_TRANSPORT,
+                            "cannot sync the parent directory of %s: %s", path,
+                            strerror(errno));
+    return RESTORE_OK;
+}
+
+int restore_build(struct restore *r)
+{
+    char path[PATH_MAX];
+    char temporary[PATH_MAX + 16];
+    int code;
+
+    place(path, r);
+    (void)snprintf(temporary, sizeof temporary, "%s.tmp-%08x", path,
+                   (unsigned)randombytes_random());
+    if (mkdir(temporary, 0700) != 0)
+        return restore_fail(r, RESTORE_TRANSPORT, "cannot create %s: %s%s",
+                            temporary, strerror(errno),
+                            errno == ENOENT ? " (create its parent first)"
+                                            : "");
+    code = build_in(r, temporary);
+    if (code == RESTORE_OK)
+        code = publish(r, temporary, path);
+    if (code != RESTORE_OK)
+        remove_directory(temporary);
+    return code;
+}

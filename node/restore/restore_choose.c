@@ -1,0 +1,252 @@
+/* The choice: only one mesh may be there, its authority must be the trusted
+ * one; then newest first, the first snapshot of which every object verifies. A
+ * damaged newer one is passed over, never in silence. */
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "node/restore/restore.h"
+#include "node/snapshot_pull.h"
+
+#define TOLD_MAX 8 /* names of one kind that are listed */
+
+/* All manifests, damaged ones too, must lie below one mesh. */
+static int check_one_mesh(struct restore *r)
+{
+    char first[MESH_ID_TEXT_SIZE];
+    char other[MESH_ID_TEXT_SIZE];
+    size_t i;
+
+    for (i = 1; i < r->listing.count; i++) {
+        if (mesh_id_equal(&r->listing.items[0].mesh, &r->listing.items[i].mesh))
+            continue;
+        mesh_id_format(first, &r->listing.items[0].mesh);
+        mesh_id_format(other, &r->listing.items[i].mesh);
+        return restore_fail(
+            r, RESTORE_TRUST,
+            "%s holds snapshots of two meshes, %s and %s; move the folder "
+            "v1/ID of the one that is not wanted away",
+            r->o->url, first, other);
+    }
+    return RESTORE_OK;
+}
+
+/* Two generations with one number never mix. */
+static int check_generations(struct restore *r)
+{
+    const struct snapshot_listed *first = &r->listing.items[0];
+    size_t i;
+
+    for (i = 1; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+
+        if (l->error == 0 && l->generation.number == first->generation.number &&
+            !generation_id_equal(&l->generation, &first->generation))
+            return restore_fail(
+                r, RESTORE_TRUST,
+                "%s holds snapshots of two generations with the number %llu "
+                "(two restores happened at once); move those of one signer, "
+                "%s or %s, away",
+                r->o->url, (unsigned long long)l->generation.number,
+                first->name, l->name);
+    }
+    return RESTORE_OK;
+}
+
+static int check_trust(struct restore *r)
+{
+    const uint8_t *key = r->listing.items[0].authority_public_key;
+    char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
+
+    authority_fingerprint(fingerprint, key);
+    if (r->o->trust != NULL && strcmp(r->o->trust, fingerprint) != 0)
+        return restore_fail(r, RESTORE_TRUST,
+                            "the snapshots are of the authority %s, not of "
+                            "the one that --trust names; nothing was restored",
+                            fingerprint);
+    if (r->o->authority != NULL &&
+        memcmp(r->authority.public_key, key, 32) != 0) {
+        char own[AUTHORITY_FINGERPRINT_SIZE];
+
+        authority_fingerprint(own, r->authority.public_key);
+        return restore_fail(r, RESTORE_TRUST,
+                            "the authority file %s is %s, but the snapshots "
+                            "are of %s; give the right file, or "
+                            "--new-authority FILE for a new mesh",
+                            r->o->authority, own, fingerprint);
+    }
+    r->origin_checked = r->o->trust != NULL || r->o->authority != NULL;
+    if (!r->origin_checked)
+        restore_note("authority %s: damage checked, origin not; compare it "
+                     "with your note, or give --trust FINGERPRINT",
+                     fingerprint);
+    return RESTORE_OK;
+}
+
+static void tell_damaged(struct restore *r)
+{
+    size_t i;
+
+    for (i = 0; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+
+        if (l->error == 0)
+            continue;
+        if (r->damaged++ < TOLD_MAX)
+            restore_note("damaged: %s: %s", l->name, l->verdict);
+    }
+    if (r->damaged > TOLD_MAX)
+        restore_note("damaged: %zu more", r->damaged - TOLD_MAX);
+}
+
+static bool is_roster(const struct entry_id *id)
+{
+    return id->space == SPACE_ROSTER;
+}
+
+/* Reads all objects; also digests the state without its roster. */
+static int check_objects(struct restore *r, const struct manifest *m,
+                         struct cm_detail *detail)
+{
+    const struct entry *entry;
+    struct snapshot_pull pull;
+    struct digest digest;
+    struct entry_id id;
+    uint64_t entries = 0;
+    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, &r->dir);
+    size_t i;
+
+    digest_init(&digest);
+    if (error != 0)
+        return cm_fail(detail, error, "%s", cm_strerror(error));
+    while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
+        if (!is_roster(&id)) {
+            for (i = 0; i < entry->count; i++)
+                digest_add(&digest, &id, &entry->siblings[i]);
+            entries++;
+        }
+        restore_progress("checking", snapshot_reader_chunks_read(pull.reader),
+                         m->chunk_count);
+    }
+    if (error == CM_ERR_NOT_FOUND) {
+        error = 0;
+        r->digest = digest_finish(&digest, &m->vv);
+        r->entries = entries;
+    } else {
+        *detail = pull.detail;
+    }
+    snapshot_pull_release(&pull);
+    return error;
+}
+
+static int try_candidate(struct restore *r, const struct snapshot_listed *l,
+                         struct cm_detail *detail)
+{
+    int error =
+        snapshot_manifest_load(&r->dir, l->name, l->authority_public_key,
+                               &r->manifest_bytes, &r->manifest, detail);
+
+    if (error != 0)
+        return error;
+    error = check_objects(r, &r->manifest, detail);
+    if (error != 0) {
+        manifest_release(&r->manifest);
+        return error;
+    }
+    r->has_manifest = true;
+    r->chosen = l;
+    return 0;
+}
+
+static int choose_newest_whole(struct restore *r)
+{
+    int first_error = 0;
+    size_t i;
+
+    for (i = 0; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+        struct cm_detail detail = {""};
+        int error;
+
+        if (l->error != 0)
+            continue;
+        error = try_candidate(r, l, &detail);
+        if (error == 0)
+            return RESTORE_OK;
+        if (error == CM_ERR_NOMEM)
+            return restore_fail(r, RESTORE_TRANSPORT, "out of memory");
+        restore_note("damaged: %s: %s", l->name, detail.text);
+        r->damaged++;
+        if (first_error == 0 || restore_exit_of(error) == RESTORE_INTEGRITY)
+            first_error = error;
+    }
+    CHECK(r->damaged > 0);
+    return restore_fail(
+        r, first_error != 0 ? restore_exit_of(first_error) : RESTORE_INTEGRITY,
+        "none of the %zu snapshots in %s is whole; try another "
+        "copy of the folder",
+        r->listing.count, r->o->url);
+}
+
+/* Another good snapshot of this generation can hold what the chosen one lacks
+ * (its signer was cut off): that is told, since one snapshot alone is used. */
+static int tell_uncovered(struct restore *r)
+{
+    struct buffer bytes;
+    size_t i;
+
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    for (i = 0; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+        struct cm_detail detail;
+        struct manifest m;
+
+        if (l->error != 0 || l == r->chosen ||
+            !generation_id_equal(&l->generation, &r->manifest.generation))
+            continue;
+        if (snapshot_manifest_load(&r->dir, l->name, NULL, &bytes, &m,
+                                   &detail) != 0) {
+            buffer_release(&bytes);
+            return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
+                                detail.text);
+        }
+        if (!vv_dominates(&r->manifest.vv, &m.vv) && r->uncovered++ < TOLD_MAX)
+            restore_note("not used: %s by %s holds writes that the chosen "
+                         "snapshot lacks",
+                         l->name, l->signer);
+        manifest_release(&m);
+    }
+    buffer_release(&bytes);
+    return RESTORE_OK;
+}
+
+int restore_choose(struct restore *r)
+{
+    struct cm_detail detail = {""};
+    int error = object_dir_open(&r->dir, r->o->url, false, &detail);
+    int code;
+
+    if (error == 0)
+        error = snapshot_list(&r->listing, r->o->url, NULL, &detail);
+    if (error != 0)
+        return restore_fail(
+            r, error == CM_ERR_INVALID ? RESTORE_USAGE : RESTORE_TRANSPORT,
+            "%s", detail.text);
+    if (r->listing.count == 0)
+        return restore_fail(r, RESTORE_TRANSPORT,
+                            "%s holds no snapshot (no manifest below v1/); is "
+                            "it the right place?",
+                            r->o->url);
+    code = check_one_mesh(r);
+    if (code == RESTORE_OK)
+        tell_damaged(r);
+    /* Good ones come first: without a first there is none. */
+    if (code == RESTORE_OK && r->listing.items[0].error == 0)
+        code = check_trust(r);
+    if (code == RESTORE_OK && r->listing.items[0].error == 0)
+        code = check_generations(r);
+    if (code == RESTORE_OK)
+        code = choose_newest_whole(r);
+    if (code == RESTORE_OK)
+        code = tell_uncovered(r);
+    return code;
+}

@@ -1,0 +1,125 @@
+/* The founder of the new life: random incarnation, fresh key, a certificate by
+ * the authority, and the order that begins the generation. Reusing anything of
+ * a lost node would let a dot name two events. */
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crdt/base/check.h"
+#include "node/authority_file.h"
+#include "node/found.h"
+#include "node/restore/restore.h"
+
+int restore_take_authority(struct restore *r)
+{
+    struct cm_detail detail = {""};
+    int error;
+
+    if (r->o->new_authority != NULL) {
+        /* Made after everything has verified; refused now, before the work. */
+        if (access(r->o->new_authority, F_OK) == 0)
+            return restore_fail(r, RESTORE_USAGE,
+                                "--new-authority: %s exists and is never "
+                                "overwritten; name another file",
+                                r->o->new_authority);
+        return RESTORE_OK;
+    }
+    error = authority_file_read(&r->authority, r->o->authority,
+                                &r->o->passphrase, &detail);
+    if (error != 0)
+        return restore_fail(
+            r, error == CM_ERR_PASSPHRASE ? RESTORE_TRUST : RESTORE_TRANSPORT,
+            "%s", detail.text);
+    r->has_authority = true;
+    return RESTORE_OK;
+}
+
+int restore_mint_authority(struct restore *r)
+{
+    struct cm_detail detail = {""};
+    int error;
+
+    if (r->o->new_authority == NULL)
+        return RESTORE_OK;
+    error = authority_file_create(&r->authority, r->o->new_authority,
+                                  &r->o->passphrase, &detail);
+
+    if (error != 0)
+        return restore_fail(
+            r, error == CM_ERR_EXISTS ? RESTORE_USAGE : RESTORE_TRANSPORT, "%s",
+            detail.text);
+    r->has_authority = true;
+    r->made_authority_file = true;
+    return RESTORE_OK;
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int make_certificate(struct restore *r, const struct datadir *d,
+                            uint64_t now_ms)
+{
+    struct certificate c = {
+        .mesh = r->mesh,
+        .roles = ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN,
+        .prefixes_count = 1, /* the empty one: every key */
+        .not_before_ms = now_ms,
+        .not_after_ms = now_ms + FOUND_CERTIFICATE_VALID_MS,
+    };
+
+    CHECK(r->o->name[0] != '\0');
+    memcpy(c.name, r->o->name, sizeof c.name);
+    memcpy(c.sign_key, datadir_sign_public_key(d), sizeof c.sign_key);
+    datadir_box_public_key(d, c.box_key);
+    return certificate_encode(&r->certificate, &c, r->authority.secret_key);
+}
+
+static int make_order(struct restore *r, uint64_t now_ms)
+{
+    struct generation_order order = {
+        .mesh = r->mesh,
+        .number = 1,
+        .founder = r->incarnation,
+        .founder_certificate = buffer_slice(&r->certificate),
+        .created_ms = now_ms,
+    };
+    int error;
+
+    /* The same mesh goes on: one generation later, everything that the
+     * snapshot knows of sealed at what it knows. */
+    if (r->o->authority != NULL) {
+        order.number = r->manifest.generation.number + 1;
+        memcpy(order.previous, r->manifest.generation.hash,
+               sizeof order.previous);
+        order.sealed = r->manifest.vv; /* borrowed */
+    }
+    error = generation_order_encode(&r->order, &order, r->authority.secret_key);
+    if (error == 0)
+        r->generation = generation_id_of(order.number, buffer_slice(&r->order));
+    return error;
+}
+
+int restore_make_identity(struct restore *r, const struct datadir *d)
+{
+    uint64_t now_ms = wall_ms();
+    int error;
+
+    CHECK(r->has_manifest && r->has_authority);
+    r->mesh = mesh_id_of(r->authority.public_key);
+    randombytes_buf(r->incarnation.bytes, INCARNATION_SIZE);
+    error = make_certificate(r, d, now_ms);
+    if (error == 0)
+        error = make_order(r, now_ms);
+    if (error != 0)
+        return restore_fail(r, RESTORE_TRANSPORT,
+                            "cannot make the new node's identity: %s",
+                            cm_strerror(error));
+    return RESTORE_OK;
+}
