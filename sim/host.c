@@ -426,24 +426,9 @@ static int open_writer(struct sim_host *h, struct commit_result **ret_first,
     return writer_snapshot(h->writer, ret_first);
 }
 
-int sim_host_boot(struct sim_host *h, const char *token,
-                  struct cm_detail *detail)
+static int start_node(struct sim_host *h, const char *token,
+                      struct commit_result *first, struct cm_detail *detail)
 {
-    struct commit_result *first = NULL;
-    bool has_identity = false;
-
-    CHECK(h->node == NULL && h->queue == NULL && h->batch == NULL);
-    sim_clock_boot(&h->clock);
-    sim_host_enter(h);
-    int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
-    if (error == 0)
-        error = meta_exists(h->store, META_INCARNATION, &has_identity);
-    if (error == 0 && has_identity)
-        error = open_writer(h, &first, detail);
-    if (error != 0) {
-        close_all(h);
-        return error;
-    }
     const struct node_ports ports = {
         .ctx = h,
         .clock = &clock_port,
@@ -457,16 +442,44 @@ int sim_host_boot(struct sim_host *h, const char *token,
     };
     struct node_config config = {
         .store = h->store,
+        .spool_dir = h->directory,
         .name = h->name,
         .address = sim_net_address(h->number),
         .join_token = token,
         .probe_interval_ms = h->place.probe_interval_ms,
     };
+
     memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);
     sim_net_set_up(h->place.net, h->number, true);
-    error = node_create(&h->node, &config, &ports, first, detail);
-    if (error != 0) {
+    int error = node_create(&h->node, &config, &ports, first, detail);
+    sodium_memzero(&config, sizeof config);
+    if (error != 0)
         sim_net_set_up(h->place.net, h->number, false);
+    return error;
+}
+
+int sim_host_boot(struct sim_host *h, const char *token,
+                  struct cm_detail *detail)
+{
+    struct commit_result *first = NULL;
+    bool has_identity = false;
+    bool ready = false;
+
+    CHECK(h->node == NULL && h->queue == NULL && h->batch == NULL);
+    sim_clock_boot(&h->clock);
+    sim_host_enter(h);
+    int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
+    if (error == 0)
+        error = meta_exists(h->store, META_INCARNATION, &has_identity);
+    if (error == 0)
+        error = meta_exists(h->store, META_READY, &ready);
+    if (error == 0 && has_identity)
+        error = open_writer(h, &first, detail);
+    if (error == 0)
+        error = start_node(h, ready ? NULL : token, first, detail);
+    if (first != NULL)
+        commit_result_free(first);
+    if (error != 0) {
         close_all(h);
         return error;
     }
@@ -475,7 +488,6 @@ int sim_host_boot(struct sim_host *h, const char *token,
     sim_host_settle(h);
     return 0;
 }
-
 /* A joiner that got its certificate is given a store of its own. */
 void sim_host_settle(struct sim_host *h)
 {
@@ -486,8 +498,6 @@ void sim_host_settle(struct sim_host *h)
     if (h->dying || !node_wants_identity(h->node, &identity))
         return;
     CHECK(h->writer == NULL);
-    if (identity.host.size == 0)
-        identity.host = slice_of_string("simulated host");
     int error = writer_initialise(h->store, &identity, &detail);
     if (error == 0)
         error = open_writer(h, &first, &detail);
