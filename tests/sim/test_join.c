@@ -1,0 +1,104 @@
+/* Goal: joining survives power cuts of the joiner and of its sponsor at any
+ * moment, and ends with equal replicas; a token redeemed before the cut still
+ * serves the key that it is bound to.
+ * Method: for many seeds, cut the power of one of the two at random instants
+ * of the first milliseconds, boot again, and wait.
+ *
+ * SIM_SEED=N starts from that seed, SIM_SEEDS=N tries so many; SIM_LOG=1 shows
+ * the nodes' own lines. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "sim/world.h"
+
+#define SEEDS 60
+#define CUTS_MAX 3
+#define JOIN_US 15000 /* a join without faults takes about that long */
+#define OFF_US (50 * SIM_MS)
+#define READY_LIMIT_US (120 * SIM_SECOND)
+
+static uint64_t setting(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    return text == NULL ? otherwise : strtoull(text, NULL, 0);
+}
+
+static void boot(struct sim_world *w, unsigned host, uint64_t seed)
+{
+    struct cm_detail detail = {""};
+
+    int error = sim_world_boot(w, host, &detail);
+    if (error != 0)
+        print_error("seed %" PRIu64 ": host %u does not boot: %s\n", seed, host,
+                    detail.text);
+    assert_int_equal(error, 0);
+}
+
+static bool joiner_is_up(struct sim_world *w, void *ctx)
+{
+    (void)ctx;
+    return sim_host_is_up(w->hosts[1]);
+}
+
+static void cut_and_boot(struct sim_world *w, uint64_t seed, unsigned number)
+{
+    unsigned victim =
+        (unsigned)(sim_fate_draw(&w->fate, SIM_FATE_WORKLOAD, 1, number) % 4 ==
+                           0
+                       ? 0
+                       : 1);
+
+    sim_world_run_for(
+        w, sim_fate_range(&w->fate, SIM_FATE_WORKLOAD, 2, number, 0, JOIN_US));
+    sim_world_power_cut(w, victim);
+    sim_world_run_for(w, OFF_US);
+    boot(w, victim, seed);
+}
+
+static void join_under_cuts(uint64_t seed)
+{
+    struct sim_world_options options = sim_world_default_options(seed, 2);
+    struct sim_world *w = NULL;
+    struct cm_detail detail = {""};
+
+    options.log = getenv("SIM_LOG") != NULL ? stderr : NULL;
+    assert_int_equal(sim_world_create(&w, &options, &detail), 0);
+    boot(w, 0, seed);
+    sim_world_join(w, 1, 0);
+    assert_true(sim_world_run_until(w, joiner_is_up, NULL, READY_LIMIT_US));
+    for (unsigned i = 0; i < 1 + seed % CUTS_MAX; i++)
+        cut_and_boot(w, seed, i);
+    if (!sim_world_run_until(w, sim_world_converged, NULL, READY_LIMIT_US)) {
+        for (unsigned i = 0; i < 2; i++)
+            print_error("seed %" PRIu64 ": host %u: %s\n", seed, i,
+                        node_not_ready_reason(sim_host_node(w->hosts[i])));
+        fail();
+    }
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(sim_world_audit(w, i), 0);
+    sim_world_free(w);
+}
+
+static void test_join_survives_power_cuts(void **state)
+{
+    uint64_t first = setting("SIM_SEED", 1);
+    uint64_t count = setting("SIM_SEEDS", SEEDS);
+
+    (void)state;
+    for (uint64_t seed = first; seed < first + count; seed++)
+        join_under_cuts(seed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_join_survives_power_cuts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
