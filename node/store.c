@@ -73,6 +73,18 @@ int store_error(int mdb_error, struct cm_detail *detail)
     }
 }
 
+/* LMDB writes the first pages of a new file without a sync. Until the first
+ * commit a power cut would leave a file that no later start can open. */
+static int env_sync_new(MDB_env *env)
+{
+    MDB_envinfo info;
+    int rc = mdb_env_info(env, &info);
+
+    if (rc == 0 && info.me_last_txnid == 0)
+        rc = mdb_env_sync(env, 1);
+    return rc;
+}
+
 static int env_open(struct store *s, struct cm_detail *detail)
 {
     MDB_env *env;
@@ -88,6 +100,8 @@ static int env_open(struct store *s, struct cm_detail *detail)
         rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX);
     if (rc == 0)
         rc = mdb_env_open(env, s->dir, MDB_NOTLS, 0600);
+    if (rc == 0)
+        rc = env_sync_new(env);
     if (rc == 0)
         rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
     if (rc == 0) {
