@@ -155,14 +155,14 @@ const struct cli_verb cli_verbs[] = {
      "             --snapshot-to); it is made if missing\n\n"
      "  confmesh snapshot now --to /backup/confmesh\n",
      0, 0, cli_verb_snapshot_now},
-    {"snapshot list", "URL", "", "list the snapshots of a target",
-     "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 1, 1,
+    {"snapshot list", "URL", "to", "list the snapshots of a target",
+     "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
      cli_verb_snapshot_list},
-    {"snapshot verify", "URL [NAME]", "trust", "check a snapshot whole",
+    {"snapshot verify", "URL [NAME]", "to trust", "check a snapshot whole",
      "Reads every byte of the newest (or the named) one. Needs no node.\n"
      "  --trust FINGERPRINT   refuse any other authority\n\n"
      "  confmesh snapshot verify /backup/confmesh\n",
-     1, 2, cli_verb_snapshot_verify},
+     0, 2, cli_verb_snapshot_verify},
     {"version", "", "", "print the version", "  confmesh version\n", 0, 0,
      cli_verb_version},
     {"help", "[VERB]", "", "explain a verb", "  confmesh help put\n", 0, 2,

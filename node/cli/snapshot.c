@@ -105,12 +105,29 @@ static void print_listed(const struct cli *c, const struct snapshot_listed *l)
     json_decref(o);
 }
 
+/* The target is the first word, or --to as in "now". NULL after saying so. */
+static const char *target_of(struct cli *c)
+{
+    const char *to = cli_value(c, "to");
+    if ((to == NULL) == (c->words_count == 0)) {
+        (void)cli_usage_error(c, "say once which target: URL or --to URL");
+        return NULL;
+    }
+    if (to != NULL)
+        return to;
+    c->words++;
+    c->words_count--;
+    return c->words[-1];
+}
+
 int cli_verb_snapshot_list(struct cli *c)
 {
-    CHECK(c->words_count == 1);
+    const char *target = target_of(c);
+    if (target == NULL)
+        return CLI_USAGE;
     struct snapshot_listing listing;
     struct cm_detail detail = {""};
-    if (snapshot_list(&listing, c->words[0], NULL, &detail) != 0)
+    if (snapshot_list(&listing, target, NULL, &detail) != 0)
         return cli_failed(c, "%s", detail.text);
     int code = listing.count == 0 ? CLI_FALSE : CLI_DONE;
     for (size_t i = 0; i < listing.count; i++) {
@@ -119,22 +136,23 @@ int cli_verb_snapshot_list(struct cli *c)
             code = CLI_FAILED;
     }
     if (listing.count == 0)
-        cli_note("%s holds no snapshot", c->words[0]);
+        cli_note("%s holds no snapshot", target);
     snapshot_listing_release(&listing);
     return code;
 }
 
 int cli_verb_snapshot_verify(struct cli *c)
 {
-    CHECK(c->words_count >= 1);
+    const char *target = target_of(c);
+    if (target == NULL)
+        return CLI_USAGE;
     struct snapshot_listed listed;
     struct cm_detail detail = {""};
     char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
     const char *trust = cli_value(c, "trust");
-    const char *name = c->words_count > 1 ? c->words[1] : NULL;
+    const char *name = c->words_count > 0 ? c->words[0] : NULL;
     memset(&listed, 0, sizeof(listed));
-    if (snapshot_verify(c->words[0], name, NULL, NULL, NULL, &listed,
-                        &detail) != 0)
+    if (snapshot_verify(target, name, NULL, NULL, NULL, &listed, &detail) != 0)
         return cli_failed(c, "%s", detail.text);
     authority_fingerprint(fingerprint, listed.authority_public_key);
     if (trust != NULL && strcmp(trust, fingerprint) != 0)

@@ -556,6 +556,10 @@ def test_snapshot_verbs(t):
                     listed["authority"]).returncode, 0)
     refused(cli("snapshot", "verify", target, "--trust", "0" * 64), 2,
             "--trust")
+    check_equal(cli("snapshot", "verify", "--to", target,
+                    listed["name"]).returncode, 0)
+    refused(cli("snapshot", "list"), 64, "URL")
+    refused(cli("snapshot", "list", target, "--to", target), 64, "once")
     refused(cli("snapshot", "list", t.path("absent")), 2)
     refused(node.cli("snapshot", "now"), 2)
 
