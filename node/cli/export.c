@@ -200,7 +200,7 @@ static int export_ini(const struct export *ex)
     for (size_t i = 0; i < ex->count && error == 0; i++)
         error = ini_tree_append(&out, section, ex->entries[i].key,
                                 buffer_slice(&ex->entries[i].value), &detail);
-    if (error == 0)
+    if (error == 0 && out.size > 0)
         (void)fwrite(out.data, 1, out.size, stdout);
     buffer_release(&out);
     return error == 0 ? 0 : cli_failed(ex->c, "%s", detail.text);

@@ -88,7 +88,7 @@ int cli_verb_get(struct cli *c)
         code = print_siblings(c, &response);
     else if (c->json)
         code = print_entry(c, &response);
-    else
+    else if (response.body.size > 0)
         (void)fwrite(response.body.data, 1, response.body.size, stdout);
     client_response_release(&response);
     return code;

@@ -105,11 +105,12 @@ static void print_listed(const struct cli *c, const struct snapshot_listed *l)
     json_decref(o);
 }
 
-/* The target is the first word, or --to as in "now". NULL after saying so. */
-static const char *target_of(struct cli *c)
+/* The target is the first word, or --to as in "now"; at most more words are
+ * left then. NULL after saying what is wrong. */
+static const char *target_of(struct cli *c, size_t more)
 {
     const char *to = cli_value(c, "to");
-    if ((to == NULL) == (c->words_count == 0)) {
+    if (to == NULL ? c->words_count == 0 : c->words_count > more) {
         (void)cli_usage_error(c, "say once which target: URL or --to URL");
         return NULL;
     }
@@ -122,7 +123,7 @@ static const char *target_of(struct cli *c)
 
 int cli_verb_snapshot_list(struct cli *c)
 {
-    const char *target = target_of(c);
+    const char *target = target_of(c, 0);
     if (target == NULL)
         return CLI_USAGE;
     struct snapshot_listing listing;
@@ -143,7 +144,7 @@ int cli_verb_snapshot_list(struct cli *c)
 
 int cli_verb_snapshot_verify(struct cli *c)
 {
-    const char *target = target_of(c);
+    const char *target = target_of(c, 1);
     if (target == NULL)
         return CLI_USAGE;
     struct snapshot_listed listed;
