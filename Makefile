@@ -134,9 +134,9 @@ C_SRC := $(LIB_SRC) $(CLI_SRC) $(RESTORE_SRC) $(SIM_SRC) $(UNIT_SRC) \
     $(UNIT_SUPPORT_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) $(BENCH_SRC)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-# A program is built once there is what it runs.
+# A program is built once its folder has a main function.
 has_main = $(if $(1),$(shell grep -lE '^int main\b' $(1)))
-PROGRAMS := $(if $(wildcard node/daemon.c),$(BUILD)/confmesh) \
+PROGRAMS := $(if $(call has_main,$(CLI_SRC)),$(BUILD)/confmesh) \
     $(if $(call has_main,$(RESTORE_SRC)),$(BUILD)/confmesh-restore)
 LIBS_OUT := $(addprefix $(BUILD)/lib,crdt.a gossip.a backup.a confmesh.a cli.a) \
     $(if $(SIM_SRC),$(BUILD)/libsim.a)
