@@ -370,6 +370,11 @@ static int close_on_loop(void *ctx)
 {
     struct confmesh *c = ctx;
 
+    /* Calls that are queued already still run; later ones are refused. */
+    uv_mutex_lock(&c->mutex);
+    c->running = false;
+    uv_cond_broadcast(&c->changed);
+    uv_mutex_unlock(&c->mutex);
     if (c->closing != NULL)
         c->closing(c->closing_ctx);
     node_leave(c->node);
@@ -382,10 +387,6 @@ void confmesh_close(struct confmesh *c)
     if (c == NULL)
         return;
     CHECK(confmesh_on_loop(c, close_on_loop, c) == 0);
-    uv_mutex_lock(&c->mutex);
-    c->running = false;
-    uv_cond_broadcast(&c->changed);
-    uv_mutex_unlock(&c->mutex);
     CHECK(uv_thread_join(&c->thread) == 0);
     release_all(c);
 }

@@ -170,6 +170,7 @@ void link_pump(struct node *n, struct link *l)
     if (out.size > LINK_WRITE_BYTES)
         out.size = LINK_WRITE_BYTES;
     l->writing = true;
+    l->written_ms = node_now(n);
     n->ports.stream->write(n->ports.ctx, l->stream, out);
     channel_output_consume(l->channel, out.size);
 }
@@ -351,11 +352,17 @@ void link_resume_reading(struct node *n)
     }
 }
 
-/* A link at work is never idle. */
-static bool link_is_busy(const struct link *l)
+/* When the link has to go if nothing happens before. Whoever does not read what
+ * is written to it, or does not answer what it was asked, is not waited for. */
+static uint64_t link_due(const struct link *l)
 {
-    return l->established && (l->serving || l->asked || l->sponsors ||
-                              l->writing || l->paused || l->joins);
+    if (l->writing)
+        return l->written_ms + LINK_STALL_MS;
+    if (l->asked && !l->paused)
+        return l->asked_ms + REPAIR_TIMEOUT_MS;
+    if (l->established && (l->sponsors || l->paused))
+        return UINT64_MAX; /* it waits for us */
+    return l->deadline_ms;
 }
 
 void link_check_deadlines(struct node *n, uint64_t now)
@@ -365,10 +372,7 @@ void link_check_deadlines(struct node *n, uint64_t now)
     while (l != NULL) {
         struct link *next = l->next;
 
-        bool stuck =
-            l->asked && !l->paused && now >= l->asked_ms + REPAIR_TIMEOUT_MS;
-
-        if (stuck || (now >= l->deadline_ms && !link_is_busy(l)))
+        if (now >= link_due(l))
             link_close(n, l);
         l = next;
     }
@@ -379,15 +383,8 @@ uint64_t link_next_deadline(const struct node *n)
     uint64_t ret = UINT64_MAX;
     const struct link *l;
 
-    for (l = n->links; l != NULL; l = l->next) {
-        uint64_t due = l->deadline_ms;
-
-        if (l->asked && !l->paused)
-            due = l->asked_ms + REPAIR_TIMEOUT_MS;
-        else if (link_is_busy(l))
-            continue;
-        if (due < ret)
-            ret = due;
-    }
+    for (l = n->links; l != NULL; l = l->next)
+        if (link_due(l) < ret)
+            ret = link_due(l);
     return ret;
 }

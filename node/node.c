@@ -632,6 +632,15 @@ void node_set_identity(struct node *n, struct commit_result *first)
     node_drain(n);
 }
 
+void node_refuse_identity(struct node *n, const char *reason)
+{
+    CHECK(n->joiner.phase == JOIN_IDENTITY);
+    n->joiner.phase = JOIN_NONE;
+    n->joiner.failed = true;
+    node_set_not_ready(n, "joining failed: %s", reason);
+    node_log(n, 'E', "joining failed: %s", reason);
+}
+
 /* ---- for the API ---- */
 
 int node_submit(struct node *n, struct intent *intent)

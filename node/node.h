@@ -62,6 +62,8 @@ void node_on_work(struct node *n, struct work *w);
  * node_set_identity. Polled after every input. */
 bool node_wants_identity(struct node *n, struct store_identity *ret_identity);
 void node_set_identity(struct node *n, struct commit_result *first);
+/* The store could not be initialised: joining has failed, reason says why. */
+void node_refuse_identity(struct node *n, const char *reason);
 
 /* For the API. intent is taken if 0 is returned. CM_ERR_BUSY, CM_ERR_FULL. */
 int node_submit(struct node *n, struct intent *intent);

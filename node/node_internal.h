@@ -14,6 +14,7 @@
 #include "node/token.h"
 
 #define LINK_HANDSHAKE_MS 5000        /* until established, or it is closed */
+#define LINK_STALL_MS 30000           /* a write that is not taken */
 #define LINK_IDLE_MS 30000            /* an unused link is closed */
 #define LINK_WRITE_BYTES (256u << 10) /* handed to the port at a time */
 #define LINK_OUTBOX_BYTES_MAX (4u << 20) /* frames waiting for a handshake */
@@ -37,11 +38,12 @@ struct link {
     bool connecting;         /* TCP not there yet */
     struct channel *channel; /* NULL while connecting */
     bool initiator;
-    bool writing;     /* the port holds a write of ours */
-    bool closing;     /* close once the output has been written */
-    bool paused;      /* not read from, the intake is full */
-    bool established; /* hello sent */
-    bool peer_known;  /* peer is what we connect to, or what it proved */
+    bool writing;        /* the port holds a write of ours */
+    uint64_t written_ms; /* since when */
+    bool closing;        /* close once the output has been written */
+    bool paused;         /* not read from, the intake is full */
+    bool established;    /* hello sent */
+    bool peer_known;     /* peer is what we connect to, or what it proved */
     struct key_id peer;
     struct address address;
     uint64_t deadline_ms; /* handshake, then idle */
