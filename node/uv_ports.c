@@ -235,8 +235,8 @@ static void give_identity(struct uv_ports *p)
         writer_close(w);
         if (first != NULL)
             commit_result_free(first);
-        log_line(p, 'E',
-                 detail.text[0] != '\0' ? detail.text : cm_strerror(error));
+        node_refuse_identity(
+            p->node, detail.text[0] != '\0' ? detail.text : cm_strerror(error));
         return;
     }
     node_set_identity(p->node, first);
