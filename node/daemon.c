@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -194,6 +195,19 @@ static const char *default_name(const struct daemon_options *o,
     return name;
 }
 
+/* As many descriptors as the host allows: watchers are connections. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        fprintf(stderr, "confmesh: the limit of open files stays low: %s\n",
+                strerror(errno));
+}
+
 static int run(const struct daemon_options *o, const sigset_t *signals)
 {
     struct daemon *d = calloc(1, sizeof *d);
@@ -250,6 +264,7 @@ int daemon_run(const struct daemon_options *o)
     CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
+    raise_descriptors();
     if (sodium_init() < 0)
         return fail("%s", "libsodium did not initialise");
     if (o->dev) {

@@ -123,14 +123,15 @@ const struct cli_verb cli_verbs[] = {
      "Exit code 1 and nothing written when a condition is false.\n\n"
      "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n",
      0, 1, cli_verb_txn},
-    {"import", "DIR|FILE.json|FILE.ini", "prefix ini unrevoke author",
+    {"import", "DIR|FILE.json|FILE.ini", "prefix ini unrevoke author verbose",
      "write a directory tree, JSON or INI as keys",
      "Files below DIR become keys of their paths; symlinks are not followed;\n"
      "what is left out is told. Nested JSON objects become slash keys,\n"
      "{\"$base64\": \"...\"} a binary value. Keys go in batches, each all or\n"
      "nothing.\n"
      "  --prefix P   put everything below P/\n"
-     "  --ini        FILE is INI whatever its name\n\n"
+     "  --ini        FILE is INI whatever its name\n"
+     "  --verbose    name every file that is left out\n\n"
      "  confmesh import /etc/nginx --prefix hosts/web1/nginx\n"
      "  confmesh import defaults.json --prefix app\n",
      1, 1, cli_verb_import},

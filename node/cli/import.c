@@ -17,6 +17,7 @@
 #define BATCH_BYTES_MAX 400000       /* the API takes 1,000,000 as JSON */
 #define IMPORT_FILE_MAX (256u << 20) /* bytes of a JSON or INI file */
 #define IMPORT_DEPTH_MAX 64          /* of nested JSON objects */
+#define IMPORT_SKIPPED_TOLD 10       /* by name, without --verbose */
 #define IMPORT_BINARY "$base64"      /* {"$base64": "…"}: binary value */
 
 struct import {
@@ -114,10 +115,15 @@ static void skip(struct import *im, struct slice path, const char *reason)
 {
     if (im->dry)
         return;
+    im->skipped++;
+    if (im->skipped > IMPORT_SKIPPED_TOLD && !cli_has(im->c, "verbose")) {
+        if (im->skipped == IMPORT_SKIPPED_TOLD + 1)
+            cli_note("more are skipped; --verbose names each");
+        return;
+    }
     (void)fputs("skipped ", stderr);
     cli_print_escaped(stderr, path);
     (void)fprintf(stderr, ": %s\n", reason);
-    im->skipped++;
 }
 
 /* ---- directory ---- */

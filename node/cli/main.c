@@ -36,6 +36,7 @@ static struct args_flag flags[] = {
     {.name = "prefix", .kind = ARGS_VALUE},
     {.name = "ini", .kind = ARGS_SWITCH},
     {.name = "force", .kind = ARGS_SWITCH},
+    {.name = "verbose", .kind = ARGS_SWITCH},
     {.name = "to", .kind = ARGS_VALUE},
     {.name = "trust", .kind = ARGS_VALUE},
 };
