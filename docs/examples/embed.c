@@ -1,6 +1,5 @@
 /* A program with its configuration inside: opens the node in the directory that
  * is its argument, writes, reads, watches.
- *
  *   confmesh init /tmp/app --name app --no-passphrase
  *   cc embed.c $(pkg-config --cflags --libs confmesh) -o embed
  *   ./embed /tmp/app */
