@@ -238,7 +238,7 @@ static int write_all(int fd, struct slice bytes)
 }
 
 static int put_in(int parent, const char *name, struct slice bytes,
-                  struct cm_detail *detail)
+                  bool durable, struct cm_detail *detail)
 {
     char temporary[sizeof TEMPORARY_PREFIX + 16];
     int error = 0;
@@ -251,7 +251,7 @@ static int put_in(int parent, const char *name, struct slice bytes,
                 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fail_errno(detail, "create a file for", name);
-    if (write_all(fd, bytes) != 0 || fsync(fd) != 0)
+    if (write_all(fd, bytes) != 0 || (durable && fsync(fd) != 0))
         error = fail_errno(detail, "write", name);
     if (close(fd) != 0 && error == 0)
         error = fail_errno(detail, "write", name);
@@ -261,7 +261,8 @@ static int put_in(int parent, const char *name, struct slice bytes,
         (void)unlinkat(parent, temporary, 0);
         return error;
     }
-    return fsync(parent) == 0 ? 0 : fail_errno(detail, "sync", name);
+    return !durable || fsync(parent) == 0 ? 0
+                                          : fail_errno(detail, "sync", name);
 }
 
 static int get_in(int parent, const char *name, struct buffer *ret_bytes,
@@ -323,8 +324,8 @@ int object_dir_get(struct object_dir *d, const char *name,
     return error;
 }
 
-int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
-                   struct cm_detail *detail)
+static int put(struct object_dir *d, const char *name, struct slice bytes,
+               bool durable, struct cm_detail *detail)
 {
     int error = check_name(name, false, detail);
     struct buffer there;
@@ -339,28 +340,30 @@ int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
     buffer_init(&there, bytes.size);
     if (get_in(parent, last_part(name), &there, NULL) != 0 ||
         !slice_equal(buffer_slice(&there), bytes))
-        error = put_in(parent, last_part(name), bytes, detail);
+        error = put_in(parent, last_part(name), bytes, durable, detail);
+    else if (durable && fsync(parent) != 0) /* whose put may have died */
+        error = fail_errno(detail, "sync", name);
     buffer_release(&there);
     (void)close(parent);
     return error;
 }
 
-int object_dir_sync(struct object_dir *d, const char *prefix,
-                    struct cm_detail *detail)
+int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
+                   struct cm_detail *detail)
 {
-    int error = check_name(prefix, true, detail);
-    int fd;
+    return put(d, name, bytes, true, detail);
+}
 
+int object_dir_put_later(struct object_dir *d, const char *name,
+                         struct slice bytes, struct cm_detail *detail)
+{
+    return put(d, name, bytes, false, detail);
+}
+
+int object_dir_flush(struct object_dir *d, struct cm_detail *detail)
+{
     CHECK(d->fd >= 0);
-    if (error != 0)
-        return error;
-    fd = open_parent(d, prefix, false, detail);
-    if (fd < 0)
-        return fd;
-    if (fsync(fd) != 0)
-        error = fail_errno(detail, "sync", prefix);
-    (void)close(fd);
-    return error;
+    return syncfs(d->fd) == 0 ? 0 : fail_errno(detail, "sync", d->path);
 }
 
 static int compare_names(const void *a, const void *b)

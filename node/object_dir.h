@@ -32,10 +32,12 @@ int object_target_check(const char *target, struct cm_detail *detail);
  * on success. CM_ERR_INVALID, CM_ERR_FULL, CM_ERR_IO. */
 int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
                    struct cm_detail *detail);
-/* Makes the names directly below prefix durable, also those that somebody else
- * has put. */
-int object_dir_sync(struct object_dir *d, const char *prefix,
-                    struct cm_detail *detail);
+/* The same for many objects: not durable (and after a crash perhaps not whole)
+ * until _flush, which waits once for all that was put to this directory's file
+ * system, by whomever. Put what refers to them only then. */
+int object_dir_put_later(struct object_dir *d, const char *name,
+                         struct slice bytes, struct cm_detail *detail);
+int object_dir_flush(struct object_dir *d, struct cm_detail *detail);
 /* Into ret_bytes (cleared first), whose limit bounds the size.
  * CM_ERR_NOT_FOUND, CM_ERR_TOO_LARGE, CM_ERR_IO, CM_ERR_NOMEM. */
 int object_dir_get(struct object_dir *d, const char *name,

@@ -103,8 +103,8 @@ static int put_object(struct snapshot_job *j, size_t index,
     if (check_object(j, name, item, NULL) != 0) {
         error = snapshot_spool_read(&j->scan.spool, index, &j->bytes, detail);
         if (error == 0)
-            error =
-                object_dir_put(&j->dir, name, buffer_slice(&j->bytes), detail);
+            error = object_dir_put_later(&j->dir, name, buffer_slice(&j->bytes),
+                                         detail);
         if (error != 0)
             return error;
         error = check_object(j, name, item, &inner);
@@ -122,8 +122,6 @@ static int put_object(struct snapshot_job *j, size_t index,
 
 static int step_objects(struct snapshot_job *j, struct cm_detail *detail)
 {
-    char mesh[MESH_ID_TEXT_SIZE];
-    char prefix[SNAPSHOT_NAME_SIZE];
     size_t i;
     int error;
 
@@ -137,11 +135,10 @@ static int step_objects(struct snapshot_job *j, struct cm_detail *detail)
     }
     if (j->next_object < j->scan.spool.count)
         return SNAPSHOT_MORE;
-    /* Objects that were there may have been put by a process that died before
-     * its sync. */
-    mesh_id_format(mesh, &j->scan.manifest.mesh);
-    (void)snprintf(prefix, sizeof prefix, "v1/%s/c/", mesh);
-    error = object_dir_sync(&j->dir, prefix, detail);
+    /* One wait for all. A crash before it can leave objects that are not
+     * whole: the next job finds and replaces them, and no manifest names them.
+     */
+    error = object_dir_flush(&j->dir, detail);
     if (error != 0)
         return error;
     j->phase = PHASE_MANIFEST;

@@ -20,7 +20,7 @@ void snapshot_memory_pack(struct buffer *out, const struct snapshot_memory *m)
 int snapshot_memory_unpack(struct snapshot_memory *ret_memory,
                            struct slice bytes)
 {
-    struct snapshot_memory m;
+    struct snapshot_memory m = {0};
     struct unpacker u;
     int error;
 

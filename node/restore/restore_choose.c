@@ -120,7 +120,8 @@ static int check_objects(struct restore *r, const struct manifest *m,
         return cm_fail(detail, error, "%s", cm_strerror(error));
     while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
         if (!is_roster(&id)) {
-            for (i = 0; i < entry->count; i++)
+            /* Only a mesh with a new authority starts without the roster. */
+            for (i = 0; i < entry->count && r->o->new_authority != NULL; i++)
                 digest_add(&digest, &id, &entry->siblings[i]);
             entries++;
         }
