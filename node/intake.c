@@ -167,8 +167,11 @@ static bool relayed_first(struct node *n, const struct dot *dot)
 static void foreign_done(void *context, struct intent *i)
 {
     struct node *n = context;
+    struct event_peek peek;
 
-    intake_forget(n, &i->dot, i->event.size);
+    /* By its own name: a batch that failed leaves none in the intent. */
+    CHECK(event_peek(&peek, i->event) == 0); /* it passed on its way in */
+    intake_forget(n, &peek.dot, i->event.size);
     if (i->result == CM_ERR_SIGNATURE || i->result == CM_ERR_AUTHORITY ||
         i->result == CM_ERR_WRONG_MESH ||
         i->result == CM_ERR_WRONG_GENERATION || i->result == CM_ERR_MALFORMED ||
@@ -183,7 +186,6 @@ static void foreign_done(void *context, struct intent *i)
 static void submit_foreign(struct node *n, struct intent *i,
                            const struct dot *dot)
 {
-    i->dot = *dot; /* its name, for intake_forget */
     i->done = foreign_done;
     i->context = n;
     if (n->ports.writer->submit(n->ports.ctx, i) != 0) {
