@@ -160,6 +160,11 @@ void http_status(struct http_request *r)
     if (s.alarm_fork)
         buffer_append_string(
             &out, "\"fork: a peer proved another event under a known name\"");
+    if (s.alarm_hazard)
+        buffer_printf(&out,
+                      "%s\"identity: a peer knows events of this node "
+                      "that its own disk does not hold\"",
+                      s.alarm_fork ? "," : "");
     buffer_append_byte(&out, ']');
     put_counters(&out, &s);
     finish(r, 200, &out);

@@ -63,6 +63,9 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
             s->disk_full);
     gauge(out, "alarm_fork", "1 when two events were proved to bear one name.",
           s->alarm_fork);
+    gauge(out, "alarm_hazard",
+          "1 when a peer knows events of this node that its disk lacks.",
+          s->alarm_hazard);
 }
 
 static void snapshot_metrics(struct buffer *out, const struct node_status *s)

@@ -529,6 +529,27 @@ void node_on_work(struct node *n, struct work *w)
 
 /* ---- commits ---- */
 
+void node_alarm_fork(struct node *n)
+{
+    if (n->status.alarm_fork)
+        return;
+    n->status.alarm_fork = true;
+    node_log(n, 'E',
+             "fork: two events bear one name: a node's directory was "
+             "cloned or rolled back; see confmesh status");
+}
+
+void node_alarm_hazard(struct node *n)
+{
+    if (n->status.alarm_hazard)
+        return;
+    n->status.alarm_hazard = true;
+    node_log(n, 'E',
+             "identity: a peer knows events of this node that its own "
+             "disk does not hold: the data directory was rolled back "
+             "or cloned. Join as a new node with a token");
+}
+
 void node_take_result(struct node *n, struct commit_result *r)
 {
     vv_release(&n->vv);
@@ -545,10 +566,10 @@ void node_take_result(struct node *n, struct commit_result *r)
         if (n->gossip != NULL)
             certify_roster(n);
     }
-    if (r->alarm_fork && !n->status.alarm_fork) {
-        n->status.alarm_fork = true;
-        node_log(n, 'E', "fork: two events bear one name; see confmesh status");
-    }
+    if (r->alarm_fork)
+        node_alarm_fork(n);
+    if (r->alarm_hazard)
+        node_alarm_hazard(n);
     if (r->disk_full) {
         n->status.disk_full++;
         node_log(n, 'E',

@@ -105,7 +105,9 @@ struct node_status {
     uint64_t events_refused; /* signature, authority, mesh, generation */
     uint64_t repairs;        /* anti-entropy sessions */
     uint64_t disk_full;      /* batches refused for want of space */
-    bool alarm_fork;
+    bool alarm_fork;         /* two events bear one name */
+    bool alarm_hazard;       /* a peer knows events of this node that its own
+                                disk does not hold */
     uint64_t snapshot_sequence;
     uint64_t snapshot_wall_ms; /* of the last verified one, 0 = none */
     uint64_t snapshot_failures;

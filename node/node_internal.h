@@ -180,6 +180,8 @@ void node_set_not_ready(struct node *n, const char *format, ...)
 /* Sends what gossip has to send, acts on its events, arms the timer. To be
  * called at the end of every input. */
 void node_drain(struct node *n);
+void node_alarm_fork(struct node *n);
+void node_alarm_hazard(struct node *n);
 void node_become_ready(struct node *n);
 int node_load_identity(struct node *n, struct cm_detail *detail);
 void node_take_result(struct node *n, struct commit_result *result);

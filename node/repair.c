@@ -42,7 +42,9 @@ void repair_ask(struct node *n, const struct key_id *peer,
     buffer_release(&frame);
 }
 
-/* Two events under one name, or a name of ours that we never gave. */
+/* Two events under one name, or a name of ours that we never gave. A claim
+ * alone raises the alarm; the event itself, which repair is about to fetch,
+ * makes the writer refuse local writes. */
 static void look_for_hazards(struct node *n, const struct vv *theirs)
 {
     size_t i;
@@ -52,20 +54,11 @@ static void look_for_hazards(struct node *n, const struct vv *theirs)
         const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
 
         if (mine != NULL && mine->seq == t->seq &&
-            !hash_equal(&mine->head, &t->head) && !n->status.alarm_fork) {
-            n->status.alarm_fork = true;
-            node_log(n, 'E',
-                     "fork: a peer holds another event under a name "
-                     "that is known here; see confmesh status");
-        }
+            !hash_equal(&mine->head, &t->head))
+            node_alarm_fork(n);
         if (incarnation_equal(&t->incarnation, &n->incarnation) &&
-            t->seq > vv_seq(&n->vv, &n->incarnation) && !n->status.alarm_fork) {
-            n->status.alarm_fork = true;
-            node_log(n, 'E',
-                     "identity: a peer knows events of this node that its own "
-                     "disk does not hold; the data directory was rolled back "
-                     "or cloned");
-        }
+            t->seq > vv_seq(&n->vv, &n->incarnation))
+            node_alarm_hazard(n);
     }
 }
 
