@@ -27,8 +27,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -101,11 +103,14 @@ def _environment(extra=None):
     return environment
 
 
-def cli(*arguments, stdin=b"", env=None, cwd=None, timeout=CLI_TIMEOUT_S):
-    """Runs confmesh to its end; stdout and stderr are bytes."""
+def cli(*arguments, stdin=b"", env=None, cwd=None, timeout=CLI_TIMEOUT_S,
+        prefix=()):
+    """Runs confmesh to its end; stdout and stderr are bytes. prefix is a
+    command that runs it, nsenter for example."""
     if isinstance(stdin, str):
         stdin = stdin.encode()
-    return subprocess.run([CONFMESH] + [_text(a) for a in arguments],
+    return subprocess.run(list(prefix) + [CONFMESH]
+                          + [_text(a) for a in arguments],
                           input=stdin, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=_environment(env),
                           cwd=cwd, timeout=timeout, check=False)
@@ -119,7 +124,7 @@ class Process:
     """A child whose output goes to files, so that no pipe ever fills."""
 
     def __init__(self, arguments, directory, name, env=None, cwd=None,
-                 stdin=None):
+                 stdin=None, session=False):
         self.out_path = os.path.join(directory, name + ".out")
         self.err_path = os.path.join(directory, name + ".err")
         with open(self.out_path, "ab") as out, open(self.err_path,
@@ -127,7 +132,7 @@ class Process:
             self.popen = subprocess.Popen(
                 [_text(a) for a in arguments], stdout=out, stderr=err,
                 stdin=stdin or subprocess.DEVNULL, env=_environment(env),
-                cwd=cwd)
+                cwd=cwd, start_new_session=session)
         _processes.append(self)
 
     @property
@@ -188,6 +193,100 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+class Connection:
+    """A connection that is kept and used for many requests; not shared by
+    threads."""
+
+    def __init__(self, api, timeout=DEADLINE_S):
+        self.connection = _connection(api, timeout)
+
+    def request(self, method, target, body=None, headers=None):
+        self.connection.request(method, target, body=body,
+                                headers=headers or {})
+        response = self.connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+
+    def put(self, key, value):
+        """Writes, and returns the token of the acknowledged write."""
+        answer = self.request("PUT", "/v1/kv/" + quote(key), value)
+        if answer.status != 200 or answer.body.strip() != b"true":
+            raise Failure("put %s: %d %r" % (key, answer.status,
+                                             answer.body[:300]))
+        return answer.headers.get("X-Confmesh-Token")
+
+    def close(self):
+        self.connection.close()
+
+
+class Events:
+    """The server-sent events of one GET /v1/watch."""
+
+    def __init__(self, api, target="/v1/watch?prefix=", last_event_id=None):
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        self.connection = _connection(api, DEADLINE_S)
+        self.connection.request("GET", target, headers=headers)
+        # A response without length is read to its end: its socket stays
+        # known for close().
+        self.socket = self.connection.sock
+        self.response = self.connection.getresponse()
+        if self.response.status != 200:
+            raise Failure("watch: %d %r" % (self.response.status,
+                                            self.response.read()[:300]))
+
+    def next(self):
+        """(event, id, data as JSON), comments skipped; None at the end."""
+        event, ident, data = "message", None, []
+        while True:
+            try:
+                line = self.response.readline()
+            except (ConnectionError, http.client.HTTPException):
+                return None
+            except (OSError, ValueError) as error:
+                raise Failure("no event: %s" % error) from error
+            if not line:
+                return None
+            line = line.rstrip(b"\r\n").decode()
+            if not line and data:
+                return event, ident, json.loads("\n".join(data))
+            name, _, value = line.partition(":")
+            value = value[1:] if value.startswith(" ") else value
+            if name == "event":
+                event = value
+            elif name == "id":
+                ident = value
+            elif name == "data":
+                data.append(value)
+
+    def close(self):
+        self.response.close()
+        self.connection.close()
+
+
+class Thread(threading.Thread):
+    """A thread whose exception comes back from finish()."""
+
+    def __init__(self, function, *arguments):
+        super().__init__(daemon=True)
+        self.call = (function, arguments)
+        self.result = self.error = None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = self.call[0](*self.call[1])
+        except BaseException as error:  # pylint: disable=broad-except
+            self.error = error
+
+    def finish(self, deadline_s=None):
+        self.join(deadline_s or DEADLINE_S)
+        check(not self.is_alive(), "a thread of the test hangs")
+        if self.error:
+            raise self.error
+        return self.result
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status = status
@@ -198,14 +297,22 @@ class Answer:
         return json.loads(self.body)
 
 
+def _connection(api, timeout):
+    if api.startswith("unix:"):
+        return _UnixConnection(api[5:], timeout)
+    host, port = api.rsplit(":", 1)
+    return http.client.HTTPConnection(host.strip("[]"), int(port),
+                                      timeout=timeout)
+
+
+def quote(text):
+    """For a path: a key keeps its slashes."""
+    return urllib.parse.quote(text, safe="/")
+
+
 def request(api, method, target, body=None, headers=None, timeout=DEADLINE_S):
     """One HTTP request to "unix:PATH" or "HOST:PORT"; an Answer."""
-    if api.startswith("unix:"):
-        connection = _UnixConnection(api[5:], timeout)
-    else:
-        host, port = api.rsplit(":", 1)
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port),
-                                                timeout=timeout)
+    connection = _connection(api, timeout)
     try:
         connection.request(method, target, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -221,39 +328,46 @@ class Node:
         self.test = test
         self.name = name
         self.data = data or os.path.join(test.directory, name)
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.api_port = None
         self.process = None
+        self.prefix = []  # a command that runs everything of this node
+        self.root = ""  # where its file system is seen from here
+        self.env = None
         self.flags = []
         self.starts = 0
 
     @property
     def address(self):
-        return "127.0.0.1:%d" % self.port
+        return "%s:%d" % (self.host, self.port)
 
     @property
     def socket(self):
-        return "unix:" + os.path.join(self.data, "api.sock")
+        return "unix:" + self.root + os.path.join(self.data, "api.sock")
 
     @property
     def pid(self):
         return self.process.pid
 
-    def spawn(self, *flags):
-        """Starts the process without waiting for anything."""
-        arguments = [CONFMESH, "node", "--data", self.data, "--bind",
-                     self.address]
-        if self.api_port:
-            arguments += ["--api", "127.0.0.1:%d" % self.api_port]
+    def spawn(self, *flags, bare=False):
+        """Starts the process without waiting for anything. bare: with no
+        flag but --data."""
+        arguments = self.prefix + [CONFMESH, "node", "--data", self.data]
+        if not bare:
+            arguments += ["--bind", self.address]
+            if self.api_port:
+                arguments += ["--api", "127.0.0.1:%d" % self.api_port]
+            arguments += self.flags
         self.starts += 1
-        self.process = Process(arguments + self.flags + list(flags),
-                               self.test.directory,
-                               "%s-%d" % (self.name, self.starts))
+        self.process = Process(arguments + list(flags), self.test.directory,
+                               "%s-%d" % (self.name, self.starts),
+                               env=self.env, session=self.test.keep)
         return self
 
-    def start(self, *flags, deadline_s=None):
+    def start(self, *flags, deadline_s=None, bare=False):
         """Starts it and waits until it is ready."""
-        self.spawn(*flags)
+        self.spawn(*flags, bare=bare)
         self.wait_ready(deadline_s)
         return self
 
@@ -282,8 +396,10 @@ class Node:
 
     # Talking to it.
 
-    def cli(self, *arguments, **options):
-        return cli("--data", self.data, *arguments, **options)
+    def cli(self, *arguments, data=True, **options):
+        """data: with --data, as every verb but init has it."""
+        return cli(*(("--data", self.data) if data else ()), *arguments,
+                   prefix=self.prefix, **options)
 
     def ok(self, *arguments, **options):
         """The standard output of a command that must succeed."""
@@ -296,6 +412,54 @@ class Node:
 
     def request(self, method, target, body=None, headers=None, **options):
         return request(self.socket, method, target, body, headers, **options)
+
+    def connect(self):
+        return Connection(self.socket)
+
+    def events(self, prefix="", query="", last_event_id=None):
+        """A watch; its "hello" has come when this returns."""
+        events = Events(self.socket, "/v1/watch?prefix=%s%s" % (
+            urllib.parse.quote(prefix, safe=""), query), last_event_id)
+        hello = events.next()
+        check(hello is not None, "a watch ended before its hello")
+        check_equal(hello[0], "hello", "first event")
+        return events
+
+    def get(self, key):
+        """The value's bytes, None if absent; by HTTP, so that polling is
+        cheap."""
+        answer = self.request("GET", "/v1/kv/%s?raw" % quote(key))
+        if answer.status == 404:
+            return None
+        check_equal(answer.status, 200, "get %s" % key)
+        return answer.body
+
+    def set_members(self, key):
+        answer = self.request("GET", "/v1/set/"
+                              + urllib.parse.quote(key, safe=""))
+        if answer.status == 404:
+            return []
+        check_equal(answer.status, 200, "members of %s" % key)
+        return sorted(answer.json()["members"])
+
+    def siblings(self, key):
+        return json.loads(self.ok("get", key, "--siblings"))["siblings"]
+
+    def wait_value(self, key, value, deadline_s=None):
+        wait_until(lambda: self.get(key) == value, "%s is %.60r on %s" % (
+            key, value, self.name), deadline_s)
+
+    def wait_alive(self, count, deadline_s=None):
+        """Until it sees that many members alive, itself included."""
+        wait_until(lambda: self.live()["members"]["alive"] == count,
+                   "%s sees %d members alive" % (self.name, count),
+                   deadline_s)
+
+    def live(self):
+        """/v1/mesh/status, without the cost of a process."""
+        answer = self.request("GET", "/v1/mesh/status")
+        check_equal(answer.status, 200, "status")
+        return answer.json()
 
     def status(self):
         return json.loads(self.ok("status", "--json"))
@@ -310,7 +474,7 @@ class Node:
         """A `confmesh watch` in the background; connected already only when
         it has printed something."""
         self.test.watches += 1
-        return Process([CONFMESH, "watch", "--data", self.data]
+        return Process(self.prefix + [CONFMESH, "watch", "--data", self.data]
                        + list(arguments), self.test.directory,
                        "%s-%d" % (name, self.test.watches))
 
@@ -332,6 +496,7 @@ class Test:
         self.directory = tempfile.mkdtemp(prefix="cm-", dir="/tmp")
         _directories.append(self.directory)
         self.watches = 0
+        self.keep = False  # nodes outlive the terminal
         self.nodes = []
         self.authority = os.path.join(self.directory, "authority.key")
 
@@ -370,9 +535,20 @@ class Test:
     def converged(self, nodes, deadline_s=None):
         """Waits until all digests are equal; the digest."""
         def equal():
-            digests = {n.status()["digest"] for n in nodes}
+            digests = {n.live()["digest"] for n in nodes}
             return digests.pop() if len(digests) == 1 else None
         return wait_until(equal, "equal digests", deadline_s)
+
+    def same(self, nodes, keys=None):
+        """Converged, and every value is the same everywhere; the values. keys
+        is how many there must be."""
+        self.converged(nodes)
+        values = nodes[0].values()
+        for node in nodes[1:]:
+            check_equal(node.values(), values, "values of %s" % node.name)
+        if keys is not None:
+            check_equal(len(values), keys, "number of keys")
+        return values
 
     def cleanup(self):
         for process in list(_processes):
@@ -391,14 +567,19 @@ def _cleanup():
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _logs(test):
+def note(text):
+    """A measurement, beside the results."""
+    print("   " + text, flush=True)
+
+
+def logs():
+    """The end of what every process told."""
     text = []
     for process in _processes:
         tail = process.stderr()[-1500:].decode("utf-8", "replace")
         if tail:
             text.append("--- %s\n%s" % (os.path.basename(process.err_path),
                                         tail))
-    del test
     return "\n".join(text)
 
 
@@ -426,11 +607,11 @@ def main(namespace):
             frame = traceback.extract_tb(failure.__traceback__)
             where = [f for f in frame if "harness" not in f.filename][-1]
             print("FAIL %s: line %d: %s\n%s" % (name, where.lineno, failure,
-                                                _logs(test)), flush=True)
+                                                logs()), flush=True)
         except Exception:  # a bug of the test counts as a failure
             failed += 1
             print("FAIL %s: %s\n%s" % (name, traceback.format_exc(),
-                                       _logs(test)), flush=True)
+                                       logs()), flush=True)
         finally:
             test.cleanup()
     print("%d passed, %d failed" % (passed, failed), flush=True)
