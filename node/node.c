@@ -186,6 +186,8 @@ static int begin_identity(struct node *n, struct commit_result *first,
     node_take_result(n, first);
     if (n->peers_count == 0)
         peers_load(n);
+    else
+        peers_hurry(n); /* a joiner that is cut short knows whom to ask */
     snapshots_load(n);
     error = sponsor_load_tokens(n);
     if (error != 0)
@@ -314,6 +316,7 @@ void node_free(struct node *n)
 
 void node_leave(struct node *n)
 {
+    peers_flush(n);
     if (n->gossip == NULL)
         return;
     gossip_leave(n->gossip, node_now(n));

@@ -255,6 +255,9 @@ void peers_load(struct node *n);
 void peers_remember(struct node *n, const struct key_id *peer,
                     const struct address *address);
 void peers_tick(struct node *n, uint64_t now);
+/* What has changed is stored at the next tick, or is submitted at once. */
+void peers_hurry(struct node *n);
+void peers_flush(struct node *n);
 void peers_contact(struct node *n);
 
 #endif

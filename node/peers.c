@@ -64,6 +64,18 @@ static void save(struct node *n)
     buffer_release(&out);
 }
 
+void peers_hurry(struct node *n)
+{
+    if (n->peers_save_ms != 0)
+        n->peers_save_ms = node_now(n);
+}
+
+void peers_flush(struct node *n)
+{
+    peers_hurry(n);
+    peers_tick(n, node_now(n));
+}
+
 void peers_tick(struct node *n, uint64_t now)
 {
     if (n->peers_save_ms == 0 || now < n->peers_save_ms || !n->has_identity)
@@ -87,7 +99,7 @@ void peers_load(struct node *n)
     address_format(bind, &n->address);
     if (store_meta(n->reader, META_BIND, &bytes) != 0 ||
         !slice_equal(bytes, slice_of_string(bind)))
-        n->peers_save_ms = node_now(n) + PEERS_SAVE_MS;
+        n->peers_save_ms = node_now(n);
     if (store_meta(n->reader, META_PEERS, &bytes) == 0) {
         unpack_init(&u, bytes);
         pairs = unpack_array(&u, 2 * PEERS_MAX) / 2;

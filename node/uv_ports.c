@@ -3,7 +3,9 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
@@ -281,6 +283,43 @@ static void on_prepare(uv_prepare_t *prepare)
 
 /* ---- life ---- */
 
+static int probe(int type, const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(address->sa_family, type | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 && bind(fd, address, size) != 0) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* One number has to be free for datagrams and for streams, which the kernel
+ * chooses apart: with port 0, one that is free for both is looked for first. */
+static void choose_port(struct sockaddr_storage *storage)
+{
+    struct sockaddr *address = (struct sockaddr *)storage;
+    struct sockaddr_storage chosen;
+    int tries;
+
+    for (tries = 0; tries < BIND_TRIES; tries++) {
+        socklen_t size = sizeof chosen;
+        int stream = probe(SOCK_STREAM, address, sizeof *storage);
+        int datagram = -1;
+
+        if (stream >= 0 &&
+            getsockname(stream, (struct sockaddr *)&chosen, &size) == 0)
+            datagram = probe(SOCK_DGRAM, (struct sockaddr *)&chosen, size);
+        if (stream >= 0)
+            (void)close(stream);
+        if (datagram < 0)
+            continue;
+        (void)close(datagram);
+        *storage = chosen;
+        return;
+    }
+}
+
 static int bind_sockets(struct uv_ports *p, struct sockaddr_storage *storage)
 {
     struct sockaddr *address = (struct sockaddr *)storage;
@@ -362,6 +401,8 @@ int uv_ports_create(struct uv_ports **ret_ports, uv_loop_t *loop,
                        "example 127.0.0.1:7946",
                        bind);
     (void)uv_sockaddr_of(&storage, &wanted);
+    if (wanted.port == 0)
+        choose_port(&storage);
     error = bind_sockets(p, &storage);
     if (error != 0)
         return cm_fail(detail, CM_ERR_IO,
