@@ -76,7 +76,8 @@ void http_describe_revoke(struct http_request *r, const struct entry_id *id,
     (void)snprintf(ret_text, size,
                    "revoked by %s at %s; it stays deleted unless you write it "
                    "knowingly: add unrevoke, or if-version=%s",
-                   name[0] != '\0' ? name : "an unknown node", when, version);
+                   name[0] != '\0' ? name : "a node of an earlier generation",
+                   when, version);
 }
 
 static void refused_json(struct http_request *r, struct intent *intent)
