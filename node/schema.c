@@ -69,6 +69,14 @@ void schema_key_event(struct schema_key *k, uint32_t actor, uint64_t seq)
     k->size = 13;
 }
 
+void schema_key_own(struct schema_key *k, uint32_t actor, uint64_t seq)
+{
+    key_begin(k, SCHEMA_PREFIX_OWN);
+    put_be32(k->bytes + 1, ~actor);
+    put_be64(k->bytes + 5, ~seq);
+    k->size = 13;
+}
+
 void schema_key_revision(struct schema_key *k, uint64_t revision)
 {
     key_begin(k, SCHEMA_PREFIX_REVISION);
@@ -187,12 +195,17 @@ void schema_head_pack(struct buffer *out, const struct schema_head *h)
     pack_uint(out, h->revision);
     pack_uint(out, h->oldest_revision);
     pack_uint(out, h->hlc);
+    pack_uint(out, h->own_seq);
+    if (h->own_seq == 0)
+        return;
+    pack_uint(out, h->own_actor);
+    pack_bytes(out, h->own_hash.bytes, HASH_SIZE);
 }
 
 int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
 {
     struct unpacker u;
-    struct schema_head h;
+    struct schema_head h = {0};
 
     unpack_init(&u, payload);
     h.format = unpack_uint(&u, UINT64_MAX);
@@ -201,6 +214,11 @@ int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
     h.revision = unpack_uint(&u, UINT64_MAX);
     h.oldest_revision = unpack_uint(&u, h.revision);
     h.hlc = unpack_uint(&u, UINT64_MAX);
+    h.own_seq = unpack_uint(&u, UINT64_MAX);
+    if (h.own_seq > 0) {
+        h.own_actor = (uint32_t)unpack_uint(&u, UINT32_MAX);
+        unpack_bytes(&u, h.own_hash.bytes, HASH_SIZE);
+    }
     if (unpack_finish(&u) != 0)
         return CM_ERR_DAMAGED;
     *ret_head = h;
@@ -229,6 +247,37 @@ int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload)
     if (unpack_finish(&u) != 0 || a.entry.seq == 0)
         return CM_ERR_DAMAGED;
     *ret_actor = a;
+    return 0;
+}
+
+void schema_own_pack(struct buffer *out, const struct schema_own *own)
+{
+    CHECK(own->revision > 0);
+    pack_uint(out, own->revision);
+    if (own->inlined)
+        pack_bin(out, own->changes);
+    else
+        pack_nil(out);
+    pack_bin(out, own->bytes);
+    while (out->error == 0 && out->size > SCHEMA_OWN_INLINE_MAX &&
+           out->size < SCHEMA_OWN_PADDED_MIN)
+        buffer_append_byte(out, 0);
+}
+
+int schema_own_unpack(struct schema_own *ret_own, struct slice payload)
+{
+    struct schema_own own = {0};
+    struct unpacker u;
+
+    unpack_init(&u, payload);
+    own.revision = unpack_uint(&u, UINT64_MAX);
+    own.inlined = !unpack_try_nil(&u);
+    if (own.inlined)
+        own.changes = unpack_bin(&u, payload.size);
+    own.bytes = unpack_bin(&u, EVENT_SIZE_MAX);
+    if (u.error != 0 || own.revision == 0) /* padding may follow */
+        return CM_ERR_DAMAGED;
+    *ret_own = own;
     return 0;
 }
 

@@ -1,16 +1,21 @@
 /* Schema: how keys and records of the one LMDB tree are written.
  *
- * Prefixes instead of named databases, ordered so that what every commit
- * touches lies side by side: the newest 'r' record ends its range right
- * before the 's' and 't' records.
+ * Prefixes instead of named databases, ordered so that what a local write
+ * touches besides its entry is one leaf, the first: head and lanes, right
+ * behind them the newest own event, because own events are in descending
+ * order. Nothing sorts before the head, so whatever way LMDB splits that leaf
+ * leaves head and lanes together.
  *
+ *   'a' 0 / 1 / 2                  head; two halves of the digest's lanes
+ *   'b' ~actor ~seq                own event: revision, changes, bytes
  *   'e' space key [0x00 element]   entry: revisions and siblings
  *   'm' name                       named fact of this node
- *   'r' revision                   events applied in that commit
- *   's' 0 / 1 / 2                  head; two halves of the digest's lanes
- *   't' actor                      version vector entry, names the actor
- *   'v' actor seq                  original bytes of an event
+ *   'r' revision                   what the commit's events changed, unless
+ *                                  its only event is an own one that says so
+ *   's' actor                      version vector entry, names the actor
+ *   'v' actor seq                  another node's event: its bytes
  *
+ * The newest entry of this node's own incarnation stands in the head alone.
  * The lanes are two records, because one of more than 2,038 bytes would take
  * a page of its own. Numbers in keys are big-endian, numbers in records
  * canonical msgpack. Each record starts with a checksum over key and payload,
@@ -28,11 +33,12 @@
 #define SCHEMA_RECORD_MAX (256u << 20)
 #define SCHEMA_META_NAME_MAX 64
 
+#define SCHEMA_PREFIX_STATE 'a'
+#define SCHEMA_PREFIX_OWN 'b'
 #define SCHEMA_PREFIX_ENTRY 'e'
 #define SCHEMA_PREFIX_META 'm'
 #define SCHEMA_PREFIX_REVISION 'r'
-#define SCHEMA_PREFIX_STATE 's'
-#define SCHEMA_PREFIX_ACTOR 't'
+#define SCHEMA_PREFIX_ACTOR 's'
 #define SCHEMA_PREFIX_EVENT 'v'
 
 #define SCHEMA_STATE_HEAD 0
@@ -52,6 +58,7 @@ void schema_key_entry(struct schema_key *k, const struct entry_id *id);
 bool schema_key_prefix(struct schema_key *k, enum space space,
                        struct slice prefix, bool exact_key);
 void schema_key_event(struct schema_key *k, uint32_t actor, uint64_t seq);
+void schema_key_own(struct schema_key *k, uint32_t actor, uint64_t seq);
 void schema_key_revision(struct schema_key *k, uint64_t revision);
 void schema_key_actor(struct schema_key *k, uint32_t actor);
 void schema_key_meta(struct schema_key *k, const char *name);
@@ -74,6 +81,9 @@ struct schema_head {
     uint64_t revision;
     uint64_t oldest_revision; /* every change after it is kept */
     hlc_t hlc;                /* greatest stamp issued or merged */
+    uint64_t own_seq;         /* of the newest own event, 0 = none */
+    uint32_t own_actor;
+    struct hash own_hash;
 };
 void schema_head_pack(struct buffer *out, const struct schema_head *h);
 int schema_head_unpack(struct schema_head *ret_head, struct slice payload);
@@ -84,6 +94,20 @@ struct schema_actor {
 };
 void schema_actor_pack(struct buffer *out, const struct schema_actor *a);
 int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload);
+
+/* An own event as it is stored. One that would fill a leaf nearly alone is
+ * padded, so that LMDB gives it a page of its own and keeps the leaf of head
+ * and lanes whole. */
+#define SCHEMA_OWN_INLINE_MAX 1500
+#define SCHEMA_OWN_PADDED_MIN 2048
+struct schema_own {
+    uint64_t revision; /* of the commit that applied it */
+    bool inlined;      /* changes are here, and no 'r' record exists */
+    struct slice changes;
+    struct slice bytes;
+};
+void schema_own_pack(struct buffer *out, const struct schema_own *own);
+int schema_own_unpack(struct schema_own *ret_own, struct slice payload);
 
 /* Every sibling's incarnation is interned already (CHECK). */
 void schema_entry_pack(struct buffer *out, const struct entry *e,

@@ -298,12 +298,45 @@ int store_txn_event(struct store_txn *t, const struct dot *dot,
                     struct slice *ret_bytes)
 {
     struct schema_key key;
+    struct schema_own own;
     uint32_t actor;
+    int error;
 
     if (!actors_find(&t->store->actors, &dot->incarnation, &actor))
         return CM_ERR_NOT_FOUND;
     schema_key_event(&key, actor, dot->seq);
-    return store_txn_get(t, &key, ret_bytes);
+    error = store_txn_get(t, &key, ret_bytes);
+    if (error != CM_ERR_NOT_FOUND)
+        return error;
+    error = store_txn_own(t, actor, dot->seq, &own);
+    if (error == 0)
+        *ret_bytes = own.bytes;
+    return error;
+}
+
+int store_txn_own(struct store_txn *t, uint32_t actor, uint64_t seq,
+                  struct schema_own *ret_own)
+{
+    struct schema_key key;
+    struct slice payload;
+    int error;
+
+    schema_key_own(&key, actor, seq);
+    error = store_txn_get(t, &key, &payload);
+    return error != 0 ? error : schema_own_unpack(ret_own, payload);
+}
+
+/* The head knows more of this node's own incarnation than its record. */
+static int overlay_own(const struct schema_head *head, uint32_t actor,
+                       struct schema_actor *record)
+{
+    if (head->own_seq == 0 || head->own_actor != actor)
+        return 0;
+    if (record->entry.seq > head->own_seq)
+        return CM_ERR_DAMAGED;
+    record->entry.seq = head->own_seq;
+    record->entry.head = head->own_hash;
+    return 0;
 }
 
 int store_txn_actors(struct store_txn *t, store_actor_visit visit,
@@ -312,9 +345,13 @@ int store_txn_actors(struct store_txn *t, store_actor_visit visit,
     struct schema_key start;
     MDB_cursor *cursor;
     MDB_val k, v;
-    int rc = mdb_cursor_open(t->mdb, t->store->dbi, &cursor);
-    int error = 0;
+    struct schema_head head;
+    int error = store_txn_head(t, &head);
+    int rc;
 
+    if (error != 0)
+        return error;
+    rc = mdb_cursor_open(t->mdb, t->store->dbi, &cursor);
     if (rc != 0)
         return store_error(rc, NULL);
     schema_key_actor(&start, 0);
@@ -334,6 +371,8 @@ int store_txn_actors(struct store_txn *t, store_actor_visit visit,
                                        slice_of(v.mv_data, v.mv_size));
         if (error == 0)
             error = schema_actor_unpack(&record, payload);
+        if (error == 0)
+            error = overlay_own(&head, actor, &record);
         if (error == 0)
             error = visit(context, actor, &record);
     }

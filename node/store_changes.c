@@ -1,5 +1,6 @@
 /* What a watch delivers: changes of one commit, read back from the events that
- * it applied and the exceptions that its 'r' record names. */
+ * it applied and the exceptions that were recorded with it: in an 'r' record,
+ * or with the own event that was its only one. */
 #include <string.h>
 
 #include "crdt/base/check.h"
@@ -219,54 +220,141 @@ static int visit_record(struct changes *c, struct slice payload)
     return error;
 }
 
-static int next_record(MDB_cursor *cursor, MDB_cursor_op op, MDB_val *k,
-                       uint64_t *ret_revision, struct slice *ret_payload)
+/* ---- the next commit ---- */
+
+/* Revision of an own event; 0 for one whose bytes are gone. */
+static int own_revision(struct changes *c, uint64_t seq, uint64_t *ret)
 {
-    MDB_val v;
-    int rc = mdb_cursor_get(cursor, k, &v, op);
+    const struct schema_head *head = &c->reader->head;
+    struct schema_own own;
+    int error = store_txn_own(&c->reader->txn, head->own_actor, seq, &own);
+
+    *ret = 0;
+    if (error == 0)
+        *ret = own.revision;
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
+/* The first own event whose revision is greater than from, 0 if none. They
+ * ascend together, and watchers are mostly near the end: gallop from there,
+ * then halve. */
+static int own_after(struct changes *c, uint64_t from, uint64_t *ret_seq)
+{
+    uint64_t high =
+        c->reader->head.own_seq + 1; /* beyond, or revision > from */
+    uint64_t low = 0;                /* none, or revision <= from */
+    uint64_t step = 1;
+    int error = 0;
+
+    while (high - low > 1 && error == 0) {
+        uint64_t distance = high - low;
+        uint64_t probe =
+            low > 0 || step >= distance ? low + distance / 2 : high - step;
+        uint64_t revision;
+
+        CHECK(probe > low && probe < high);
+        error = own_revision(c, probe, &revision);
+        if (revision > from)
+            high = probe;
+        else
+            low = probe;
+        step *= 2;
+    }
+    *ret_seq = high <= c->reader->head.own_seq ? high : 0;
+    return error;
+}
+
+struct commit {
+    uint64_t revision; /* UINT64_MAX: none */
+    struct slice changes;
+};
+
+/* The next commit whose only event, an own one, tells what it changed. */
+static int next_own(struct changes *c, uint64_t from, struct commit *ret)
+{
+    const struct schema_head *head = &c->reader->head;
+    uint64_t seq;
+    int error = own_after(c, from, &seq);
+
+    ret->revision = UINT64_MAX;
+    for (; error == 0 && seq > 0 && seq <= head->own_seq; seq++) {
+        struct schema_own own;
+
+        error = store_txn_own(&c->reader->txn, head->own_actor, seq, &own);
+        if (error == 0 && own.inlined) {
+            *ret = (struct commit){own.revision, own.changes};
+            return 0;
+        }
+    }
+    return error;
+}
+
+/* The next commit with a record of its own. */
+static int next_record(struct changes *c, uint64_t from, struct commit *ret)
+{
+    struct store_txn *t = &c->reader->txn;
+    struct schema_key start;
     struct slice key;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
     int error;
 
+    ret->revision = UINT64_MAX;
     if (rc != 0)
         return store_error(rc, NULL);
-    key = slice_of(k->mv_data, k->mv_size);
+    schema_key_revision(&start, from + 1);
+    k = (MDB_val){.mv_size = start.size, .mv_data = start.bytes};
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    mdb_cursor_close(cursor);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? 0 : store_error(rc, NULL);
+    key = slice_of(k.mv_data, k.mv_size);
     if (key.size == 0 || key.data[0] != SCHEMA_PREFIX_REVISION)
-        return CM_ERR_NOT_FOUND;
-    error = schema_parse_revision(ret_revision, key);
-    if (error != 0)
-        return error;
-    return schema_record_open(ret_payload, key, slice_of(v.mv_data, v.mv_size));
+        return 0;
+    error =
+        schema_record_open(&ret->changes, key, slice_of(v.mv_data, v.mv_size));
+    if (error == 0)
+        error = schema_parse_revision(&ret->revision, key);
+    return error;
+}
+
+/* Of one revision the record counts: the own event was not alone. */
+static int next_commit(struct changes *c, uint64_t from, struct commit *ret)
+{
+    struct commit own;
+    int error = next_record(c, from, ret);
+
+    if (error == 0)
+        error = next_own(c, from, &own);
+    if (error == 0 && own.revision < ret->revision)
+        *ret = own;
+    if (error == 0 && ret->revision == UINT64_MAX)
+        error = CM_ERR_NOT_FOUND;
+    return error;
 }
 
 int store_changes(struct store_reader *r, uint64_t from, uint64_t *ret_revision,
                   change_visit visit, void *context)
 {
-    struct changes c = {.reader = r, .visit = visit, .context = context};
-    struct schema_key start;
-    MDB_cursor *cursor;
-    struct slice payload;
-    MDB_val k;
-    int error;
+    struct changes c = {
+        .reader = r, .visit = visit, .context = context, .revision = from};
+    int error = 0;
 
     if (from < r->head.oldest_revision)
         return CM_ERR_NEEDS_CUT;
-    if (from >= r->head.revision)
-        return CM_ERR_NOT_FOUND;
     CHECK(r->txn.mdb != NULL && !r->txn.idle);
-    error = store_error(
-        mdb_cursor_open(r->txn.mdb, store_dbi(r->txn.store), &cursor), NULL);
-    if (error != 0)
-        return error;
-    schema_key_revision(&start, from + 1);
-    k = (MDB_val){.mv_size = start.size, .mv_data = start.bytes};
-    error = next_record(cursor, MDB_SET_RANGE, &k, &c.revision, &payload);
-    while (error == 0) {
-        error = visit_record(&c, payload);
-        if (error != 0 || c.visited > 0)
+    while (error == 0 && c.visited == 0) {
+        struct commit next;
+
+        if (c.revision >= r->head.revision)
+            return CM_ERR_NOT_FOUND;
+        error = next_commit(&c, c.revision, &next);
+        if (error != 0)
             break;
-        error = next_record(cursor, MDB_NEXT, &k, &c.revision, &payload);
+        c.revision = next.revision;
+        error = visit_record(&c, next.changes);
     }
-    mdb_cursor_close(cursor);
     if (error == 0)
         *ret_revision = c.revision;
     return error;

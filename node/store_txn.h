@@ -46,6 +46,9 @@ int store_txn_actors(struct store_txn *t, store_actor_visit visit,
                      void *context);
 int store_txn_event(struct store_txn *t, const struct dot *dot,
                     struct slice *ret_bytes);
+/* The own event of that seq. CM_ERR_NOT_FOUND. */
+int store_txn_own(struct store_txn *t, uint32_t actor, uint64_t seq,
+                  struct schema_own *ret_own);
 int store_txn_vv(struct store_txn *t, struct vv *ret_vv);
 
 struct actors *store_actors(struct store *s);

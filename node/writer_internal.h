@@ -58,7 +58,7 @@ struct writer {
     size_t before_capacity;
     struct dot *dots; /* owned; what a local operation supersedes */
     size_t dots_capacity;
-    uint8_t dirty[ACTORS_MAX / 8]; /* actors whose 't' record has to go out */
+    uint8_t dirty[ACTORS_MAX / 8]; /* actors whose 's' record has to go out */
 };
 
 struct batch {
@@ -71,6 +71,7 @@ struct batch {
     bool digest_changed;
     bool meta_changed;
     bool roster_changed;
+    bool log_inlined;  /* the own event tells what the commit changed */
     bool roster_owned; /* w->roster is a private copy */
     bool drain;        /* vector or roster grew: pending ones may apply */
     bool ready;        /* META_READY as of this batch */

@@ -174,6 +174,31 @@ static int add_result_event(struct batch *b, struct slice bytes,
     return 0;
 }
 
+/* An own event that is the first of its commit tells what that changed; if
+ * others follow, an 'r' record comes that counts instead. */
+static int pack_own(struct batch *b, struct slice bytes)
+{
+    struct writer *w = b->w;
+    struct buffer changes;
+    struct schema_own own = {
+        .revision = b->revision,
+        .inlined = w->log.events_count == 1,
+        .bytes = bytes,
+    };
+    int error;
+
+    buffer_init(&changes, EVENT_SIZE_MAX);
+    if (own.inlined) {
+        (void)change_log_pack(&w->log, &changes, store_actors(w->store));
+        own.changes = buffer_slice(&changes);
+        b->log_inlined = true;
+    }
+    schema_own_pack(&w->record, &own);
+    error = changes.error != 0 ? changes.error : w->record.error;
+    buffer_release(&changes);
+    return error;
+}
+
 int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
                     const struct hash *hash, struct slice bytes, bool own,
                     const uint8_t from[16])
@@ -187,10 +212,16 @@ int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
     error = actors_intern(store_actors(w->store), &dot->incarnation, &actor);
     if (error != 0)
         return error;
-    schema_key_event(&key, actor, dot->seq);
     schema_record_begin(&w->record);
-    buffer_append_slice(&w->record, bytes);
-    error = store_txn_put(&b->txn, &key, &w->record);
+    if (own) {
+        schema_key_own(&key, actor, dot->seq);
+        error = pack_own(b, bytes);
+    } else {
+        schema_key_event(&key, actor, dot->seq);
+        buffer_append_slice(&w->record, bytes);
+    }
+    if (error == 0)
+        error = store_txn_put(&b->txn, &key, &w->record);
     if (error == 0)
         error = vv_set(&w->vv, &dot->incarnation, dot->seq, hash);
     if (error == 0)
@@ -224,11 +255,15 @@ static int put_actor(struct batch *b, uint32_t actor)
 
 static int flush_actors(struct batch *b)
 {
+    const struct schema_head *head = &b->w->head;
     uint32_t count = actors_count(store_actors(b->w->store));
     int error = 0;
 
     for (uint32_t i = 0; i < count && error == 0; i++) {
-        if ((b->w->dirty[i / 8] & (1u << (i % 8))) != 0)
+        bool in_head =
+            head->own_seq > 0 && head->own_actor == i && i < b->actors_before;
+
+        if (!in_head && (b->w->dirty[i / 8] & (1u << (i % 8))) != 0)
             error = put_actor(b, i);
     }
     return error;
@@ -238,9 +273,14 @@ static int flush_log(struct batch *b)
 {
     struct writer *w = b->w;
     struct schema_key key;
+    bool visible;
 
+    if (b->log_inlined && w->log.events_count == 1)
+        return 0;
     schema_record_begin(&w->record);
-    if (!change_log_pack(&w->log, &w->record, store_actors(w->store)))
+    visible = change_log_pack(&w->log, &w->record, store_actors(w->store));
+    /* Later events may have undone what the own one told. */
+    if (!visible && !b->log_inlined)
         return w->record.error;
     schema_key_revision(&key, b->revision);
     return store_txn_put(&b->txn, &key, &w->record);
@@ -275,12 +315,32 @@ int state_put_head(struct batch *b)
     return store_txn_put(&b->txn, &key, &b->w->record);
 }
 
+/* The head takes over this incarnation's entry. One that it held for an
+ * earlier incarnation of this node goes back to its own record. */
+static void take_own(struct batch *b)
+{
+    struct writer *w = b->w;
+    const struct vv_entry *entry = vv_find(&w->vv, &w->self);
+    uint32_t actor = 0;
+
+    if (entry == NULL)
+        return;
+    CHECK(actors_find(store_actors(w->store), &w->self, &actor));
+    if (w->head.own_seq > 0 && w->head.own_actor != actor)
+        w->dirty[w->head.own_actor / 8] |=
+            (uint8_t)(1u << (w->head.own_actor % 8));
+    w->head.own_actor = actor;
+    w->head.own_seq = entry->seq;
+    w->head.own_hash = entry->head;
+}
+
 int state_flush(struct batch *b)
 {
     int error;
 
     CHECK(b->changed && b->revision > b->w->head.revision);
     b->w->head.revision = b->revision;
+    take_own(b);
     error = flush_log(b);
     if (error == 0)
         error = state_put_head(b);
