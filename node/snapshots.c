@@ -182,6 +182,7 @@ void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
                        void *ctx)
 {
     struct snapshot_task *t;
+    int error;
 
     if (to == NULL)
         to = n->snapshot_to;
@@ -205,8 +206,10 @@ void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
     }
     t->done = done;
     t->ctx = ctx;
-    t->error = task_start(n, t, to);
-    if (t->error != 0) {
+    /* Once it has started, the task and its error are the worker's. */
+    error = task_start(n, t, to);
+    if (error != 0) {
+        t->error = error;
         n->status.snapshot_failures++;
         (void)snprintf(n->status.snapshot_error,
                        sizeof n->status.snapshot_error, "%s", t->detail.text);
