@@ -7,11 +7,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "gossip/channel.h"
 #include "node/confmesh_internal.h"
 #include "node/confmesh_private.h"
+#include "node/token.h"
 
 _Static_assert(CONFMESH_ERR_NOT_FOUND == (int)CM_ERR_NOT_FOUND, "public");
 _Static_assert(CONFMESH_ERR_EXISTS == (int)CM_ERR_EXISTS, "public");
@@ -179,6 +182,61 @@ static int check_host(struct confmesh *c, struct store_reader *reader,
                    dir);
 }
 
+/* What can be told of the options alone, before anything is made. */
+static int check_options(const struct confmesh_options *o,
+                         struct cm_detail *detail)
+{
+    struct token token;
+    int error = 0;
+
+    if (o->name != NULL)
+        error = certificate_check_name(o->name, detail);
+    if (error == 0 && o->join != NULL)
+        error = token_parse(&token, o->join, detail);
+    return error;
+}
+
+/* A token for a directory that has joined long ago changes nothing; one of
+ * another mesh is a mistake to be told, not to be passed over. */
+static int check_mesh(struct store_reader *reader,
+                      const struct confmesh_options *o,
+                      struct cm_detail *detail)
+{
+    struct token token;
+    struct slice bytes;
+    uint8_t hash[32];
+    int error = store_meta(reader, META_AUTHORITY, &bytes);
+
+    if (error != 0 || bytes.size != 32 || o->join == NULL)
+        return error == CM_ERR_NOT_FOUND ? 0 : error;
+    error = token_parse(&token, o->join, detail);
+    if (error != 0)
+        return error;
+    channel_authority_hash(hash, bytes.data);
+    if (memcmp(hash, token.authority_hash, sizeof hash) == 0)
+        return 0;
+    return cm_fail(detail, CM_ERR_WRONG_MESH,
+                   "%s: belongs to another mesh than the token; leave --join "
+                   "away, or join with an empty directory",
+                   o->data);
+}
+
+/* A joiner that was given no name takes the host's. */
+static void host_name(char ret_name[NAME_SIZE_MAX + 1])
+{
+    char host[256] = "";
+    size_t i;
+
+    if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+        (void)snprintf(host, sizeof host, "node");
+    (void)snprintf(ret_name, NAME_SIZE_MAX + 1, "%.*s", NAME_SIZE_MAX, host);
+    for (i = 0; ret_name[i] != '\0'; i++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                   "0123456789-_.",
+                   ret_name[i]) == NULL)
+            ret_name[i] = '-';
+}
+
 static int open_store(struct confmesh *c, const struct confmesh_options *o,
                       struct writer **ret_writer,
                       struct commit_result **ret_first,
@@ -186,10 +244,12 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
 {
     struct store_reader *reader;
     struct slice bytes;
-    int error = datadir_open(&c->datadir, o->data, o->join != NULL, detail);
+    int error = check_options(o, detail);
 
     *ret_writer = NULL;
     *ret_first = NULL;
+    if (error == 0)
+        error = datadir_open(&c->datadir, o->data, o->join != NULL, detail);
     if (error == 0)
         error = datadir_host(c->datadir, c->host, detail);
     if (error == 0)
@@ -201,6 +261,8 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
     error = store_meta(reader, META_INCARNATION, &bytes);
     if (error == 0)
         error = check_host(c, reader, o->data, detail);
+    if (error == 0)
+        error = check_mesh(reader, o, detail);
     store_reader_release(reader);
     if (error == CM_ERR_NOT_FOUND)
         return 0; /* a joiner, or nothing: node_create tells */
@@ -224,8 +286,13 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,
     };
+    char name[NAME_SIZE_MAX + 1];
     int error;
 
+    if (o->name == NULL && first == NULL && o->join != NULL) {
+        host_name(name);
+        config.name = name;
+    }
     config.address = uv_ports_address(c->ports);
     memcpy(config.host, c->host, sizeof config.host);
     memcpy(config.sign_secret_key, datadir_sign_secret_key(c->datadir), 64);

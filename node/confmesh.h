@@ -43,7 +43,8 @@ struct confmesh_options {
     const char *data;              /* directory made by init or by joining */
     const char *bind;              /* HOST:PORT for peers, numeric; NULL:
                                       127.0.0.1:0 */
-    const char *name;              /* NULL: the certified one */
+    const char *name;              /* NULL: the certified one, for a
+                                      joiner the host's */
     const char *join;              /* text of a join token; NULL: none */
     const char *snapshot_to;       /* directory; NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */

@@ -24,7 +24,6 @@
 #define EXIT_FAILED 2
 #define EXIT_USAGE 64
 #define WHERE_SIZE (PATHS_SIZE_MAX + 16)
-#define NAME_ROOM 256
 
 struct daemon {
     const struct daemon_options *options;
@@ -177,24 +176,6 @@ static int wait_for_end(struct daemon *d, const sigset_t *signals)
     return 0;
 }
 
-static const char *default_name(const struct daemon_options *o,
-                                char name[NAME_ROOM])
-{
-    size_t i;
-
-    if (o->name != NULL || o->join == NULL)
-        return o->name;
-    if (gethostname(name, NAME_ROOM) != 0)
-        (void)snprintf(name, NAME_ROOM, "node");
-    name[NAME_SIZE_MAX] = '\0';
-    for (i = 0; name[i] != '\0'; i++)
-        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                   "0123456789-_.",
-                   name[i]) == NULL)
-            name[i] = '-';
-    return name;
-}
-
 /* As many descriptors as the host allows: watchers are connections. */
 static void raise_descriptors(void)
 {
@@ -211,11 +192,10 @@ static void raise_descriptors(void)
 static int run(const struct daemon_options *o, const sigset_t *signals)
 {
     struct daemon *d = calloc(1, sizeof *d);
-    char name[NAME_ROOM];
     struct confmesh_options c = {
         .data = o->data,
         .bind = o->bind,
-        .name = default_name(o, name),
+        .name = o->name,
         .join = o->join,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,
