@@ -126,12 +126,14 @@ SIM_TEST_SRC := $(wildcard tests/sim/test_*.c)
 SIM_SUPPORT_SRC := $(wildcard tests/sim/support*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_SUPPORT_SRC := $(wildcard tests/fuzz/support*.c)
-BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_SUPPORT_SRC := $(wildcard tests/bench/support*.c)
+BENCH_SRC := $(filter-out $(BENCH_SUPPORT_SRC),$(wildcard tests/bench/*.c))
 EXAMPLE_SRC := $(wildcard docs/examples/*.c)
 
 LIB_SRC := $(CRDT_SRC) $(GOSSIP_SRC) $(BACKUP_SRC) $(NODE_SRC)
 C_SRC := $(LIB_SRC) $(CLI_SRC) $(RESTORE_SRC) $(SIM_SRC) $(UNIT_SRC) \
-    $(UNIT_SUPPORT_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) $(BENCH_SRC)
+    $(UNIT_SUPPORT_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) $(BENCH_SRC) \
+    $(BENCH_SUPPORT_SRC)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 # A program is built once its folder has a main function.
@@ -212,7 +214,7 @@ $(SIM_PROGRAMS): $(BUILD)/tests/sim/%: $(BUILD)/obj/tests/sim/%.o \
 	    $(filter-out -llmdb,$(LIBS)) -lcmocka
 
 $(BENCH_PROGRAMS): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o \
-    $(BUILD)/libconfmesh.a
+    $(call objects,$(BENCH_SUPPORT_SRC)) $(BUILD)/libconfmesh.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS)
 
