@@ -389,6 +389,68 @@ static void test_map_full(void **state)
     fixture_mesh_release(&m);
 }
 
+/* ---- a failing disk ---- */
+
+/* Puts the file opened by flags under LMDB's descriptor of data.mdb that
+ * writes synchronously, which is the one for its meta pages. */
+static void break_meta_pages(const char *dir)
+{
+    char path[128];
+    int broken = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+    assert_true(broken >= 0);
+    (void)snprintf(path, sizeof path, "%s/data.mdb", dir);
+    for (int fd = 3; fd < 64; fd++) {
+        char link[64], target[128];
+        ssize_t size;
+
+        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        size = readlink(link, target, sizeof target - 1);
+        if (size <= 0 || (fcntl(fd, F_GETFL) & O_DSYNC) == 0)
+            continue;
+        target[size] = '\0';
+        if (strcmp(target, path) == 0)
+            assert_int_equal(dup2(broken, fd), fd);
+    }
+    (void)close(broken);
+}
+
+/* Goal: a meta page that cannot be written fails the batch, and LMDB's
+ * environment with it; the store opens it again as soon as no reader needs the
+ * old one, and nothing acknowledged is lost. */
+static void test_meta_page_fails(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *n = &m.nodes[0];
+    struct store_reader *r;
+    struct entry e;
+    struct entry_id id = {.space = SPACE_REGISTER, .key = slice_of_string("k")};
+
+    (void)state;
+    fixture_mesh_make(&m);
+    assert_int_equal(fixture_write(n, OP_PUT, "k", NULL, "1"), 0);
+    assert_int_equal(store_reader_begin(n->store, &r), 0);
+    break_meta_pages(n->dir);
+    assert_int_equal(fixture_write(n, OP_PUT, "k", NULL, "2"), CM_ERR_FULL);
+    /* The reader goes on; writes wait for it. */
+    entry_init(&e);
+    assert_int_equal(store_get(r, &id, &e, NULL), 0);
+    assert_int_equal(e.siblings[0].value.size, 1);
+    entry_release(&e);
+    assert_true(fixture_write(n, OP_PUT, "k", NULL, "3") != 0);
+    assert_int_equal(store_reader_renew(r), 0);
+    assert_int_equal(store_revision(r), 1);
+    store_reader_release(r);
+    fixture_expect(n, "k", "1");
+    assert_int_equal(fixture_write(n, OP_PUT, "k", NULL, "4"), 0);
+    fixture_expect(n, "k", "4");
+    assert_int_equal(vv_seq(&n->vv, &n->incarnation), 2);
+    fixture_close(n);
+    fixture_open(n);
+    fixture_expect(n, "k", "4");
+    fixture_mesh_release(&m);
+}
+
 /* ---- failing memory ---- */
 
 /* Goal: whichever allocation fails, nothing leaks, the batch happened whole or
@@ -592,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_changes_once_per_commit),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_map_full),
+        cmocka_unit_test(test_meta_page_fails),
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_allocation_failures_open),
         cmocka_unit_test(test_pages_per_commit),
