@@ -319,6 +319,11 @@ static int verify_in(struct object_dir *d, const char *name,
         fill(listed, &m);
         error = snapshot_objects_verify(d, &m, progress, ctx, detail);
         manifest_release(&m);
+    } else {
+        struct cm_detail inner = *detail;
+
+        error =
+            cm_fail(detail, error, "manifest %.150s: %.90s", name, inner.text);
     }
     buffer_release(&bytes);
     return error;

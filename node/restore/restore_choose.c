@@ -1,6 +1,7 @@
-/* The choice: only one mesh may be there, its authority must be the trusted
- * one; then newest first, the first snapshot of which every object verifies. A
- * damaged newer one is passed over, never in silence. */
+/* The choice: of the authority's mesh where its file is given, else only one
+ * mesh may be there, and its authority must be the trusted one; then newest
+ * first, the first snapshot of which every object verifies. A damaged newer
+ * one is passed over, never in silence. */
 #include <string.h>
 
 #include "crdt/base/check.h"
@@ -8,6 +9,31 @@
 #include "node/snapshot_pull.h"
 
 #define TOLD_MAX 8 /* names of one kind that are listed */
+
+/* The authority's file says which mesh is meant, so that one target can hold
+ * several. If none is of that mesh, all stay, for check_trust to tell. */
+static void keep_own_mesh(struct restore *r)
+{
+    struct snapshot_listing *l = &r->listing;
+    struct mesh_id own;
+    size_t kept = 0;
+    size_t i;
+
+    if (!r->has_authority || r->o->authority == NULL)
+        return;
+    own = mesh_id_of(r->authority.public_key);
+    for (i = 0; i < l->count; i++)
+        if (mesh_id_equal(&l->items[i].mesh, &own))
+            kept++;
+    if (kept == 0 || kept == l->count)
+        return;
+    restore_note("passed over: %zu snapshots of other meshes", l->count - kept);
+    kept = 0;
+    for (i = 0; i < l->count; i++)
+        if (mesh_id_equal(&l->items[i].mesh, &own))
+            l->items[kept++] = l->items[i];
+    l->count = kept;
+}
 
 /* All manifests, damaged ones too, must lie below one mesh. */
 static int check_one_mesh(struct restore *r)
@@ -237,6 +263,7 @@ int restore_choose(struct restore *r)
                             "%s holds no snapshot (no manifest below v1/); is "
                             "it the right place?",
                             r->o->url);
+    keep_own_mesh(r);
     code = check_one_mesh(r);
     if (code == RESTORE_OK)
         tell_damaged(r);

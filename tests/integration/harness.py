@@ -125,6 +125,7 @@ class Process:
 
     def __init__(self, arguments, directory, name, env=None, cwd=None,
                  stdin=None, session=False):
+        self.directory = directory
         self.out_path = os.path.join(directory, name + ".out")
         self.err_path = os.path.join(directory, name + ".err")
         with open(self.out_path, "ab") as out, open(self.err_path,
@@ -552,9 +553,10 @@ class Test:
 
     def cleanup(self):
         for process in list(_processes):
-            if process.running():
-                process.kill()
-        _processes.clear()
+            if process.directory == self.directory:
+                if process.running():
+                    process.kill()
+                _processes.remove(process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -88,6 +88,10 @@ class Lab:
     def _switch(self, *command):
         _run(self._enter(self.switch, "-n") + list(command))
 
+    def disk(self, *parts):
+        """A path on a host's own disk, the same on every host."""
+        return self.test.path("disk", *parts)
+
     def place(self, node):
         """Gives a node that was not started a host of its own."""
         self.hosts += 1
@@ -111,17 +115,18 @@ class Lab:
                         ["ip", "link", "set", "eth0", "up"]):
             _run(node.prefix + command)
         # Its own disk: the same path on every host, with nothing behind it.
-        node.data = "/tmp/cm-host/data"
-        os.makedirs("/tmp/cm-host", mode=0o700, exist_ok=True)
+        disk = self.disk()
+        os.makedirs(disk, mode=0o700, exist_ok=True)
         _run(node.prefix + ["mount", "-t", "tmpfs", "-o", "size=600m",
-                            "tmpfs", "/tmp/cm-host"])
+                            "tmpfs", disk])
+        node.data = os.path.join(disk, "data")
         return node
 
     def mesh(self, names):
         """Started nodes, each on its own host; tokens are carried by hand."""
         first = self.place(self.test.node(names[0]))
         result = first.cli("init", first.data, "--name", first.name,
-                           "--authority", "/tmp/cm-host/authority.key",
+                           "--authority", self.disk("authority.key"),
                            "--no-passphrase", data=False)
         harness.check_equal(result.returncode, 0, result.stderr)
         first.start()
