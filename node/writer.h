@@ -79,7 +79,6 @@ struct commit_result {
                               be kept with roster_retain */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
-    uint64_t held_seq_gap; /* reserved place of held events: 0 */
     bool alarm_fork;       /* a peer proved another event under a known dot */
     bool alarm_hazard;     /* a peer proved later events of this node's own:
                               local writes are refused from then on */
