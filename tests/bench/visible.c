@@ -21,8 +21,8 @@
 #define STREAM_SIZE 65536
 #define WARM_UP 20
 #define LOST_MS 10000
-#define PAUSE_US_MAX 8000 /* so that no timer of the nodes is in step with us  \
-                           */
+/* So that no timer of the nodes is in step with us. */
+#define PAUSE_US_MAX 8000
 
 struct reader {
     int fd;
