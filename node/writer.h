@@ -79,9 +79,9 @@ struct commit_result {
                               be kept with roster_retain */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
-    bool alarm_fork;       /* a peer proved another event under a known dot */
-    bool alarm_hazard;     /* a peer proved later events of this node's own:
-                              local writes are refused from then on */
+    bool alarm_fork;   /* a peer proved another event under a known dot */
+    bool alarm_hazard; /* a peer proved later events of this node's own:
+                          local writes are refused from then on */
     bool disk_full;
     size_t local_intents; /* batch size that group commit reached */
 };
