@@ -50,7 +50,7 @@ say =
 endif
 
 .PHONY: all test demo bench fuzz lint format install clean deps help examples
-.PHONY: test-programs libs FORCE
+.PHONY: test-programs libs fuzz-seeds FORCE
 all:
 
 # ---- What the machine has to have ------------------------------------------
@@ -291,6 +291,15 @@ fuzz: $(FUZZ_PROGRAMS)
 	    grep -E 'number_of_executed_units|new_units_added' $$log; \
 	done; echo "fuzz: $(words $(FUZZ_PROGRAMS)) targets, nothing found"
 
+# Seeds that this project's own encoders make; checked in, made again when a
+# format changes.
+$(BUILD)/fuzz-seeds: tests/fuzz/seeds.c $(FUZZ_SUPPORT_SRC) \
+    $(BUILD)/libconfmesh.a $(BUILD)/flags
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.a,$^) $(LIBS)
+
+fuzz-seeds: $(BUILD)/fuzz-seeds
+	$(Q)$< tests/fuzz/corpus
+
 # ---- Lint and format -------------------------------------------------------
 
 # clang-tidy's findings, one file for each object: only what changed is looked
@@ -345,6 +354,7 @@ help:
 	@echo 'demo       a mesh of three nodes, lost and restored; KEEP=1'
 	@echo 'bench      the figures, some beside etcd'
 	@echo 'fuzz       every decoder for FUZZ_SECONDS (20) each'
+	@echo 'fuzz-seeds write the seeds of tests/fuzz/corpus again'
 	@echo 'lint       format, static analysis, layers, purity'
 	@echo 'format     clang-format every source'
 	@echo 'install    to DESTDIR and PREFIX (/usr/local)'

@@ -88,6 +88,8 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         unpack_array_of(u, 3);
         (void)unpack_uint(u, FRAME_PUSH);
         f->code = -(int)unpack_uint(u, 255);
+        if (f->code == 0) /* a refusal without a reason is none */
+            unpack_fail(u, CM_ERR_MALFORMED);
         copy_text(f->text, sizeof f->text,
                   unpack_string(u, FRAME_TEXT_MAX - 1));
         return;

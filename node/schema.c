@@ -112,12 +112,15 @@ int schema_parse_entry(struct entry_id *ret_id, struct slice key)
     struct slice rest;
     const uint8_t *separator;
 
-    if (key.size < 3 || key.data[0] != SCHEMA_PREFIX_ENTRY)
+    if (key.size < 3 || key.size > SCHEMA_KEY_MAX ||
+        key.data[0] != SCHEMA_PREFIX_ENTRY)
         return CM_ERR_DAMAGED;
     if (key.data[1] < SPACE_REGISTER || key.data[1] > SPACE_ROSTER)
         return CM_ERR_DAMAGED;
     rest = slice_of(key.data + 2, key.size - 2);
     if (key.data[1] != SPACE_SET) {
+        if (rest.size > KEY_SIZE_MAX)
+            return CM_ERR_DAMAGED;
         *ret_id = (struct entry_id){
             .space = (enum space)key.data[1],
             .key = rest,
@@ -125,7 +128,8 @@ int schema_parse_entry(struct entry_id *ret_id, struct slice key)
         return 0;
     }
     separator = memchr(rest.data, 0, rest.size);
-    if (separator == NULL)
+    if (separator == NULL || separator == rest.data ||
+        rest.size - 1 > KEY_SIZE_MAX)
         return CM_ERR_DAMAGED;
     size_t size = (size_t)(separator - rest.data);
     *ret_id = (struct entry_id){
@@ -344,6 +348,10 @@ int schema_entry_unpack(struct entry *ret_entry, struct entry_local *ret_local,
         struct sibling s;
         int error = sibling_unpack(&s, &u, actors);
 
+        /* They were written in the order of their dots, each once. */
+        if (error == 0 && i > 0 &&
+            dot_compare(&ret_entry->siblings[i - 1].dot, &s.dot) >= 0)
+            error = CM_ERR_DAMAGED;
         if (error == 0)
             error = entry_add_sibling(ret_entry, &s);
         if (error != 0) {

@@ -192,7 +192,10 @@ static int record_decode(struct token_record *r, struct unpacker *u)
     unpack_bytes(u, r->secret_hash.bytes, HASH_SIZE);
     r->expires_ms = unpack_uint(u, UINT64_MAX);
     r->uses = unpack_uint(u, TOKEN_USES_MAX);
-    pairs = unpack_array(u, 2 * (size_t)r->uses) / 2;
+    pairs = unpack_array(u, 2 * (size_t)r->uses);
+    if (pairs % 2 != 0 || r->uses == 0)
+        unpack_fail(u, CM_ERR_MALFORMED);
+    pairs /= 2;
     for (i = 0; i < pairs && u->error == 0 && error == 0; i++) {
         uint8_t sign_key[32];
         struct slice certificate;

@@ -31,7 +31,8 @@ void event_stream_restart(struct event_stream *e)
 /* Too long ones are dropped: an id that we could not send back is none. */
 static void keep_text(char *to, size_t room, struct slice text)
 {
-    if (text.size >= room || memchr(text.data, 0, text.size) != NULL)
+    if (text.size >= room ||
+        (text.size > 0 && memchr(text.data, 0, text.size) != NULL))
         return;
     if (text.size > 0)
         memcpy(to, text.data, text.size);
