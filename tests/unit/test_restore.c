@@ -347,6 +347,7 @@ static void foreign_trust_is_refused(void **state)
 static void two_meshes_and_none_are_refused(void **state)
 {
     struct fixture_mesh mesh;
+    char minted[128];
     char mesh_text[MESH_ID_TEXT_SIZE];
     struct object_dir d;
     char name[256];
@@ -361,17 +362,25 @@ static void two_meshes_and_none_are_refused(void **state)
     assert_int_equal(object_dir_open(&d, s.target, false, NULL), 0);
     assert_int_equal(object_dir_put(&d, name, slice_of("x", 1), NULL), 0);
     object_dir_close(&d);
-    assert_int_equal(
-        restore(s.target, s.data,
-                (const char *[]){"--authority", s.authority, NULL}),
-        4);
+    path_of(minted, "two-minted");
+    assert_int_equal(restore(s.target, s.data,
+                             (const char *[]){"--new-authority", minted,
+                                              "--no-passphrase", NULL}),
+                     4);
     assert_told(mesh_text);
+    assert_true(nothing_was_left(&s));
     assert_int_equal(
         restore(s.l.dir, s.data,
                 (const char *[]){"--authority", s.authority, NULL}),
         5);
     assert_told("holds no snapshot");
     assert_true(nothing_was_left(&s));
+    /* The authority's file says which of them is meant. */
+    assert_int_equal(
+        restore(s.target, s.data,
+                (const char *[]){"--authority", s.authority, NULL}),
+        0);
+    assert_told("other meshes");
     fixture_mesh_release(&mesh);
     life_end(&s.l);
 }
