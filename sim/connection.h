@@ -1,5 +1,5 @@
 /* Connection: one stream between two simulated nodes, seen from outside. It
- * belongs to net.c, which finds it by (node, id). */
+ * belongs to net_stream.c, which finds it by (node, id). */
 #ifndef SIM_CONNECTION_H
 #define SIM_CONNECTION_H
 
@@ -38,6 +38,7 @@ struct sim_end {
     uint64_t stuck_since_us;  /* the first chunk cannot pass; 0: it can */
     uint64_t place;           /* for fates: of its own */
     uint64_t sent;            /* chunks, for fates */
+    uint64_t portions;        /* delivered, for fates */
     struct sim_event deliver; /* of the first chunk, at the other end */
     struct sim_event drain;
     struct sim_event fail; /* this end learns of an error */

@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
+#include "sim/memory.h"
 
 #define PATH_SIZE_MAX 512
 #define DATA_NAME "/data.mdb"
@@ -71,7 +71,7 @@ int sim_disk_create(struct sim_disk **ret_disk, const char *directory,
         slot++;
     if (slot == SIM_DISKS_MAX)
         return CM_ERR_LIMIT;
-    struct sim_disk *d = cm_calloc(1, sizeof *d);
+    struct sim_disk *d = sim_calloc(1, sizeof *d);
     if (d == NULL)
         return CM_ERR_NOMEM;
     (void)snprintf(d->directory, sizeof d->directory, "%s", directory);
@@ -87,7 +87,7 @@ int sim_disk_create(struct sim_disk **ret_disk, const char *directory,
 static void journal_clear(struct sim_disk *d)
 {
     for (size_t i = 0; i < d->count; i++)
-        cm_free(d->calls[i].old_bytes);
+        sim_free(d->calls[i].old_bytes);
     d->count = 0;
     d->bytes = 0;
     d->unsynced = 0;
@@ -105,8 +105,8 @@ void sim_disk_free(struct sim_disk *d)
     journal_clear(d);
     if (d->fd >= 0)
         (void)sim_real_close(d->fd);
-    cm_free(d->calls);
-    cm_free(d);
+    sim_free(d->calls);
+    sim_free(d);
 }
 
 void sim_disk_open_window(struct sim_disk *d)
@@ -188,7 +188,7 @@ static void journal_add(struct sim_disk *d, const struct call *c)
 {
     if (d->count == d->capacity) {
         size_t wanted = d->capacity == 0 ? 64 : 2 * d->capacity;
-        struct call *calls = cm_realloc(d->calls, wanted * sizeof *calls);
+        struct call *calls = sim_realloc(d->calls, wanted * sizeof *calls);
         CHECK(calls != NULL);
         d->calls = calls;
         d->capacity = wanted;
@@ -225,7 +225,7 @@ int sim_disk_before_write(int fd, uint64_t offset, size_t size)
     c.file_size_after = c.file_size;
     if (offset + size > c.file_size)
         c.file_size_after = offset + size;
-    c.old_bytes = cm_alloc(2 * size + 1);
+    c.old_bytes = sim_alloc(2 * size + 1);
     CHECK(c.old_bytes != NULL);
     c.new_bytes = c.old_bytes + size;
     ssize_t got = sim_real_pread(d->fd, c.old_bytes, size, offset);
@@ -263,7 +263,7 @@ int sim_disk_before_truncate(int fd, uint64_t size)
                      .offset = size};
     if (c.file_size > size) { /* keep what it cuts off */
         c.old_size = (size_t)(c.file_size - size);
-        c.old_bytes = cm_alloc(c.old_size);
+        c.old_bytes = sim_alloc(c.old_size);
         CHECK(c.old_bytes != NULL);
         ssize_t got = sim_real_pread(d->fd, c.old_bytes, c.old_size, size);
         CHECK(got == (ssize_t)c.old_size);

@@ -38,6 +38,8 @@ bool sim_fate_chance(const struct sim_fate *f, enum sim_purpose purpose,
                      uint64_t place, uint64_t number, uint32_t ppm)
 {
     CHECK(ppm <= 1000000);
+    if (ppm == 0)
+        return false;
     return sim_fate_draw(f, purpose, place, number) % 1000000 < ppm;
 }
 

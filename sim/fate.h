@@ -24,6 +24,19 @@ enum sim_purpose {
     SIM_FATE_WORK_TIME,
     SIM_FATE_WORKLOAD, /* what clients do */
     SIM_FATE_CLOCK,
+    SIM_FATE_BIAS, /* what a link adds always */
+    SIM_FATE_TAIL,
+    SIM_FATE_FLAP, /* which periods a link is down in */
+    SIM_FATE_SWIZZLE,
+    SIM_FATE_CORRUPT,
+    SIM_FATE_TRUNCATE,
+    SIM_FATE_FORGE,
+    SIM_FATE_REPLAY,
+    SIM_FATE_STREAM_CORRUPT,
+    SIM_FATE_KILL,        /* which system call a crash comes after */
+    SIM_FATE_WRITE_ERROR, /* which writes and syncs fail */
+    SIM_FATE_OBJECT,      /* what the object store does wrong */
+    SIM_FATE_HOSTILE,
 };
 
 struct sim_fate {

@@ -13,9 +13,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "sim/disk.h"
+#include "sim/memory.h"
 
 #define WRITE_SIZE_MAX (64u << 20) /* of one writev */
 
@@ -137,7 +137,7 @@ static ssize_t writev_watched(int fd, const struct iovec *vec, int count,
     for (int i = 0; i < count; i++)
         size += vec[i].iov_len;
     CHECK(size <= WRITE_SIZE_MAX);
-    uint8_t *bytes = cm_alloc(size + 1);
+    uint8_t *bytes = sim_alloc(size + 1);
     CHECK(bytes != NULL);
     for (int i = 0; i < count; i++) {
         memcpy(bytes + done, vec[i].iov_base, vec[i].iov_len);
@@ -145,7 +145,7 @@ static ssize_t writev_watched(int fd, const struct iovec *vec, int count,
     }
     ssize_t put = write_watched(fd, bytes, size, offset);
     int error = errno;
-    cm_free(bytes);
+    sim_free(bytes);
     errno = error;
     return put;
 }

@@ -1,8 +1,8 @@
 /* The event heap on virtual time: see sched.h. */
 #include "sim/sched.h"
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "sim/memory.h"
 
 void sim_sched_init(struct sim_sched *s)
 {
@@ -15,7 +15,7 @@ void sim_sched_release(struct sim_sched *s)
 {
     for (size_t i = 0; i < s->count; i++)
         s->heap[i]->place = 0;
-    cm_free(s->heap);
+    sim_free(s->heap);
     sim_trace_release(&s->trace);
     *s = (struct sim_sched){.count = 0};
 }
@@ -75,7 +75,7 @@ static void heap_grow(struct sim_sched *s)
     size_t wanted = s->capacity == 0 ? 256 : 2 * s->capacity;
 
     CHECK(wanted <= SIM_EVENTS_MAX);
-    struct sim_event **heap = cm_realloc(s->heap, wanted * sizeof *heap);
+    struct sim_event **heap = sim_realloc(s->heap, wanted * sizeof *heap);
     CHECK(heap != NULL);
     s->heap = heap;
     s->capacity = wanted;

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "sim/memory.h"
 
 #define KIND_SIZE_MAX 16
 
@@ -17,7 +17,7 @@ void sim_trace_init(struct sim_trace *t)
 
 void sim_trace_release(struct sim_trace *t)
 {
-    cm_free(t->links);
+    sim_free(t->links);
     *t = (struct sim_trace){.capacity = 0};
 }
 
@@ -27,7 +27,7 @@ static void trace_keep_link(struct sim_trace *t)
         return;
     if (t->count == t->capacity) {
         size_t wanted = t->capacity == 0 ? 4096 : 2 * t->capacity;
-        uint64_t *links = cm_realloc(t->links, wanted * sizeof *links);
+        uint64_t *links = sim_realloc(t->links, wanted * sizeof *links);
         CHECK(links != NULL);
         t->links = links;
         t->capacity = wanted;

@@ -13,6 +13,7 @@
 #include "crdt/certificate.h"
 #include "crdt/digest.h"
 #include "sim/entropy.h"
+#include "sim/world_fault.h"
 
 #define LOOK_US (10 * SIM_MS)
 #define TOKEN_TTL_MS (UINT64_C(24) * 3600 * 1000)
@@ -221,7 +222,7 @@ int sim_world_create(struct sim_world **ret_world,
     int error = make_directory(w, detail);
     if (error == 0)
         error = sim_net_create(&w->net, options->hosts, &options->net,
-                               &w->sched, &w->fate, &handler, w);
+                               &w->sched, &w->fate, &w->faults, &handler, w);
     if (error == 0)
         error = make_hosts(w, detail);
     if (error == 0)
@@ -238,6 +239,7 @@ void sim_world_free(struct sim_world *w)
 {
     if (w == NULL)
         return;
+    sim_world_faults_release(w);
     for (unsigned i = 0; i < w->options.hosts; i++) {
         char path[SIM_HOST_PATH_MAX];
         sim_host_free(w->hosts[i]);

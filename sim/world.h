@@ -27,10 +27,15 @@ struct sim_world_options {
 struct sim_world_options sim_world_default_options(uint64_t seed,
                                                    unsigned hosts);
 
+struct sim_fault;
+
 struct sim_world {
     struct sim_world_options options;
     struct sim_sched sched;
     struct sim_fate fate;
+    struct sim_faults faults;   /* how often each kind happened */
+    struct sim_fault *faulting; /* owned: in force; world_fault.h */
+    size_t faulting_count;
     struct sim_net *net;
     struct sim_host *hosts[SIM_WORLD_HOSTS_MAX];
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */

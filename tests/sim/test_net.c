@@ -20,6 +20,7 @@
 struct fixture {
     struct sim_sched sched;
     struct sim_fate fate;
+    struct sim_faults faults;
     struct sim_net *net;
     unsigned datagrams[NODES];
     unsigned connected[NODES];
@@ -104,7 +105,7 @@ static void start(struct fixture *f, uint64_t seed,
     sim_sched_init(&f->sched);
     sim_fate_init(&f->fate, seed);
     assert_int_equal(sim_net_create(&f->net, NODES, options, &f->sched,
-                                    &f->fate, &handler, f),
+                                    &f->fate, &f->faults, &handler, f),
                      0);
     for (unsigned i = 0; i < NODES; i++) {
         buffer_init(&f->heard[i], 64u << 20);

@@ -1,0 +1,150 @@
+/* Deed: everything that can be done to a simulated mesh, by name.
+ *
+ * What a client asks for, and every kind of fault: one line each, which the
+ * text of plans (plan.h), the world that does it (faults.h), and whoever counts
+ * what came of it share. */
+#ifndef SIM_DEED_H
+#define SIM_DEED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SIM_DEED_MS_MAX (UINT64_C(1000) * 3600 * 24 * 365)
+
+/* Parameters: name in the text, least and greatest value. */
+#define SIM_PARAM_MAP(X)                                                       \
+    X(SIM_PARAM_FOR, "for", 0, SIM_DEED_MS_MAX) /* ms that it lasts */         \
+    X(SIM_PARAM_KEY, "key", 0, 1000000)                                        \
+    X(SIM_PARAM_ELEMENT, "element", 0, 1000000)                                \
+    X(SIM_PARAM_SIZE, "size", 0, 1000000)  /* bytes of a value */              \
+    X(SIM_PARAM_COUNT, "count", 1, 100000) /* of whatever the deed counts */   \
+    X(SIM_PARAM_PPM, "ppm", -1000000, 1000000)                                 \
+    X(SIM_PARAM_MS, "ms", -(int64_t)SIM_DEED_MS_MAX, SIM_DEED_MS_MAX)          \
+    X(SIM_PARAM_RATE, "rate", 1, 1000000) /* bytes in a ms */
+
+enum sim_param {
+#define SIM_PARAM_ENUM(name, text, low, high) name,
+    SIM_PARAM_MAP(SIM_PARAM_ENUM)
+#undef SIM_PARAM_ENUM
+        SIM_PARAMS
+};
+
+/* What families a deed belongs to; profiles choose among them. */
+enum sim_family {
+    SIM_FAMILY_WORK = 0, /* no fault: what clients do */
+    SIM_FAMILY_NETWORK,
+    SIM_FAMILY_PROCESS,
+    SIM_FAMILY_STORAGE,
+    SIM_FAMILY_CLOCK,
+    SIM_FAMILY_OBJECTS, /* the store that snapshots go to */
+    SIM_FAMILY_CHURN,
+    SIM_FAMILY_HOSTILE,
+};
+
+/* Which hosts a line names. `to` is a second set. */
+enum sim_targets {
+    SIM_TARGET_ONE,  /* exactly one host */
+    SIM_TARGET_SET,  /* one or more */
+    SIM_TARGET_PAIR, /* one or more, and one or more in to= */
+};
+
+#define SIM_P(param) (1u << SIM_PARAM_##param)
+
+/* Name, text, family, targets, parameters. Links of a set of hosts are those
+ * that begin or end at one of them. */
+#define SIM_DEED_MAP(X)                                                        \
+    /* key = KEY; the value is SIZE bytes made of the line's id */             \
+    X(PUT, "put", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))                         \
+    /* a key of its own, written once: must be there in the end */             \
+    X(UNIQUE, "unique", WORK, ONE, SIM_P(SIZE))                                \
+    X(DEL, "del", WORK, ONE, SIM_P(KEY))                                       \
+    X(REVOKE, "revoke", WORK, ONE, SIM_P(KEY))                                 \
+    /* a put that names the revoke it has read */                              \
+    X(UNREVOKE, "unrevoke", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))               \
+    X(ADD, "add", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))                      \
+    X(REMOVE, "remove", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))                \
+    X(SET_REVOKE, "set-revoke", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))        \
+    /* COUNT keys of family KEY at once */                                     \
+    X(TXN, "txn", WORK, ONE, SIM_P(KEY) | SIM_P(COUNT) | SIM_P(SIZE))          \
+    /* put if the version is still the one just read */                        \
+    X(CAS, "cas", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))                         \
+    /* follows all changes, looking every MS, until `for` is over; resumes     \
+     * after the host was down */                                              \
+    X(WATCH, "watch", WORK, ONE, SIM_P(MS) | SIM_P(FOR))                       \
+    X(SNAPSHOT, "snapshot", WORK, ONE, 0)                                      \
+                                                                               \
+    X(LOSS, "loss", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))                     \
+    X(DUPLICATE, "duplicate", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))           \
+    X(REORDER, "reorder", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))               \
+    /* PPM of the datagrams take MS longer */                                  \
+    X(TAIL, "tail", NETWORK, SET, SIM_P(PPM) | SIM_P(MS) | SIM_P(FOR))         \
+    /* everything from these to those takes MS longer */                       \
+    X(BIAS, "bias", NETWORK, PAIR, SIM_P(MS) | SIM_P(FOR))                     \
+    /* nothing arrives until it is over, then all at once */                   \
+    X(CLOG, "clog", NETWORK, PAIR, SIM_P(FOR))                                 \
+    X(CAPACITY, "capacity", NETWORK, SET, SIM_P(RATE) | SIM_P(FOR))            \
+    X(PARTITION, "partition", NETWORK, SET, SIM_P(FOR)) /* these | the rest */ \
+    X(ISOLATE, "isolate", NETWORK, ONE, SIM_P(FOR))                            \
+    X(ONEWAY, "oneway", NETWORK, PAIR, SIM_P(FOR)) /* these -/> those */       \
+    /* these | the rest, but `to` hear and are heard by both */                \
+    X(BRIDGE, "bridge", NETWORK, PAIR, SIM_P(FOR))                             \
+    /* these | the rest, MS long on, MS long off */                            \
+    X(FLAP, "flap", NETWORK, SET, SIM_P(MS) | SIM_P(FOR))                      \
+    X(CORRUPT, "corrupt", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))               \
+    X(TRUNCATE, "truncate", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))             \
+    X(FORGE, "forge", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))                   \
+    X(REPLAY, "replay", NETWORK, SET, SIM_P(PPM) | SIM_P(FOR))                 \
+                                                                               \
+    /* the process ends; what it had written stays */                          \
+    X(CRASH, "crash", PROCESS, ONE, SIM_P(FOR))                                \
+    X(POWER_CUT, "power-cut", PROCESS, SET, SIM_P(FOR))                        \
+    X(PAUSE, "pause", PROCESS, ONE, SIM_P(FOR))                                \
+    /* its works and commits take MS longer */                                 \
+    X(SLOW, "slow", PROCESS, ONE, SIM_P(MS) | SIM_P(FOR))                      \
+    /* the COUNT-th allocation from now on fails */                            \
+    X(MALLOC, "malloc", PROCESS, ONE, SIM_P(COUNT))                            \
+                                                                               \
+    X(DISK_FULL, "disk-full", STORAGE, ONE, SIM_P(FOR))                        \
+    X(MAP_FULL, "map-full", STORAGE, ONE, SIM_P(FOR))                          \
+    X(SYNC_FAIL, "sync-fail", STORAGE, ONE, SIM_P(FOR))                        \
+    X(DISK_ERROR, "disk-error", STORAGE, ONE, SIM_P(FOR))                      \
+    X(DISK_SLOW, "disk-slow", STORAGE, ONE, SIM_P(MS) | SIM_P(FOR))            \
+    /* comes back empty, with another key, and joins anew */                   \
+    X(WIPE, "wipe", STORAGE, ONE, SIM_P(FOR))                                  \
+                                                                               \
+    X(CLOCK_STEP, "clock-step", CLOCK, ONE, SIM_P(MS) | SIM_P(FOR))            \
+    X(CLOCK_DRIFT, "clock-drift", CLOCK, ONE, SIM_P(PPM) | SIM_P(FOR))         \
+    X(CLOCK_FREEZE, "clock-freeze", CLOCK, ONE, SIM_P(FOR))                    \
+                                                                               \
+    /* PPM of its requests */                                                  \
+    X(OBJECTS_ERROR, "objects-error", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))   \
+    X(OBJECTS_SLOW, "objects-slow", OBJECTS, ONE, SIM_P(MS) | SIM_P(FOR))      \
+    X(OBJECTS_STALE, "objects-stale", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))   \
+    X(OBJECTS_OLD, "objects-old", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))       \
+    X(OBJECTS_LOSE, "objects-lose", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))     \
+    X(OBJECTS_FLIP, "objects-flip", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))     \
+                                                                               \
+    /* a host that was not there joins through the first of `to` */            \
+    X(JOIN, "join", CHURN, PAIR, 0)                                            \
+    /* says goodbye, comes back after `for` */                                 \
+    X(LEAVE, "leave", CHURN, ONE, SIM_P(FOR))                                  \
+                                                                               \
+    /* a certified member sends to `to` what no honest one would; COUNT of     \
+     * them, one every MS */                                                   \
+    X(HOSTILE, "hostile", HOSTILE, PAIR, SIM_P(COUNT) | SIM_P(MS))
+
+enum sim_deed {
+#define SIM_DEED_ENUM(name, text, family, targets, params) SIM_DEED_##name,
+    SIM_DEED_MAP(SIM_DEED_ENUM)
+#undef SIM_DEED_ENUM
+        SIM_DEEDS
+};
+_Static_assert(SIM_DEEDS < 64, "sets of deeds are 64 bits");
+
+const char *sim_deed_name(enum sim_deed d);
+enum sim_family sim_deed_family(enum sim_deed d);
+enum sim_targets sim_deed_targets(enum sim_deed d);
+bool sim_deed_takes(enum sim_deed d, enum sim_param p);
+const char *sim_family_name(enum sim_family f);
+
+#endif

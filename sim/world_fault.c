@@ -1,0 +1,321 @@
+/* Faults in force, and what holds because of them: see world_fault.h. */
+#include "sim/world_fault.h"
+
+#include "crdt/base/check.h"
+#include "sim/memory.h"
+
+/* One line in force. */
+struct sim_fault {
+    struct sim_fault *next;
+    struct sim_world *world;
+    struct sim_plan_line line; /* hosts are taken out of it by healing */
+    uint64_t until_us;
+    unsigned partition; /* its number in the network */
+    struct sim_event end;
+};
+
+static bool has(const struct sim_hosts *s, unsigned host)
+{
+    return (s->bits[host / 64] >> host % 64 & 1) != 0;
+}
+
+static bool hits_host(const struct sim_fault *f, enum sim_deed d, unsigned h)
+{
+    return f->line.deed == d && has(&f->line.hosts, h);
+}
+
+static bool hits_link(const struct sim_fault *f, enum sim_deed d, unsigned from,
+                      unsigned to)
+{
+    return hits_host(f, d, from) && has(&f->line.to, to);
+}
+
+static uint64_t times_ms(const struct sim_fault *f)
+{
+    int64_t ms = f->line.params[SIM_PARAM_MS];
+
+    return ms > 0 ? (uint64_t)ms * SIM_MS : 0;
+}
+
+/* ---- what holds, made from all that are in force ---- */
+
+static bool any(const struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next)
+        if (hits_host(f, d, host))
+            return true;
+    return false;
+}
+
+static uint64_t most(const struct sim_world *w, enum sim_deed d, unsigned host,
+                     enum sim_param p)
+{
+    int64_t most = 0;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next)
+        if (hits_host(f, d, host) && f->line.params[p] > most)
+            most = f->line.params[p];
+    return (uint64_t)most;
+}
+
+static void hold_rate(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    static const struct {
+        enum sim_deed deed;
+        enum sim_net_rate rate;
+    } rates[] = {
+        {SIM_DEED_LOSS, SIM_NET_LOSS},
+        {SIM_DEED_DUPLICATE, SIM_NET_DUPLICATE},
+        {SIM_DEED_REORDER, SIM_NET_REORDER},
+        {SIM_DEED_TAIL, SIM_NET_TAIL},
+        {SIM_DEED_CORRUPT, SIM_NET_CORRUPT},
+        {SIM_DEED_TRUNCATE, SIM_NET_TRUNCATE},
+        {SIM_DEED_FORGE, SIM_NET_FORGE},
+        {SIM_DEED_REPLAY, SIM_NET_REPLAY},
+    };
+    size_t i = 0;
+
+    while (rates[i].deed != d) {
+        i++;
+        CHECK(i < sizeof rates / sizeof *rates);
+    }
+    sim_net_set_rate(w->net, host, rates[i].rate,
+                     (uint32_t)most(w, d, host, SIM_PARAM_PPM));
+    if (d == SIM_DEED_TAIL)
+        sim_net_set_tail(w->net, host, most(w, d, host, SIM_PARAM_MS) * SIM_MS);
+}
+
+static void hold_capacity(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    int64_t least = 0;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next) {
+        int64_t rate = f->line.params[SIM_PARAM_RATE];
+        if (hits_host(f, d, host) && (least == 0 || rate < least))
+            least = rate;
+    }
+    sim_net_set_capacity(w->net, host, (uint32_t)least);
+}
+
+static void hold_isolation(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    sim_net_isolate(w->net, host, any(w, d, host));
+}
+
+static void hold_link(struct sim_world *w, enum sim_deed d, unsigned from,
+                      unsigned to)
+{
+    uint64_t until = 0;
+    uint64_t bias = 0;
+    bool cut = false;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next) {
+        if (!hits_link(f, d, from, to))
+            continue;
+        cut = true;
+        bias += times_ms(f);
+        if (f->until_us > until)
+            until = f->until_us;
+    }
+    if (d == SIM_DEED_BIAS)
+        sim_net_set_bias(w->net, from, to, bias);
+    else if (d == SIM_DEED_CLOG)
+        sim_net_clog(w->net, from, to, until);
+    else
+        sim_net_cut(w->net, from, to, cut);
+}
+
+/* ---- partitions ---- */
+
+static void set_sides(struct sim_fault *f)
+{
+    struct sim_world *w = f->world;
+
+    for (unsigned h = 0; h < w->options.hosts; h++)
+        sim_net_set_side(w->net, f->partition, h, has(&f->line.hosts, h),
+                         f->line.deed == SIM_DEED_BRIDGE &&
+                             has(&f->line.to, h));
+}
+
+/* SIM_NET_PARTITIONS_MAX if there is none. */
+static unsigned free_partition(const struct sim_world *w)
+{
+    uint64_t used = 0;
+    unsigned p = 0;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next)
+        if (f->partition < SIM_NET_PARTITIONS_MAX)
+            used |= UINT64_C(1) << f->partition;
+    while (p < SIM_NET_PARTITIONS_MAX && (used >> p & 1) != 0)
+        p++;
+    return p;
+}
+
+/* ---- kinds ---- */
+
+/* What a kind does when it begins, and what it makes of a host, or of a link,
+ * whenever one begins or ends. */
+struct kind {
+    void (*begin)(struct sim_fault *f);
+    void (*hold)(struct sim_world *w, enum sim_deed d, unsigned host);
+    void (*hold_link)(struct sim_world *w, enum sim_deed d, unsigned from,
+                      unsigned to);
+    bool parts; /* a partition of the network */
+};
+
+static const struct kind kinds[SIM_DEEDS] = {
+    [SIM_DEED_LOSS] = {.hold = hold_rate},
+    [SIM_DEED_DUPLICATE] = {.hold = hold_rate},
+    [SIM_DEED_REORDER] = {.hold = hold_rate},
+    [SIM_DEED_TAIL] = {.hold = hold_rate},
+    [SIM_DEED_CORRUPT] = {.hold = hold_rate},
+    [SIM_DEED_TRUNCATE] = {.hold = hold_rate},
+    [SIM_DEED_FORGE] = {.hold = hold_rate},
+    [SIM_DEED_REPLAY] = {.hold = hold_rate},
+    [SIM_DEED_CAPACITY] = {.hold = hold_capacity},
+    [SIM_DEED_ISOLATE] = {.hold = hold_isolation},
+    [SIM_DEED_BIAS] = {.hold_link = hold_link},
+    [SIM_DEED_CLOG] = {.hold_link = hold_link},
+    [SIM_DEED_ONEWAY] = {.hold_link = hold_link},
+    [SIM_DEED_PARTITION] = {.parts = true},
+    [SIM_DEED_BRIDGE] = {.parts = true},
+    [SIM_DEED_FLAP] = {.parts = true},
+};
+
+/* What holds for all that line names. */
+static void hold(struct sim_world *w, const struct sim_plan_line *line)
+{
+    const struct kind *k = &kinds[line->deed];
+    unsigned hosts = w->options.hosts;
+
+    for (unsigned h = 0; h < hosts; h++) {
+        if (!has(&line->hosts, h))
+            continue;
+        if (k->hold != NULL)
+            k->hold(w, line->deed, h);
+        for (unsigned to = 0; k->hold_link != NULL && to < hosts; to++)
+            if (has(&line->to, to))
+                k->hold_link(w, line->deed, h, to);
+    }
+}
+
+static void fault_end(struct sim_fault *f)
+{
+    struct sim_world *w = f->world;
+    struct sim_fault **at = &w->faulting;
+
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    w->faulting_count--;
+    sim_sched_cancel(&w->sched, &f->end);
+    if (kinds[f->line.deed].parts)
+        sim_net_rejoin(w->net, f->partition);
+    hold(w, &f->line);
+    sim_free(f);
+}
+
+static void on_end(void *context)
+{
+    fault_end(context);
+}
+
+int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
+                    struct cm_detail *detail)
+{
+    const struct kind *k = &kinds[line->deed];
+    unsigned partition = SIM_NET_PARTITIONS_MAX;
+
+    CHECK(line->deed < SIM_DEEDS && line->params[SIM_PARAM_FOR] >= 0);
+    if (w->faulting_count >= SIM_WORLD_FAULTS_MAX)
+        return cm_fail(detail, CM_ERR_LIMIT, "%u faults are in force",
+                       SIM_WORLD_FAULTS_MAX);
+    if (k->parts)
+        partition = free_partition(w);
+    if (k->parts && partition == SIM_NET_PARTITIONS_MAX)
+        return cm_fail(detail, CM_ERR_LIMIT, "%u partitions are in force",
+                       SIM_NET_PARTITIONS_MAX);
+    struct sim_fault *f = sim_calloc(1, sizeof *f);
+    f->world = w;
+    f->line = *line;
+    f->partition = partition;
+    f->until_us =
+        w->sched.now_us + (uint64_t)line->params[SIM_PARAM_FOR] * SIM_MS;
+    f->next = w->faulting;
+    w->faulting = f;
+    w->faulting_count++;
+    sim_event_init(&f->end, "healed", 0, on_end, f);
+    sim_sched_at(&w->sched, &f->end, f->until_us);
+    sim_sched_note(&w->sched, "fault", (unsigned)line->deed, line->id,
+                   slice_of(NULL, 0));
+    if (k->parts) {
+        sim_net_partition(w->net, partition, line->deed, times_ms(f));
+        set_sides(f);
+    }
+    if (k->begin != NULL)
+        k->begin(f);
+    hold(w, line);
+    return 0;
+}
+
+static bool remove_hosts(struct sim_hosts *s, const struct sim_hosts *hosts)
+{
+    bool changed = false;
+
+    for (size_t i = 0; i < sizeof s->bits / sizeof *s->bits; i++) {
+        uint64_t left = s->bits[i] & ~hosts->bits[i];
+        changed |= left != s->bits[i];
+        s->bits[i] = left;
+    }
+    return changed;
+}
+
+static bool is_empty(const struct sim_hosts *s)
+{
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < sizeof s->bits / sizeof *s->bits; i++)
+        bits |= s->bits[i];
+    return bits == 0;
+}
+
+void sim_world_heal(struct sim_world *w, const struct sim_hosts *hosts)
+{
+    struct sim_fault *f = w->faulting;
+
+    while (f != NULL) {
+        struct sim_fault *next = f->next;
+        struct sim_plan_line before = f->line;
+        bool changed = false;
+        if (hosts != NULL) {
+            changed |= remove_hosts(&f->line.hosts, hosts);
+            if (f->line.deed != SIM_DEED_BRIDGE)
+                changed |= remove_hosts(&f->line.to, hosts);
+        }
+        if (hosts == NULL || is_empty(&f->line.hosts)) {
+            f->line = before;
+            fault_end(f);
+        } else if (changed) {
+            hold(w, &before);
+            if (kinds[f->line.deed].parts)
+                set_sides(f);
+        }
+        f = next;
+    }
+}
+
+size_t sim_world_faults(const struct sim_world *w)
+{
+    return w->faulting_count;
+}
+
+void sim_world_faults_release(struct sim_world *w)
+{
+    while (w->faulting != NULL) {
+        struct sim_fault *f = w->faulting;
+        w->faulting = f->next;
+        sim_sched_cancel(&w->sched, &f->end);
+        sim_free(f);
+    }
+    w->faulting_count = 0;
+}

@@ -1,0 +1,243 @@
+/* Goal: every kind of fault has its effect, the effect is counted under its own
+ * name, it is over when its time is over, and the mesh survives it.
+ * Method: one mesh of whole nodes for each group of kinds, on a network that
+ * does nothing wrong by itself; one fault line after the other, each followed
+ * by the demand that its counter rose, that it rests afterwards, and that all
+ * converge. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/world_fault.h"
+
+#define HOSTS 4
+#define JOIN_LIMIT_US (120 * SIM_SECOND)
+#define CONVERGE_LIMIT_US (180 * SIM_SECOND)
+
+struct mesh {
+    struct sim_world *world;
+    unsigned keys;
+};
+
+static bool host_is_ready(struct sim_world *w, void *ctx)
+{
+    const unsigned *host = ctx;
+    struct node *n = sim_host_node(w->hosts[*host]);
+
+    return n != NULL && node_is_ready(n);
+}
+
+static void start(struct mesh *m, uint64_t seed)
+{
+    struct sim_world_options o = sim_world_default_options(seed, HOSTS);
+    struct cm_detail detail = {""};
+
+    o.net.loss_ppm = o.net.duplicate_ppm = o.net.reorder_ppm = 0;
+    o.net.bytes_per_ms = 0;
+    o.log = getenv("SIM_LOG") != NULL ? stderr : NULL;
+    m->keys = 0;
+    assert_int_equal(sim_world_create(&m->world, &o, &detail), 0);
+    assert_int_equal(sim_world_boot(m->world, 0, &detail), 0);
+    for (unsigned i = 1; i < HOSTS; i++) {
+        sim_world_join(m->world, i, 0);
+        assert_true(
+            sim_world_run_until(m->world, host_is_ready, &i, JOIN_LIMIT_US));
+    }
+}
+
+static void on_written(void *ctx, const struct intent *i, bool answered)
+{
+    (void)ctx;
+    (void)i;
+    (void)answered;
+}
+
+/* A put at every host that is up. */
+static void write_everywhere(struct mesh *m)
+{
+    for (unsigned h = 0; h < HOSTS; h++) {
+        char key[32];
+        if (!sim_host_is_up(m->world->hosts[h]))
+            continue;
+        (void)snprintf(key, sizeof key, "k%u", m->keys++ % 50);
+        struct local_op op = {.kind = OP_PUT,
+                              .key = slice_of_string(key),
+                              .value = slice_of_string("value")};
+        struct intent *i = intent_new(INTENT_LOCAL);
+        assert_non_null(i);
+        assert_int_equal(intent_add_op(i, &op), 0);
+        (void)sim_host_write(m->world->hosts[h], i, on_written, NULL);
+    }
+}
+
+static void run_writing(struct mesh *m, uint64_t us)
+{
+    for (uint64_t done = 0; done < us; done += SIM_SECOND / 2) {
+        write_everywhere(m);
+        sim_world_run_for(m->world, SIM_SECOND / 2);
+    }
+}
+
+static void add_hosts(struct sim_hosts *ret, const char *hosts)
+{
+    for (; *hosts != 0; hosts++)
+        ret->bits[0] |= UINT64_C(1) << (*hosts - '0');
+}
+
+/* One fault, and what it must bring about. */
+struct trial {
+    enum sim_deed deed;
+    const char *hosts;
+    const char *to;
+    int64_t for_ms;
+    int64_t ppm;
+    int64_t ms;
+    int64_t rate;
+    int64_t count;
+    uint64_t least; /* effects */
+};
+
+static uint64_t begin(struct mesh *m, const struct trial *t, uint64_t id)
+{
+    struct sim_plan_line line = {.id = id, .deed = t->deed};
+    struct cm_detail detail = {""};
+
+    add_hosts(&line.hosts, t->hosts);
+    add_hosts(&line.to, t->to);
+    line.params[SIM_PARAM_FOR] = t->for_ms;
+    line.params[SIM_PARAM_PPM] = t->ppm;
+    line.params[SIM_PARAM_MS] = t->ms;
+    line.params[SIM_PARAM_RATE] = t->rate;
+    line.params[SIM_PARAM_COUNT] = t->count;
+    uint64_t before = m->world->faults.counts[t->deed];
+    assert_int_equal(sim_world_fault(m->world, &line, &detail), 0);
+    return before;
+}
+
+static void try_one(struct mesh *m, const struct trial *t, uint64_t id)
+{
+    const uint64_t *count = &m->world->faults.counts[t->deed];
+
+    uint64_t before = begin(m, t, id);
+    run_writing(m, (uint64_t)t->for_ms * SIM_MS);
+    sim_world_run_for(m->world, SIM_SECOND);
+    if (*count - before < t->least)
+        print_error("deed %d: %d effects, not %d\n", (int)t->deed,
+                    (int)(*count - before), (int)t->least);
+    assert_true(*count - before >= t->least);
+    uint64_t after = *count;
+    assert_int_equal(sim_world_faults(m->world), 0);
+    assert_true(sim_world_run_until(m->world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+    run_writing(m, 5 * SIM_SECOND);
+    assert_int_equal(*count, after);
+    assert_true(sim_world_run_until(m->world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+}
+
+static void try_all(const struct trial *trials, size_t count, uint64_t seed)
+{
+    struct mesh m;
+
+    start(&m, seed);
+    for (size_t i = 0; i < count; i++)
+        try_one(&m, &trials[i], 100 + i);
+    for (unsigned h = 0; h < HOSTS; h++)
+        assert_int_equal(sim_world_audit(m.world, h), 0);
+    sim_world_free(m.world);
+}
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void test_network(void **state)
+{
+    static const struct trial trials[] = {
+        {SIM_DEED_LOSS, "1", "", 20000, .ppm = 300000, .least = 50},
+        {SIM_DEED_DUPLICATE, "12", "", 10000, .ppm = 300000, .least = 50},
+        {SIM_DEED_REORDER, "1", "", 10000, .ppm = 300000, .least = 50},
+        {SIM_DEED_TAIL, "1", "", 10000, .ppm = 100000, .ms = 900, .least = 10},
+        {SIM_DEED_BIAS, "1", "02", 10000, .ms = 150, .least = 20},
+        {SIM_DEED_CLOG, "1", "023", 8000, .least = 10},
+        {SIM_DEED_CAPACITY, "2", "", 20000, .rate = 1, .least = 5},
+        {SIM_DEED_PARTITION, "01", "", 20000, .least = 50},
+        {SIM_DEED_ISOLATE, "3", "", 20000, .least = 20},
+        {SIM_DEED_ONEWAY, "1", "2", 20000, .least = 10},
+        {SIM_DEED_BRIDGE, "01", "2", 20000, .least = 10},
+        {SIM_DEED_FLAP, "03", "", 20000, .ms = 1500, .least = 10},
+        {SIM_DEED_CORRUPT, "1", "", 10000, .ppm = 200000, .least = 30},
+        {SIM_DEED_TRUNCATE, "1", "", 10000, .ppm = 200000, .least = 30},
+        {SIM_DEED_FORGE, "1", "", 10000, .ppm = 200000, .least = 30},
+        {SIM_DEED_REPLAY, "1", "", 10000, .ppm = 200000, .least = 30},
+    };
+
+    (void)state;
+    try_all(trials, COUNT(trials), 21);
+}
+
+/* Two of a kind at once: the end of one leaves the other in force. */
+static void test_overlap(void **state)
+{
+    static const struct trial shorter = {
+        .deed = SIM_DEED_ISOLATE, .hosts = "1", .to = "", .for_ms = 3000};
+    static const struct trial longer = {
+        .deed = SIM_DEED_ISOLATE, .hosts = "1", .to = "", .for_ms = 9000};
+    struct mesh m;
+
+    (void)state;
+    start(&m, 22);
+    (void)begin(&m, &longer, 1);
+    (void)begin(&m, &shorter, 2);
+    run_writing(&m, 4 * SIM_SECOND);
+    assert_int_equal(sim_world_faults(m.world), 1);
+    uint64_t before = m.world->faults.counts[SIM_DEED_ISOLATE];
+    run_writing(&m, 4 * SIM_SECOND);
+    assert_true(m.world->faults.counts[SIM_DEED_ISOLATE] > before);
+    sim_world_run_for(m.world, 2 * SIM_SECOND);
+    assert_int_equal(sim_world_faults(m.world), 0);
+    sim_world_free(m.world);
+}
+
+/* Healing a core takes it out of every fault, and leaves the rest broken. */
+static void test_heal_core(void **state)
+{
+    static const struct trial split = {
+        .deed = SIM_DEED_PARTITION, .hosts = "12", .to = "", .for_ms = 100000};
+    static const struct trial alone = {
+        .deed = SIM_DEED_ISOLATE, .hosts = "3", .to = "", .for_ms = 100000};
+    struct sim_hosts core = {{3}}; /* 0 and 1 */
+    struct mesh m;
+    struct hash digests[HOSTS];
+
+    (void)state;
+    start(&m, 23);
+    (void)begin(&m, &split, 1);
+    (void)begin(&m, &alone, 2);
+    run_writing(&m, 4 * SIM_SECOND);
+    sim_world_heal(m.world, &core);
+    sim_world_run_for(m.world, 60 * SIM_SECOND);
+    for (unsigned h = 0; h < HOSTS; h++)
+        assert_int_equal(sim_world_digest(m.world, h, &digests[h]), 0);
+    assert_true(hash_equal(&digests[0], &digests[1]));
+    assert_false(hash_equal(&digests[0], &digests[2]));
+    assert_false(hash_equal(&digests[0], &digests[3]));
+    sim_world_heal(m.world, NULL);
+    assert_int_equal(sim_world_faults(m.world), 0);
+    assert_true(sim_world_run_until(m.world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+    sim_world_free(m.world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_heal_core),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
