@@ -120,6 +120,7 @@ NODE_SRC := $(wildcard node/*.c)
 CLI_SRC := $(wildcard node/cli/*.c)
 RESTORE_SRC := $(wildcard node/restore/*.c)
 SIM_SRC := $(wildcard sim/*.c)
+SIM_CLI_SRC := $(wildcard sim/cli/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_SUPPORT_SRC := $(wildcard tests/unit/support*.c)
 SIM_TEST_SRC := $(wildcard tests/sim/test_*.c)
@@ -131,7 +132,8 @@ BENCH_SRC := $(filter-out $(BENCH_SUPPORT_SRC),$(wildcard tests/bench/*.c))
 EXAMPLE_SRC := $(wildcard docs/examples/*.c)
 
 LIB_SRC := $(CRDT_SRC) $(GOSSIP_SRC) $(BACKUP_SRC) $(NODE_SRC)
-C_SRC := $(LIB_SRC) $(CLI_SRC) $(RESTORE_SRC) $(SIM_SRC) $(UNIT_SRC) \
+C_SRC := $(LIB_SRC) $(CLI_SRC) $(RESTORE_SRC) $(SIM_SRC) $(SIM_CLI_SRC) \
+    $(UNIT_SRC) \
     $(UNIT_SUPPORT_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) $(BENCH_SRC) \
     $(BENCH_SUPPORT_SRC)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -147,7 +149,9 @@ SIM_PROGRAMS := $(SIM_TEST_SRC:tests/sim/%.c=$(BUILD)/tests/sim/%)
 BENCH_PROGRAMS := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
 EXAMPLES := $(EXAMPLE_SRC:docs/examples/%.c=$(BUILD)/examples/%)
 
-all: libs $(PROGRAMS)
+SIM_PROGRAM := $(if $(SIM_CLI_SRC),$(BUILD)/confmesh-sim)
+
+all: libs $(PROGRAMS) $(SIM_PROGRAM)
 libs: $(LIBS_OUT)
 examples: $(EXAMPLES)
 test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
@@ -212,6 +216,12 @@ $(SIM_PROGRAMS): $(BUILD)/tests/sim/%: $(BUILD)/obj/tests/sim/%.o \
 	$(call say,LINK,$@)$(LINK) $(WRAP_FLAGS) $(filter %.o,$^) \
 	    -Wl,--start-group $(filter %.a,$^) -l:liblmdb.a -Wl,--end-group \
 	    $(filter-out -llmdb,$(LIBS)) -lcmocka
+
+$(BUILD)/confmesh-sim: $(call objects,$(SIM_CLI_SRC)) $(BUILD)/libsim.a \
+    $(BUILD)/libconfmesh.a $(wildcard sim/wrap.flags)
+	$(call say,LINK,$@)$(LINK) $(WRAP_FLAGS) $(filter %.o,$^) \
+	    -Wl,--start-group $(filter %.a,$^) -l:liblmdb.a -Wl,--end-group \
+	    $(filter-out -llmdb,$(LIBS))
 
 $(BENCH_PROGRAMS): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o \
     $(call objects,$(BENCH_SUPPORT_SRC)) $(BUILD)/libconfmesh.a
@@ -305,7 +315,7 @@ fuzz-seeds: $(BUILD)/fuzz-seeds
 # clang-tidy's findings, one file for each object: only what changed is looked
 # at again. lint shows those that are not empty.
 TIDY := $(patsubst %.c,$(BUILD)/tidy/%.log,$(LIB_SRC) $(CLI_SRC) \
-    $(RESTORE_SRC) $(SIM_SRC))
+    $(RESTORE_SRC) $(SIM_SRC) $(SIM_CLI_SRC))
 TIDY_FLAGS = $(filter -std% -D% -I%,$(CM_CFLAGS))
 
 $(BUILD)/tidy/%.log: %.c $(BUILD)/obj/%.o .clang-tidy

@@ -8,6 +8,7 @@
 
 #include "crdt/base/check.h"
 #include "sim/entropy.h"
+#include "sim/run.h"
 
 #define MINUTE UINT64_C(60000) /* ms */
 #define SECOND UINT64_C(1000)  /* ms */
@@ -164,7 +165,8 @@ static uint64_t draw_kinds(struct expansion *e)
     unsigned count = 0;
 
     for (unsigned d = 0; d < SIM_DEEDS; d++)
-        if (kinds[d].times > 0 && family_fits(e->profile, (enum sim_deed)d)) {
+        if (kinds[d].times > 0 && sim_run_can((enum sim_deed)d) &&
+            family_fits(e->profile, (enum sim_deed)d)) {
             possible |= UINT64_C(1) << d;
             if (all || chance(e, percent)) {
                 drawn |= UINT64_C(1) << d;
@@ -287,7 +289,7 @@ static void add_faults_of(struct expansion *e, enum sim_deed d)
     }
 }
 
-/* Hosts that come later; each through a member of the first hour. */
+/* Hosts that come later. */
 static void add_joins(struct expansion *e)
 {
     for (unsigned h = e->plan->joined; h < e->plan->nodes; h++) {
@@ -295,7 +297,7 @@ static void add_joins(struct expansion *e)
                                   .at_ms =
                                       draw(e, 0, e->plan->duration_ms / 2)};
         sim_hosts_add(&l.hosts, h);
-        sim_hosts_add(&l.to, (unsigned)draw(e, 0, e->plan->joined - 1));
+        sim_hosts_add(&l.to, 0); /* the founder issues the tokens */
         add(e, &l);
     }
 }
@@ -327,8 +329,12 @@ static void add_operation(struct expansion *e, unsigned host, uint64_t at_ms)
 {
     struct sim_plan_line l = {.deed = draw_deed(e), .at_ms = at_ms};
     int64_t *p = l.params;
-    bool set = sim_deed_takes(l.deed, SIM_PARAM_ELEMENT);
 
+    if (!sim_run_can(l.deed)) {
+        CHECK(l.deed == SIM_DEED_WATCH);
+        l.deed = SIM_DEED_PUT;
+    }
+    bool set = sim_deed_takes(l.deed, SIM_PARAM_ELEMENT);
     sim_hosts_add(&l.hosts, host);
     if (sim_deed_takes(l.deed, SIM_PARAM_KEY))
         p[SIM_PARAM_KEY] =

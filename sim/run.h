@@ -71,7 +71,14 @@ struct sim_run_options {
     FILE *links;
     sim_run_observer observer;
     void *observer_ctx;
+    /* The folder that the run works in is written here as soon as it exists
+     * (SIM_HOST_PATH_MAX bytes, perhaps in memory shared with who cleans up
+     * after a crash); NULL: nobody wants to know. */
+    char *ret_directory;
 };
+
+/* Whether plans may have lines of this deed. */
+bool sim_run_can(enum sim_deed d);
 
 /* Executes plan (borrowed). 0 and a result, whatever the outcome; an error
  * only if there could be no run, with detail. options may be NULL. */

@@ -1,0 +1,62 @@
+/* confmesh-sim: the production code in simulated meshes, from one seed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/cli/cli.h"
+
+static const struct sim_command commands[] = {
+    {"run",
+     "--seeds N [--first-seed S] [--jobs J] [--profile P] [--nodes N] "
+     "[--twice] [--seconds S] [--json]",
+     "seeds, each in a process of its own", sim_command_run},
+    {"replay",
+     "SEED|PLAN [--profile P] [--nodes N] [--twice] [--log] "
+     "[--trace FILE] [--here]",
+     "one seed or plan", sim_command_replay},
+    {"expand", "SEED [--profile P] [--nodes N]", "a seed's plan, as text",
+     sim_command_expand},
+    {"bench", "[--chaos|--idle] [--nodes N]",
+     "simulated node-hours per CPU-second", sim_command_bench},
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void help(FILE *to)
+{
+    (void)fprintf(to, "confmesh-sim: simulated meshes of production nodes\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        (void)fprintf(to, "  confmesh-sim %s %s\n      %s\n", commands[i].name,
+                      commands[i].arguments, commands[i].summary);
+    (void)fprintf(to, "\nprofiles:");
+    for (unsigned p = 0; p < SIM_PROFILES; p++)
+        (void)fprintf(to, " %s", sim_profile_name((enum sim_profile)p));
+    (void)fprintf(to,
+                  "\nexit status: 0 pass, 1 safety, 2 liveness, 3 "
+                  "nondeterminism, 4 crash, 5 inconclusive, %d usage\n",
+                  SIM_EXIT_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+    const char *names[COMMANDS];
+
+    if (argc < 2) {
+        help(stderr);
+        return SIM_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        names[i] = commands[i].name;
+        if (strcmp(argv[1], names[i]) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    const char *near = args_nearest(argv[1], names, COMMANDS);
+    (void)fprintf(stderr, "confmesh-sim: no such verb: %s%s%s\n", argv[1],
+                  near != NULL ? "; did you mean " : "",
+                  near != NULL ? near : "");
+    return SIM_EXIT_USAGE;
+}

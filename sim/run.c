@@ -1,0 +1,311 @@
+/* One plan in one world, from founding to judgement: see run.h. */
+#include "sim/run.h"
+
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "sim/run_internal.h"
+
+#define LOOK_US (250 * SIM_MS) /* between looks at convergence */
+#define REST_US (2 * SIM_SECOND)
+#define TREE_DEPTH_MAX 16 /* directories open while a tree is removed */
+
+const char *sim_outcome_name(enum sim_outcome o)
+{
+    static const char *const names[] = {
+        [SIM_PASS] = "pass",         [SIM_SAFETY] = "safety",
+        [SIM_LIVENESS] = "liveness", [SIM_NONDETERMINISM] = "nondeterminism",
+        [SIM_CRASH] = "crash",       [SIM_INCONCLUSIVE] = "inconclusive",
+    };
+
+    CHECK(o <= SIM_INCONCLUSIVE);
+    return names[o];
+}
+
+struct sim_world *sim_run_world(struct sim_run *r)
+{
+    return r->world;
+}
+
+const struct sim_plan *sim_run_current_plan(const struct sim_run *r)
+{
+    return r->plan;
+}
+
+uint64_t sim_run_start_us(const struct sim_run *r)
+{
+    return r->result->start_us;
+}
+
+void sim_run_fail(struct sim_run *r, enum sim_outcome outcome,
+                  const char *fingerprint, unsigned host, const char *format,
+                  ...)
+{
+    struct sim_run_result *result = r->result;
+    va_list args;
+
+    CHECK(outcome != SIM_PASS);
+    if (r->over)
+        return;
+    r->over = true;
+    result->outcome = outcome;
+    result->at_us = r->world->sched.now_us;
+    result->host = host;
+    (void)snprintf(result->fingerprint, sizeof result->fingerprint, "%s",
+                   fingerprint);
+    va_start(args, format);
+    (void)vsnprintf(result->words, sizeof result->words, format, args);
+    va_end(args);
+}
+
+/* Runs until limit_us; false once the run has failed. */
+static bool advance(struct sim_run *r, uint64_t limit_us)
+{
+    struct sim_sched *s = &r->world->sched;
+
+    while (!r->over && sim_sched_step(s, limit_us))
+        if (r->options.observer != NULL)
+            r->options.observer(r->options.observer_ctx, r);
+    return !r->over;
+}
+
+/* ---- convergence ---- */
+
+static bool in_core(const struct sim_run *r, unsigned host, bool all)
+{
+    return all ? r->hosts[host].wanted : sim_hosts_has(&r->plan->core, host);
+}
+
+/* What keeps the hosts from being alike, for a person; false if nothing. */
+static bool find_difference(struct sim_run *r, bool all, struct buffer *out,
+                            unsigned *ret_host)
+{
+    struct hash first = {{0}};
+    unsigned first_host = SIM_PLAN_HOSTS_MAX;
+
+    for (unsigned h = 0; h < r->plan->nodes; h++) {
+        struct node *n = sim_host_node(r->world->hosts[h]);
+        struct hash digest;
+        if (!in_core(r, h, all))
+            continue;
+        *ret_host = h;
+        if (n == NULL || !node_is_ready(n)) {
+            buffer_printf(
+                out, "n%u is %s: %s", h, n == NULL ? "down" : "not ready",
+                n == NULL ? "it does not boot" : node_not_ready_reason(n));
+            return true;
+        }
+        int error = sim_world_digest(r->world, h, &digest);
+        if (error != 0) {
+            buffer_printf(out, "n%u cannot be read: %s", h, cm_strerror(error));
+            return true;
+        }
+        if (first_host == SIM_PLAN_HOSTS_MAX) {
+            first_host = h;
+            first = digest;
+        } else if (!hash_equal(&first, &digest)) {
+            buffer_printf(out, "n%u and n%u differ", first_host, h);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Runs until the hosts show equal digests, or the bound. */
+static void await_convergence(struct sim_run *r, bool all, uint64_t within_ms,
+                              uint64_t *ret_us)
+{
+    struct sim_sched *s = &r->world->sched;
+    uint64_t start = s->now_us;
+    uint64_t limit = start + within_ms * SIM_MS;
+    struct buffer why;
+    unsigned host = SIM_PLAN_HOSTS_MAX;
+
+    buffer_init(&why, SIM_WORDS_SIZE);
+    while (!r->over) {
+        buffer_clear(&why);
+        if (!find_difference(r, all, &why, &host))
+            break;
+        if (s->now_us >= limit) {
+            sim_run_fail(r, SIM_LIVENESS, all ? "convergence" : "core", host,
+                         "%s not alike %" PRIu64 " s after healing: %.*s",
+                         all ? "the hosts are" : "the core is",
+                         within_ms / 1000, (int)why.size, why.data);
+            break;
+        }
+        (void)advance(r, s->now_us + LOOK_US);
+    }
+    *ret_us = s->now_us - start;
+    buffer_release(&why);
+}
+
+/* ---- at rest ---- */
+
+/* Every entry, byte for byte, and each digest anew. */
+static void compare_states(struct sim_run *r)
+{
+    struct buffer first;
+    unsigned first_host = SIM_PLAN_HOSTS_MAX;
+
+    buffer_init(&first, 0);
+    for (unsigned h = 0; h < r->plan->nodes && !r->over; h++) {
+        struct buffer here;
+        if (!in_core(r, h, true))
+            continue;
+        if (sim_world_audit(r->world, h) != 0)
+            sim_run_fail(r, SIM_SAFETY, "digest", h,
+                         "the digest of n%u is not that of its entries", h);
+        int error = sim_world_canonical(r->world, h, &here);
+        if (error != 0)
+            sim_run_fail(r, SIM_SAFETY, "store-readable", h,
+                         "the store of n%u cannot be read: %s", h,
+                         cm_strerror(error));
+        else if (first_host == SIM_PLAN_HOSTS_MAX) {
+            first_host = h;
+            first = here;
+            continue;
+        } else if (!slice_equal(buffer_slice(&first), buffer_slice(&here)))
+            sim_run_fail(r, SIM_SAFETY, "equal-vectors", h,
+                         "n%u and n%u have equal digests and other entries",
+                         first_host, h);
+        buffer_release(&here);
+    }
+    buffer_release(&first);
+}
+
+static void judge(struct sim_run *r)
+{
+    uint64_t unused = 0;
+
+    (void)advance(r, r->world->sched.now_us + REST_US);
+    /* Nothing was written since: they may not have drifted apart again. */
+    await_convergence(r, true, REST_US / SIM_MS, &unused);
+    if (!r->over)
+        compare_states(r);
+}
+
+/* ---- the whole ---- */
+
+static void execute(struct sim_run *r)
+{
+    struct sim_run_result *result = r->result;
+
+    sim_run_hosts_begin(r);
+    if (r->over)
+        return;
+    result->start_us = r->world->sched.now_us;
+    result->node_us = 0; /* of the plan's time, not of founding */
+    for (unsigned h = 0; h < r->plan->nodes; h++)
+        r->hosts[h].up_since_us = result->start_us;
+    sim_run_deeds_schedule(r);
+    if (!advance(r, result->start_us + r->plan->duration_ms * SIM_MS))
+        return;
+    sim_run_heal_core(r);
+    await_convergence(r, false, r->plan->core_ms, &result->core_us);
+    if (r->over)
+        return;
+    sim_run_heal_all(r);
+    await_convergence(r, true, r->plan->heal_ms, &result->heal_us);
+    if (!r->over)
+        judge(r);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type,
+                      struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static void finish(struct sim_run *r)
+{
+    struct sim_run_result *result = r->result;
+    const struct sim_trace *t = &r->world->sched.trace;
+    char directory[SIM_HOST_PATH_MAX];
+
+    sim_run_hosts_account(r);
+    result->virtual_us = r->world->sched.now_us;
+    result->chain = t->chain;
+    result->events = t->count;
+    if (r->options.links != NULL) {
+        size_t kept = t->count < SIM_TRACE_LINKS_MAX ? (size_t)t->count
+                                                     : SIM_TRACE_LINKS_MAX;
+        (void)fwrite(t->links, sizeof *t->links, kept, r->options.links);
+    }
+    (void)snprintf(directory, sizeof directory, "%s", r->world->directory);
+    r->world->sched.trace.text = NULL;
+    sim_world_free(r->world);
+    (void)nftw(directory, remove_one, TREE_DEPTH_MAX, FTW_DEPTH | FTW_PHYS);
+    cm_free(r->deeds);
+}
+
+static int check_doable(const struct sim_plan *plan, struct cm_detail *detail)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (!sim_run_can(plan->lines[i].deed))
+            return cm_fail(detail, CM_ERR_INVALID,
+                           "this program cannot do \"%s\"",
+                           sim_deed_name(plan->lines[i].deed));
+    return sim_plan_check(plan, detail);
+}
+
+static int make_world(struct sim_run *r, struct cm_detail *detail)
+{
+    const struct sim_plan *plan = r->plan;
+    struct sim_world_options options =
+        sim_world_default_options(plan->seed, plan->nodes);
+
+    options.sync_us_min = plan->sync_us_min;
+    options.sync_us_max = plan->sync_us_max;
+    options.net = plan->net;
+    options.log = r->options.log;
+    options.trace = r->options.trace;
+    int error = sim_world_create(&r->world, &options, detail);
+    if (error != 0)
+        return error;
+    if (r->options.ret_directory != NULL)
+        (void)snprintf(r->options.ret_directory, SIM_HOST_PATH_MAX, "%s",
+                       r->world->directory);
+    int length = snprintf(r->objects, sizeof r->objects, "%s/objects",
+                          r->world->directory);
+    CHECK(length > 0 && (size_t)length < sizeof r->objects);
+    return 0;
+}
+
+int sim_run_plan(const struct sim_plan *plan,
+                 const struct sim_run_options *options,
+                 struct sim_run_result *ret_result, struct cm_detail *detail)
+{
+    int error = check_doable(plan, detail);
+
+    if (error != 0)
+        return error;
+    *ret_result = (struct sim_run_result){.nodes = plan->nodes,
+                                          .host = SIM_PLAN_HOSTS_MAX};
+    struct sim_run *r = cm_calloc(1, sizeof *r);
+    if (r == NULL)
+        return CM_ERR_NOMEM;
+    r->plan = plan;
+    r->result = ret_result;
+    if (options != NULL)
+        r->options = *options;
+    r->deeds = cm_calloc(plan->count + 1, sizeof *r->deeds);
+    error = r->deeds == NULL ? CM_ERR_NOMEM : make_world(r, detail);
+    if (error != 0) {
+        cm_free(r->deeds);
+        cm_free(r);
+        return error;
+    }
+    execute(r);
+    finish(r);
+    cm_free(r);
+    return 0;
+}

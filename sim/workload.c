@@ -1,0 +1,207 @@
+/* The clients of a simulated mesh: see workload.h. */
+#include "sim/workload.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "crdt/base/check.h"
+#include "crdt/entry.h"
+#include "sim/run_internal.h"
+
+#define VALUE_MAX (1u << 20)
+#define AUTHOR "client"
+
+/* ---- keys and values ---- */
+
+void sim_workload_key(const struct sim_plan_line *l, unsigned number,
+                      char ret_key[SIM_WORKLOAD_KEY_MAX])
+{
+    uint64_t key = (uint64_t)l->params[SIM_PARAM_KEY];
+
+    if (l->deed == SIM_DEED_UNIQUE)
+        (void)snprintf(ret_key, SIM_WORKLOAD_KEY_MAX, "unique/%" PRIu64, l->id);
+    else if (l->deed == SIM_DEED_TXN)
+        (void)snprintf(ret_key, SIM_WORKLOAD_KEY_MAX, "txn/%" PRIu64 "/%u", key,
+                       number);
+    else if (sim_deed_takes(l->deed, SIM_PARAM_ELEMENT))
+        (void)snprintf(ret_key, SIM_WORKLOAD_KEY_MAX, "set/%" PRIu64, key);
+    else
+        (void)snprintf(ret_key, SIM_WORKLOAD_KEY_MAX, "shared/%" PRIu64, key);
+}
+
+void sim_workload_element(const struct sim_plan_line *l,
+                          char ret_element[SIM_WORKLOAD_KEY_MAX])
+{
+    ret_element[0] = 0;
+    if (sim_deed_takes(l->deed, SIM_PARAM_ELEMENT))
+        (void)snprintf(ret_element, SIM_WORKLOAD_KEY_MAX, "e%" PRId64,
+                       l->params[SIM_PARAM_ELEMENT]);
+}
+
+void sim_workload_value(const struct sim_plan_line *l, struct buffer *out)
+{
+    size_t size = (size_t)l->params[SIM_PARAM_SIZE];
+    uint64_t state = l->id * UINT64_C(0x9e3779b97f4a7c15) + 1;
+
+    buffer_printf(out, "%" PRIu64 ":", l->id);
+    while (out->size < size && out->error == 0) {
+        uint8_t bytes[8];
+        size_t left = size - out->size;
+        state ^= state << 13; /* xorshift64 (Marsaglia 2003) */
+        state ^= state >> 7;
+        state ^= state << 17;
+        put_be64(bytes, state);
+        buffer_append(out, bytes, left < sizeof bytes ? left : sizeof bytes);
+    }
+}
+
+/* ---- one request ---- */
+
+/* What the host shows of the line's key now: the version to compare with, or
+ * the revoke to lift. Anything that cannot be read makes it a plain write. */
+static void read_before(struct node *n, const struct sim_plan_line *l,
+                        struct local_op *op)
+{
+    struct entry_id id = {.space = SPACE_REGISTER, .key = op->key};
+    struct store_reader *reader = NULL;
+    struct entry entry;
+
+    if (store_reader_begin(node_store(n), &reader) != 0)
+        return;
+    entry_init(&entry);
+    int error = store_get(reader, &id, &entry, NULL);
+    struct resolution now = entry_resolve(&entry, 0);
+    if (l->deed == SIM_DEED_UNREVOKE) {
+        op->unrevoke = true;
+        if (error == 0 && now.revoke != NULL) {
+            op->condition = CONDITION_VERSION;
+            op->version = now.revoke->dot;
+        }
+    } else {
+        op->condition = CONDITION_ABSENT;
+        if (error == 0 && now.present) {
+            op->condition = CONDITION_VERSION;
+            op->version = now.winner->dot;
+        }
+    }
+    entry_release(&entry);
+    store_reader_release(reader);
+}
+
+static enum op_kind op_kind_of(enum sim_deed d)
+{
+    switch (d) {
+    case SIM_DEED_DEL:
+        return OP_DEL;
+    case SIM_DEED_REVOKE:
+        return OP_REVOKE;
+    case SIM_DEED_ADD:
+        return OP_SET_ADD;
+    case SIM_DEED_REMOVE:
+        return OP_SET_REMOVE;
+    case SIM_DEED_SET_REVOKE:
+        return OP_SET_REVOKE;
+    default:
+        return OP_PUT;
+    }
+}
+
+static int add_op(struct node *n, const struct sim_plan_line *l,
+                  unsigned number, struct intent *i)
+{
+    char key[SIM_WORKLOAD_KEY_MAX];
+    char element[SIM_WORKLOAD_KEY_MAX];
+    struct buffer value;
+
+    buffer_init(&value, VALUE_MAX);
+    sim_workload_key(l, number, key);
+    sim_workload_element(l, element);
+    struct local_op op = {
+        .kind = op_kind_of(l->deed),
+        .key = slice_of_string(key),
+        .element = slice_of_string(element),
+        .flags = l->deed == SIM_DEED_PUT ? l->id : 0,
+    };
+    if (sim_deed_takes(l->deed, SIM_PARAM_SIZE)) {
+        sim_workload_value(l, &value);
+        op.value = buffer_slice(&value);
+    }
+    if (l->deed == SIM_DEED_CAS || l->deed == SIM_DEED_UNREVOKE)
+        read_before(n, l, &op);
+    int error = value.error != 0 ? value.error : intent_add_op(i, &op);
+    buffer_release(&value);
+    return error;
+}
+
+static struct intent *make_intent(struct node *n, const struct sim_plan_line *l)
+{
+    struct intent *i = intent_new(INTENT_LOCAL);
+    unsigned count =
+        l->deed == SIM_DEED_TXN ? (unsigned)l->params[SIM_PARAM_COUNT] : 1;
+
+    if (i == NULL)
+        return NULL;
+    int error = intent_set_author(i, slice_of_string(AUTHOR));
+    for (unsigned k = 0; k < count && error == 0; k++)
+        error = add_op(n, l, k, i);
+    if (error == 0)
+        return i;
+    intent_free(i);
+    return NULL;
+}
+
+static void write_done(void *ctx, const struct intent *i, bool answered)
+{
+    struct sim_run_deed *d = ctx;
+    struct sim_run_result *result = d->run->result;
+
+    CHECK(!d->closed);
+    d->closed = true;
+    if (!answered)
+        result->unanswered++;
+    else if (i->result == 0)
+        result->acknowledged++;
+    else
+        result->refused++;
+    if (answered)
+        sim_sched_note(&d->run->world->sched, "client",
+                       sim_hosts_first(&d->line->hosts), d->line->id,
+                       slice_of(&i->result, sizeof i->result));
+}
+
+static void snapshot_done(void *ctx, const struct snapshot_report *report)
+{
+    struct sim_run_deed *d = ctx;
+    struct sim_run_result *result = d->run->result;
+
+    CHECK(!d->closed);
+    d->closed = true;
+    if (report->error == 0)
+        result->acknowledged++;
+    else
+        result->refused++;
+    sim_sched_note(&d->run->world->sched, "snapshot",
+                   sim_hosts_first(&d->line->hosts), d->line->id,
+                   slice_of(&report->error, sizeof report->error));
+}
+
+void sim_workload_begin(struct sim_run_deed *d)
+{
+    struct sim_run *r = d->run;
+    struct sim_host *h = r->world->hosts[sim_hosts_first(&d->line->hosts)];
+
+    r->result->operations++;
+    if (!sim_host_is_up(h)) {
+        r->result->unanswered++;
+        return;
+    }
+    sim_host_enter(h);
+    if (d->line->deed == SIM_DEED_SNAPSHOT) {
+        node_snapshot_now(sim_host_node(h), r->objects, snapshot_done, d);
+        sim_host_settle(h);
+        return;
+    }
+    struct intent *i = make_intent(sim_host_node(h), d->line);
+    if (i == NULL || sim_host_write(h, i, write_done, d) != 0)
+        r->result->refused++;
+}
