@@ -9,6 +9,8 @@
 #   WERROR=0|1                   warnings as errors; 1 in a git checkout
 #   SANITIZE=address,undefined   or thread: a build directory of its own
 #   ONLY='word word'             of `make test`: programs with one in the name
+#   SEEDS=N                      of `make test` and `make sim`: simulated runs
+#   BUDGET=seconds               of `make nightly`
 #   FUZZ_SECONDS=N               of `make fuzz`: for each target
 #   KEEP=1                       of `make demo`: leave the mesh running
 #   PREFIX=, DESTDIR=            of `make install`
@@ -31,6 +33,8 @@ WERROR ?= $(if $(wildcard .git),1,0)
 FUZZ_SECONDS ?= 20
 ONLY ?=
 KEEP ?=
+SEEDS ?= $(if $(SANITIZE),10,200)
+BUDGET ?= 3600
 
 # Where things go. Sanitized builds, whose warnings gcc itself calls
 # unreliable, stay apart from the ordinary one.
@@ -49,8 +53,8 @@ Q :=
 say =
 endif
 
-.PHONY: all test demo bench fuzz lint format install clean deps help examples
-.PHONY: test-programs libs fuzz-seeds FORCE
+.PHONY: all test sim nightly demo bench fuzz lint format install clean deps
+.PHONY: help examples test-programs libs fuzz-seeds FORCE
 all:
 
 # ---- What the machine has to have ------------------------------------------
@@ -249,7 +253,23 @@ export LSAN_OPTIONS ?= print_suppressions=0
 RUN_ENV = BUILD_DIR='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)'
 
 test: all test-programs examples
-	$(Q)$(RUN_ENV) tests/run $(ONLY)
+	$(Q)$(RUN_ENV) SEEDS='$(SEEDS)' tests/run $(ONLY)
+
+# Every seed twice, the second time in another heap and environment.
+sim: $(SIM_PROGRAM)
+	$(Q)$(SIM_PROGRAM) run --seeds $(SEEDS) --twice
+
+# Seeds that nobody has seen, until the time is over: half of it with whatever
+# a seed draws, the rest with each other profile in turn.
+NIGHTLY := full storage network churn membership quiet
+nightly: $(SIM_PROGRAM)
+	$(Q)set -e; first=$$(date +%s)00000; \
+	$(SIM_PROGRAM) run --seconds $$(($(BUDGET) / 2)) --first-seed $$first \
+	    --twice; \
+	for profile in $(NIGHTLY); do \
+	    $(SIM_PROGRAM) run --profile $$profile --first-seed $$first \
+	        --seconds $$(($(BUDGET) / 2 / $(words $(NIGHTLY)) + 1)); \
+	done
 
 demo: all examples
 	$(Q)$(RUN_ENV) KEEP='$(KEEP)' tests/demo
@@ -361,6 +381,8 @@ clean:
 help:
 	@echo 'all        build every program and library (the default)'
 	@echo 'test       build and run every test; ONLY="word word" for some'
+	@echo 'sim        SEEDS (200) simulated meshes, each twice'
+	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
 	@echo 'demo       a mesh of three nodes, lost and restored; KEEP=1'
 	@echo 'bench      the figures, some beside etcd'
 	@echo 'fuzz       every decoder for FUZZ_SECONDS (20) each'
