@@ -1,15 +1,18 @@
-/* Lines of a plan become events: faults begin and end here, operations are
- * handed to the clients. */
-#include "crdt/base/alloc.h"
+/* Lines of a plan become events: operations are handed to the clients, faults
+ * to the world; what ends hosts goes through their operator (run_hosts.c). */
 #include "crdt/base/check.h"
 #include "sim/run_internal.h"
+#include "sim/world_fault.h"
 
 /* Deeds of these bits are done; a plan with others cannot be run. */
 #define BIT(deed) (UINT64_C(1) << SIM_DEED_##deed)
 static const uint64_t doable =
     BIT(PUT) | BIT(UNIQUE) | BIT(DEL) | BIT(REVOKE) | BIT(UNREVOKE) | BIT(ADD) |
     BIT(REMOVE) | BIT(SET_REVOKE) | BIT(TXN) | BIT(CAS) | BIT(SNAPSHOT) |
-    BIT(PARTITION) | BIT(ISOLATE) | BIT(FLAP) | BIT(POWER_CUT) | BIT(JOIN);
+    BIT(LOSS) | BIT(DUPLICATE) | BIT(REORDER) | BIT(TAIL) | BIT(BIAS) |
+    BIT(CLOG) | BIT(CAPACITY) | BIT(PARTITION) | BIT(ISOLATE) | BIT(ONEWAY) |
+    BIT(BRIDGE) | BIT(FLAP) | BIT(CORRUPT) | BIT(TRUNCATE) | BIT(FORGE) |
+    BIT(REPLAY) | BIT(POWER_CUT) | BIT(JOIN);
 
 bool sim_run_can(enum sim_deed d)
 {
@@ -40,85 +43,36 @@ static void join(const struct sim_run_deed *d, unsigned host)
     sim_run_host_want(d->run, host);
 }
 
-/* True if it lasts. */
-static bool fault_begin(struct sim_run_deed *d)
-{
-    switch (d->line->deed) {
-    case SIM_DEED_POWER_CUT:
-        each_host(d, power_cut);
-        return true;
-    case SIM_DEED_JOIN:
-        each_host(d, join);
-        return false;
-    default:
-        CHECK(sim_deed_family(d->line->deed) == SIM_FAMILY_NETWORK);
-        return true;
-    }
-}
-
-static void fault_end(struct sim_run_deed *d)
-{
-    switch (d->line->deed) {
-    case SIM_DEED_POWER_CUT:
-        each_host(d, release);
-        return;
-    default:
-        return;
-    }
-}
-
-static bool is_network(const struct sim_run_deed *d)
-{
-    return sim_deed_family(d->line->deed) == SIM_FAMILY_NETWORK;
-}
-
 static void end(struct sim_run_deed *d)
 {
-    struct sim_run *r = d->run;
-
-    CHECK(d->active);
+    CHECK(d->active && d->line->deed == SIM_DEED_POWER_CUT);
     d->active = false;
-    sim_sched_cancel(&r->world->sched, &d->event);
-    sim_sched_cancel(&r->world->sched, &d->tick);
-    sim_sched_note(&r->world->sched, "fault-end",
-                   sim_hosts_first(&d->line->hosts), d->line->id,
-                   slice_of_string(sim_deed_name(d->line->deed)));
-    fault_end(d);
-    if (is_network(d))
-        sim_run_network_update(r);
-}
-
-static void on_tick(void *context)
-{
-    struct sim_run_deed *d = context;
-    uint64_t ms = (uint64_t)d->line->params[SIM_PARAM_MS];
-
-    CHECK(d->active && d->line->deed == SIM_DEED_FLAP);
-    d->on = !d->on;
-    sim_run_network_update(d->run);
-    sim_sched_after(&d->run->world->sched, &d->tick,
-                    (ms > 0 ? ms : 1) * SIM_MS);
+    sim_sched_cancel(&d->run->world->sched, &d->event);
+    each_host(d, release);
 }
 
 static void begin(struct sim_run_deed *d)
 {
     struct sim_run *r = d->run;
     struct sim_sched *s = &r->world->sched;
+    uint64_t lasts_ms = (uint64_t)d->line->params[SIM_PARAM_FOR];
 
-    sim_sched_note(s, "fault", sim_hosts_first(&d->line->hosts), d->line->id,
-                   slice_of_string(sim_deed_name(d->line->deed)));
     r->result->faults++;
     r->result->fault_kinds |= UINT64_C(1) << d->line->deed;
-    d->on = true;
-    d->until_us = s->now_us + (uint64_t)d->line->params[SIM_PARAM_FOR] * SIM_MS;
-    d->active = fault_begin(d);
-    if (!d->active)
+    switch (d->line->deed) {
+    case SIM_DEED_POWER_CUT:
+        d->active = true;
+        each_host(d, power_cut);
+        sim_sched_after(s, &d->event, lasts_ms * SIM_MS);
         return;
-    sim_sched_at(s, &d->event, d->until_us);
-    if (d->line->deed == SIM_DEED_FLAP)
-        sim_sched_after(s, &d->tick, 0);
-    if (is_network(d))
-        sim_run_network_update(r);
+    case SIM_DEED_JOIN:
+        each_host(d, join);
+        return;
+    default: /* too many at once: then this one does not happen */
+        if (sim_world_fault(r->world, d->line, NULL) != 0)
+            r->result->faults--;
+        return;
+    }
 }
 
 static void on_event(void *context)
@@ -143,14 +97,8 @@ void sim_run_deeds_schedule(struct sim_run *r)
         *d = (struct sim_run_deed){.run = r, .line = l};
         sim_event_init(&d->event, sim_deed_name(l->deed),
                        sim_hosts_first(&l->hosts), on_event, d);
-        sim_event_init(&d->tick, "tick", sim_hosts_first(&l->hosts), on_tick,
-                       d);
+        sim_sched_at(s, &d->event, r->result->start_us + l->at_ms * SIM_MS);
     }
-    /* In order of lines, so that ties in time do not depend on what the heap
-     * makes of them. */
-    for (size_t i = 0; i < r->plan->count; i++)
-        sim_sched_at(s, &r->deeds[i].event,
-                     r->result->start_us + r->plan->lines[i].at_ms * SIM_MS);
 }
 
 static bool touches(const struct sim_hosts *s, const struct sim_hosts *core)
@@ -163,24 +111,27 @@ static bool touches(const struct sim_hosts *s, const struct sim_hosts *core)
 
 void sim_run_heal_core(struct sim_run *r)
 {
-    r->calm = true;
+    /* A partition that ends with the wait, not before. */
+    struct sim_plan_line alone = {
+        .id = UINT64_MAX, .deed = SIM_DEED_PARTITION, .hosts = r->plan->core};
+
     for (size_t i = 0; i < r->plan->count; i++) {
         struct sim_run_deed *d = &r->deeds[i];
-        if (d->active &&
-            (touches(&d->line->hosts, &r->plan->core) ||
-             touches(&d->line->to, &r->plan->core) || is_network(d)))
+        if (d->active && touches(&d->line->hosts, &r->plan->core))
             end(d);
     }
-    sim_run_network_update(r);
+    sim_world_heal(r->world, &r->plan->core);
+    alone.params[SIM_PARAM_FOR] = (int64_t)(r->plan->core_ms + 1);
+    if (sim_hosts_count(&r->plan->core) < r->plan->nodes)
+        (void)sim_world_fault(r->world, &alone, NULL);
 }
 
 void sim_run_heal_all(struct sim_run *r)
 {
-    r->healed = true;
     for (size_t i = 0; i < r->plan->count; i++)
         if (r->deeds[i].active)
             end(&r->deeds[i]);
-    sim_run_network_update(r);
+    sim_world_heal(r->world, NULL);
     for (unsigned h = 0; h < r->plan->nodes; h++)
         CHECK(r->hosts[h].holds == 0);
 }

@@ -1,6 +1,6 @@
 /* What the parts of a run share. run.c leads, run_hosts.c powers hosts on and
- * lets them join, run_faults.c and run_network.c do what lines of the plan
- * say, workload.c is the clients. */
+ * lets them join, run_faults.c does what lines of the plan say, workload.c is
+ * the clients. */
 #ifndef SIM_RUN_INTERNAL_H
 #define SIM_RUN_INTERNAL_H
 
@@ -11,12 +11,8 @@ struct sim_run_deed {
     struct sim_run *run;
     const struct sim_plan_line *line; /* borrowed from the plan */
     struct sim_event event;           /* its beginning, then its end */
-    struct sim_event tick;            /* what happens meanwhile */
-    uint64_t until_us;                /* of an active one */
-    bool active;
-    bool on;        /* a flapping partition is there at the moment */
-    bool closed;    /* the client of an operation has got its answer */
-    size_t ops_put; /* of a transaction */
+    bool active;                      /* it keeps hosts down */
+    bool closed; /* the client of an operation has got its answer */
 };
 
 /* A host as its operator sees it. */
@@ -39,8 +35,6 @@ struct sim_run {
     struct sim_event keeper;
     char objects[SIM_HOST_PATH_MAX]; /* where snapshots go */
     bool over;                       /* it has failed: nothing follows */
-    bool calm;                       /* the plan's time is over */
-    bool healed;                     /* so are the hosts outside of the core */
 };
 
 /* ---- run.c ---- */
@@ -70,14 +64,10 @@ void sim_run_hosts_account(struct sim_run *r);
 /* ---- run_faults.c ---- */
 
 void sim_run_deeds_schedule(struct sim_run *r);
-/* Ends the faults: all, or those that touch the core, which is cut off. */
+/* Ends what troubles the core, and cuts it off from the others, which stay as
+ * they are; then everything. */
 void sim_run_heal_core(struct sim_run *r);
 void sim_run_heal_all(struct sim_run *r);
-
-/* ---- run_network.c ---- */
-
-/* Makes the network what base and active deeds say. */
-void sim_run_network_update(struct sim_run *r);
 
 /* ---- workload.c ---- */
 
