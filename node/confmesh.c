@@ -50,6 +50,45 @@ const char *confmesh_error(void)
     return last_error;
 }
 
+uint64_t confmesh_deadline(uint64_t timeout_ms)
+{
+    uint64_t now = uv_hrtime();
+
+    return timeout_ms > (UINT64_MAX - now) / 1000000
+               ? UINT64_MAX
+               : now + timeout_ms * 1000000;
+}
+
+/* ---- who is inside ---- */
+
+int confmesh_enter(struct confmesh *c)
+{
+    bool running;
+
+    uv_mutex_lock(&c->mutex);
+    running = c->running;
+    c->users += running;
+    uv_mutex_unlock(&c->mutex);
+    return running ? 0
+                   : confmesh_fail(CM_ERR_CLOSED, "the node has been closed");
+}
+
+/* With the mutex held. */
+static void leave(struct confmesh *c)
+{
+    CHECK(c->users > 0);
+    c->users--;
+    if (c->users == 0)
+        uv_cond_broadcast(&c->changed);
+}
+
+void confmesh_leave(struct confmesh *c)
+{
+    uv_mutex_lock(&c->mutex);
+    leave(c);
+    uv_mutex_unlock(&c->mutex);
+}
+
 /* ---- to the loop ---- */
 
 struct call {
@@ -95,8 +134,10 @@ int confmesh_on_loop(struct confmesh *c, confmesh_task task, void *ctx)
         ;
     *at = &call;
     CHECK(uv_async_send(&c->async) == 0);
+    c->users++;
     while (!call.done)
         uv_cond_wait(&c->changed, &c->mutex);
+    leave(c);
     uv_mutex_unlock(&c->mutex);
     return call.result;
 }
@@ -122,8 +163,12 @@ void confmesh_set_failed(struct confmesh *c,
                          void (*failed)(void *ctx, const char *reason),
                          void *ctx)
 {
+    uv_mutex_lock(&c->mutex);
     c->failed = failed;
     c->failed_ctx = ctx;
+    if (c->has_failed)
+        failed(ctx, c->reason); /* it was too early to be told then */
+    uv_mutex_unlock(&c->mutex);
 }
 
 struct address confmesh_address(const struct confmesh *c)
@@ -140,14 +185,15 @@ static void on_prepare(uv_prepare_t *prepare)
     bool ready = node_is_ready(c->node);
     bool failed = node_has_failed(c->node);
     uint64_t revision = node_revision(c->node);
+    const char *reason = node_not_ready_reason(c->node);
 
     uv_mutex_lock(&c->mutex);
     if (ready != c->ready || failed != c->has_failed ||
-        revision != c->revision) {
+        revision != c->revision ||
+        strncmp(reason, c->reason, sizeof c->reason - 1) != 0) {
         c->ready = ready;
         c->revision = revision;
-        (void)snprintf(c->reason, sizeof c->reason, "%s",
-                       node_not_ready_reason(c->node));
+        (void)snprintf(c->reason, sizeof c->reason, "%s", reason);
         if (failed && !c->has_failed && c->failed != NULL)
             c->failed(c->failed_ctx, c->reason);
         c->has_failed = failed;
@@ -316,8 +362,9 @@ static int init_loop(struct confmesh *c)
     if (uv_loop_init(&c->loop) != 0)
         return CM_ERR_NOMEM;
     c->has_loop = true;
-    if (uv_async_init(&c->loop, &c->async, on_calls) != 0 ||
-        uv_prepare_init(&c->loop, &c->prepare) != 0)
+    c->has_async = uv_async_init(&c->loop, &c->async, on_calls) == 0;
+    c->has_prepare = uv_prepare_init(&c->loop, &c->prepare) == 0;
+    if (!c->has_async || !c->has_prepare)
         return CM_ERR_NOMEM;
     c->async.data = c;
     c->prepare.data = c;
@@ -379,21 +426,48 @@ static void close_handles(struct confmesh *c)
 {
     if (c->ports != NULL)
         uv_ports_stop(c->ports);
-    uv_close((uv_handle_t *)&c->async, NULL);
-    uv_close((uv_handle_t *)&c->prepare, NULL);
+    if (c->has_async)
+        uv_close((uv_handle_t *)&c->async, NULL);
+    if (c->has_prepare)
+        uv_close((uv_handle_t *)&c->prepare, NULL);
+}
+
+static void free_memory(struct confmesh *c)
+{
+    uv_cond_destroy(&c->changed);
+    uv_mutex_destroy(&c->mutex);
+    cm_free(c);
+}
+
+void confmesh_unwatch(struct confmesh *c)
+{
+    bool last;
+
+    uv_mutex_lock(&c->mutex);
+    CHECK(c->watches > 0);
+    c->watches--;
+    last = c->closed && c->watches == 0;
+    uv_mutex_unlock(&c->mutex);
+    if (last)
+        free_memory(c);
 }
 
 static void release_all(struct confmesh *c)
 {
+    bool watched;
+
     node_free(c->node);
     uv_ports_free(c->ports);
     store_close(c->store);
     datadir_close(c->datadir);
     if (c->has_loop)
         CHECK(uv_loop_close(&c->loop) == 0);
-    uv_cond_destroy(&c->changed);
-    uv_mutex_destroy(&c->mutex);
-    cm_free(c);
+    uv_mutex_lock(&c->mutex);
+    c->closed = true;
+    watched = c->watches > 0;
+    uv_mutex_unlock(&c->mutex);
+    if (!watched)
+        free_memory(c);
 }
 
 int confmesh_open(struct confmesh **ret, const struct confmesh_options *options,
@@ -455,6 +529,12 @@ void confmesh_close(struct confmesh *c)
         return;
     CHECK(confmesh_on_loop(c, close_on_loop, c) == 0);
     CHECK(uv_thread_join(&c->thread) == 0);
+    /* Whoever waited inside has been told, and leaves. */
+    uv_mutex_lock(&c->mutex);
+    while (c->users > 0)
+        uv_cond_wait(&c->changed, &c->mutex);
+    CHECK(c->reads == 0); /* a view reads memory that would go */
+    uv_mutex_unlock(&c->mutex);
     release_all(c);
 }
 
@@ -462,11 +542,13 @@ void confmesh_close(struct confmesh *c)
 
 int confmesh_wait_ready(struct confmesh *c, uint64_t timeout_ms)
 {
-    uint64_t deadline = uv_hrtime() + timeout_ms * 1000000;
-    int error = 0;
+    uint64_t deadline = confmesh_deadline(timeout_ms);
+    int error = confmesh_enter(c);
 
+    if (error != 0)
+        return error;
     uv_mutex_lock(&c->mutex);
-    while (!c->ready && !c->has_failed && error == 0) {
+    while (!c->ready && !c->has_failed && c->running && error == 0) {
         uint64_t now = uv_hrtime();
 
         if (now >= deadline)
@@ -478,8 +560,12 @@ int confmesh_wait_ready(struct confmesh *c, uint64_t timeout_ms)
         error = 0;
     else if (c->has_failed)
         error = CM_ERR_NOT_READY;
+    else if (!c->running)
+        error = CM_ERR_CLOSED;
     if (error != 0)
-        (void)confmesh_fail(error, "%s", c->reason);
+        (void)confmesh_fail(
+            error, "%s", c->reason[0] != '\0' ? c->reason : cm_strerror(error));
+    leave(c);
     uv_mutex_unlock(&c->mutex);
     return error;
 }

@@ -58,7 +58,10 @@ struct confmesh_options {
  * errmsg (if not NULL, of errmsg_size bytes) tells what to do. */
 int confmesh_open(struct confmesh **ret, const struct confmesh_options *options,
                   char *errmsg, size_t errmsg_size);
-/* Tells the peers, finishes what was submitted, stops. NULL is fine. */
+/* Tells the peers, finishes what was submitted, stops. Calls that other threads
+ * are in end first, with their result or CONFMESH_ERR_CLOSED; reads and
+ * transactions have to be ended before. A watch may be closed later, its next
+ * then says CONFMESH_ERR_CLOSED. NULL is fine. */
 void confmesh_close(struct confmesh *c);
 const char *confmesh_strerror(int error);
 /* The sentence of the last failed call on this thread; never NULL. */

@@ -14,10 +14,12 @@ typedef int (*confmesh_task)(void *ctx);
 int confmesh_on_loop(struct confmesh *c, confmesh_task task, void *ctx);
 uv_loop_t *confmesh_loop(struct confmesh *c); /* on the loop */
 struct node *confmesh_node(struct confmesh *c);
-/* Called on the loop before the node stops, so that what uses it goes first. */
+/* Called on the loop before the node stops, so that what uses it goes first.
+ * To be set on the loop. */
 void confmesh_set_closing(struct confmesh *c, void (*closing)(void *ctx),
                           void *ctx);
-/* Called on the loop, once, if joining fails for good. */
+/* Called on the loop, once, if joining fails, or has failed, for good; it must
+ * not call back into the library. To be set on the loop. */
 void confmesh_set_failed(struct confmesh *c,
                          void (*failed)(void *ctx, const char *reason),
                          void *ctx);

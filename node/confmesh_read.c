@@ -6,6 +6,7 @@
 #include "node/confmesh_private.h"
 
 struct confmesh_read {
+    struct confmesh *c;
     struct store_reader *reader;
     struct entry entry;
     hlc_t now; /* one evaluation time for the whole view */
@@ -19,6 +20,7 @@ int confmesh_read_begin(struct confmesh *c, struct confmesh_read **ret_read)
 
     if (r == NULL)
         return confmesh_fail(CM_ERR_NOMEM, "out of memory");
+    r->c = c;
     uv_mutex_lock(&c->mutex);
     ready = c->ready;
     uv_mutex_unlock(&c->mutex);
@@ -36,6 +38,9 @@ int confmesh_read_begin(struct confmesh *c, struct confmesh_read **ret_read)
                              cm_strerror(error));
     }
     r->now = store_hlc(r->reader);
+    uv_mutex_lock(&c->mutex);
+    c->reads++;
+    uv_mutex_unlock(&c->mutex);
     *ret_read = r;
     return 0;
 }
@@ -46,6 +51,10 @@ void confmesh_read_end(struct confmesh_read *r)
         return;
     entry_release(&r->entry);
     store_reader_release(r->reader);
+    uv_mutex_lock(&r->c->mutex);
+    CHECK(r->c->reads > 0);
+    r->c->reads--;
+    uv_mutex_unlock(&r->c->mutex);
     cm_free(r);
 }
 

@@ -38,6 +38,9 @@ int confmesh_watch_open(struct confmesh *c, const char *prefix,
     if (w == NULL)
         return confmesh_fail(CM_ERR_NOMEM, "out of memory");
     w->c = c;
+    uv_mutex_lock(&c->mutex);
+    c->watches++;
+    uv_mutex_unlock(&c->mutex);
     buffer_init(&w->prefix, KEY_SIZE_MAX);
     buffer_append_string(&w->prefix, prefix);
     buffer_init(&w->changes, WATCH_COMMIT_MAX);
@@ -62,6 +65,7 @@ void confmesh_watch_close(struct confmesh_watch *w)
         return;
     buffer_release(&w->prefix);
     buffer_release(&w->changes);
+    confmesh_unwatch(w->c);
     cm_free(w);
 }
 
@@ -158,15 +162,11 @@ static int wait_commit(struct confmesh_watch *w, uint64_t seen,
     return error;
 }
 
-int confmesh_watch_next(struct confmesh_watch *w, uint64_t timeout_ms,
-                        struct confmesh_change *ret_change)
+static int wait_loaded(struct confmesh_watch *w, uint64_t deadline)
 {
-    uint64_t wait_ns = timeout_ms > UINT64_MAX / 2000000 ? UINT64_MAX / 2
-                                                         : timeout_ms * 1000000;
-    uint64_t deadline = uv_hrtime() + wait_ns;
     int error = 0;
 
-    while (w->count == 0) {
+    while (w->count == 0 && error == 0) {
         uint64_t seen;
 
         uv_mutex_lock(&w->c->mutex);
@@ -175,9 +175,21 @@ int confmesh_watch_next(struct confmesh_watch *w, uint64_t timeout_ms,
         error = load(w);
         if (error == CM_ERR_NOT_FOUND)
             error = wait_commit(w, seen, deadline);
-        if (error != 0)
-            return confmesh_fail(error, "%s", cm_strerror(error));
     }
+    return error;
+}
+
+int confmesh_watch_next(struct confmesh_watch *w, uint64_t timeout_ms,
+                        struct confmesh_change *ret_change)
+{
+    int error = confmesh_enter(w->c);
+
+    if (error != 0)
+        return error;
+    error = wait_loaded(w, confmesh_deadline(timeout_ms));
+    confmesh_leave(w->c);
+    if (error != 0)
+        return confmesh_fail(error, "%s", cm_strerror(error));
     take(w, ret_change);
     return 0;
 }

@@ -15,6 +15,7 @@ struct confmesh_txn {
     struct confmesh *c;
     struct intent *intent; /* NULL when memory was short */
     int error;             /* first failure while adding */
+    const char *refusal;   /* what of it is wrong, and how to do it right */
 };
 
 /* One write under way; guarded by the instance's mutex. */
@@ -62,20 +63,23 @@ static int run(struct confmesh *c, struct intent *i,
                struct confmesh_token *ret_token)
 {
     struct write w = {.c = c, .intent = i};
-    int error;
+    int error = confmesh_enter(c);
 
     i->done = on_done;
     i->context = &w;
-    error = confmesh_on_loop(c, submit_on_loop, &w);
+    if (error == 0) {
+        error = confmesh_on_loop(c, submit_on_loop, &w);
+        uv_mutex_lock(&c->mutex);
+        while (error == 0 && !w.done)
+            uv_cond_wait(&c->changed, &c->mutex);
+        uv_mutex_unlock(&c->mutex);
+        confmesh_leave(c);
+    }
     if (error != 0) {
         intent_free(i);
         return confmesh_fail(error, "the write was not taken: %s",
                              cm_strerror(error));
     }
-    uv_mutex_lock(&c->mutex);
-    while (!w.done)
-        uv_cond_wait(&c->changed, &c->mutex);
-    uv_mutex_unlock(&c->mutex);
     error = tell(i, ret_token);
     intent_free(i);
     return error;
@@ -105,6 +109,15 @@ void confmesh_txn_abort(struct confmesh_txn *t)
     cm_free(t);
 }
 
+/* The first refusal is the one that is told. */
+static void refuse(struct confmesh_txn *t, int error, const char *refusal)
+{
+    if (t->error != 0 || error == 0)
+        return;
+    t->error = error;
+    t->refusal = refusal;
+}
+
 static void add(struct confmesh_txn *t, enum op_kind kind, const char *key,
                 const char *element, struct slice value, uint64_t flags)
 {
@@ -115,10 +128,10 @@ static void add(struct confmesh_txn *t, enum op_kind kind, const char *key,
         .value = value,
         .flags = flags,
     };
-    int error = intent_add_op(t->intent, &op);
 
-    if (t->error == 0)
-        t->error = error;
+    refuse(t, intent_add_op(t->intent, &op),
+           "operations: 4096 and 4 MiB at most in one transaction; commit "
+           "earlier");
 }
 
 void confmesh_txn_put(struct confmesh_txn *t, const char *key,
@@ -157,8 +170,10 @@ void confmesh_txn_set_revoke(struct confmesh_txn *t, const char *key,
 
 static struct local_op *last_op(struct confmesh_txn *t)
 {
-    if (t->error == 0 && t->intent->ops_count == 0)
-        t->error = CM_ERR_INVALID;
+    if (t->intent->ops_count == 0)
+        refuse(t, CM_ERR_INVALID,
+               "condition: there is no operation yet that it could be for; "
+               "add the operation first");
     return t->error == 0 ? &t->intent->ops[t->intent->ops_count - 1] : NULL;
 }
 
@@ -177,15 +192,15 @@ void confmesh_txn_if_version(struct confmesh_txn *t, const char *token)
     if (op == NULL)
         return;
     op->condition = CONDITION_VERSION;
-    t->error = dot_parse(&op->version, token);
+    refuse(t, dot_parse(&op->version, token),
+           "version: not a token; give the text of the one that the write "
+           "returned");
 }
 
 void confmesh_txn_author(struct confmesh_txn *t, const char *author)
 {
-    int error = intent_set_author(t->intent, slice_of_string(author));
-
-    if (t->error == 0)
-        t->error = error;
+    refuse(t, intent_set_author(t->intent, slice_of_string(author)),
+           "author: at most 64 bytes; shorten it");
 }
 
 int confmesh_txn_commit(struct confmesh_txn *t,
@@ -196,9 +211,10 @@ int confmesh_txn_commit(struct confmesh_txn *t,
     int error = t->error;
 
     if (error != 0) {
+        error = confmesh_fail(
+            error, "%s", error == CM_ERR_NOMEM ? "out of memory" : t->refusal);
         confmesh_txn_abort(t);
-        return confmesh_fail(error, "the transaction is not valid: %s",
-                             cm_strerror(error));
+        return error;
     }
     cm_free(t);
     return run(c, i, ret_token);
@@ -275,12 +291,20 @@ static void answered(struct ask *a)
     uv_mutex_unlock(&a->c->mutex);
 }
 
-static int wait_answer(struct confmesh *c, struct ask *a)
+static int run_ask(struct confmesh *c, confmesh_task task, struct ask *a)
 {
+    int error = confmesh_enter(c);
+
+    if (error != 0)
+        return error;
+    error = confmesh_on_loop(c, task, a);
     uv_mutex_lock(&c->mutex);
-    while (!a->done)
+    while (error == 0 && !a->done)
         uv_cond_wait(&c->changed, &c->mutex);
     uv_mutex_unlock(&c->mutex);
+    confmesh_leave(c);
+    if (error != 0)
+        return error;
     return a->error == 0 ? 0 : confmesh_fail(a->error, "%s", a->detail);
 }
 
@@ -292,9 +316,13 @@ static void token_answered(void *ctx, int error, const char *token,
     a->error = error;
     if (error != 0)
         (void)snprintf(a->detail, sizeof a->detail, "%s", detail);
-    else if (strlen(token) + 1 > a->size)
+    else if (strlen(token) + 1 > a->size) {
         a->error = CM_ERR_TOO_LARGE;
-    else
+        (void)snprintf(a->detail, sizeof a->detail,
+                       "text: the token needs %zu bytes, there are %zu; give "
+                       "at least 2048",
+                       strlen(token) + 1, a->size);
+    } else
         (void)snprintf(a->text, a->size, "%s", token);
     answered(a);
 }
@@ -312,9 +340,8 @@ int confmesh_token_create(struct confmesh *c, unsigned uses, uint64_t ttl_ms,
 {
     struct ask a = {
         .c = c, .uses = uses, .ttl_ms = ttl_ms, .text = ret_text, .size = size};
-    int error = confmesh_on_loop(c, ask_token, &a);
 
-    return error != 0 ? error : wait_answer(c, &a);
+    return run_ask(c, ask_token, &a);
 }
 
 static void snapshot_answered(void *ctx, const struct snapshot_report *report)
@@ -337,7 +364,6 @@ static int ask_snapshot(void *ctx)
 int confmesh_snapshot(struct confmesh *c, const char *to)
 {
     struct ask a = {.c = c, .to = to};
-    int error = confmesh_on_loop(c, ask_snapshot, &a);
 
-    return error != 0 ? error : wait_answer(c, &a);
+    return run_ask(c, ask_snapshot, &a);
 }

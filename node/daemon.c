@@ -33,6 +33,8 @@ struct daemon {
     size_t where_count;
     struct cm_detail detail;
     pthread_t main_thread;
+    pthread_mutex_t mutex;
+    struct cm_detail failure; /* why joining failed; guarded by the mutex */
 };
 
 /* ---- log ---- */
@@ -94,6 +96,24 @@ static int serve(struct daemon *d, const char *where, unsigned index)
     return 0;
 }
 
+static void stop_http(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    http_server_free(d->http);
+    d->http = NULL;
+}
+
+static void on_failed(void *ctx, const char *reason)
+{
+    struct daemon *d = ctx;
+
+    CHECK(pthread_mutex_lock(&d->mutex) == 0);
+    (void)snprintf(d->failure.text, sizeof d->failure.text, "%s", reason);
+    CHECK(pthread_mutex_unlock(&d->mutex) == 0);
+    (void)pthread_kill(d->main_thread, SIGUSR1);
+}
+
 static int start_http(void *ctx)
 {
     struct daemon *d = ctx;
@@ -105,6 +125,8 @@ static int start_http(void *ctx)
     int error = http_server_create(&d->http, confmesh_loop(d->mesh),
                                    confmesh_node(d->mesh), &d->detail);
 
+    confmesh_set_closing(d->mesh, stop_http, d);
+    confmesh_set_failed(d->mesh, on_failed, d);
     if (error == 0)
         error = paths_data_socket(socket, o->data, &d->detail);
     if (error == 0) {
@@ -116,23 +138,7 @@ static int start_http(void *ctx)
     return error;
 }
 
-static void stop_http(void *ctx)
-{
-    struct daemon *d = ctx;
-
-    http_server_free(d->http);
-    d->http = NULL;
-}
-
 /* ---- life ---- */
-
-static void on_failed(void *ctx, const char *reason)
-{
-    struct daemon *d = ctx;
-
-    (void)snprintf(d->detail.text, sizeof d->detail.text, "%s", reason);
-    (void)pthread_kill(d->main_thread, SIGUSR1);
-}
 
 static void announce(const struct daemon *d)
 {
@@ -170,8 +176,14 @@ static int wait_for_end(struct daemon *d, const sigset_t *signals)
 
     while (sigwait(signals, &signal) != 0)
         ;
-    if (signal == SIGUSR1)
-        return fail("%s", d->detail.text);
+    if (signal == SIGUSR1) {
+        struct cm_detail failure;
+
+        CHECK(pthread_mutex_lock(&d->mutex) == 0);
+        failure = d->failure;
+        CHECK(pthread_mutex_unlock(&d->mutex) == 0);
+        return fail("%s", failure.text);
+    }
     log_line((void *)d->options, 'I', "leaving the mesh and stopping");
     return 0;
 }
@@ -209,12 +221,12 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         return fail("%s", "out of memory");
     d->options = o;
     d->main_thread = pthread_self();
+    CHECK(pthread_mutex_init(&d->mutex, NULL) == 0);
     if (confmesh_open(&d->mesh, &c, errmsg, sizeof errmsg) != 0) {
+        (void)pthread_mutex_destroy(&d->mutex);
         free(d);
         return fail("%s", errmsg);
     }
-    confmesh_set_failed(d->mesh, on_failed, d);
-    confmesh_set_closing(d->mesh, stop_http, d);
     if (confmesh_on_loop(d->mesh, start_http, d) != 0)
         code = fail("%s", d->detail.text);
     if (code == 0) {
@@ -222,6 +234,7 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         code = wait_for_end(d, signals);
     }
     confmesh_close(d->mesh);
+    (void)pthread_mutex_destroy(&d->mutex);
     free(d);
     return code;
 }

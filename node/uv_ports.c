@@ -33,6 +33,11 @@ struct uv_ports {
     uint64_t due_ms;
     uint64_t lag_ms;
     size_t datagrams; /* under way */
+    /* What creating came to: all of it has to be undone. */
+    uv_handle_t *handles[4];
+    size_t handles_count;
+    bool has_writer;
+    unsigned lanes_count;
     uv_log_sink sink;
     void *sink_ctx;
     bool stopping;
@@ -354,30 +359,37 @@ static void init_ops(struct uv_ports *p)
     };
 }
 
+static bool made(struct uv_ports *p, int error, void *handle)
+{
+    if (error != 0)
+        return false;
+    CHECK(p->handles_count < sizeof p->handles / sizeof *p->handles);
+    ((uv_handle_t *)handle)->data = p;
+    p->handles[p->handles_count++] = handle;
+    return true;
+}
+
 static int init_handles(struct uv_ports *p, uv_loop_t *loop)
 {
-    unsigned i;
-
-    p->loop = loop;
-    p->due_ms = UINT64_MAX;
-    uv_streams_init(&p->streams, loop);
-    if (uv_udp_init(loop, &p->udp) != 0 ||
-        uv_timer_init(loop, &p->timer) != 0 ||
-        uv_prepare_init(loop, &p->prepare) != 0 ||
-        uv_async_init(loop, &p->notify, on_notify) != 0)
+    if (!made(p, uv_udp_init(loop, &p->udp), &p->udp) ||
+        !made(p, uv_timer_init(loop, &p->timer), &p->timer) ||
+        !made(p, uv_prepare_init(loop, &p->prepare), &p->prepare) ||
+        !made(p, uv_async_init(loop, &p->notify, on_notify), &p->notify) ||
+        uv_prepare_start(&p->prepare, on_prepare) != 0)
         return CM_ERR_NOMEM;
-    p->udp.data = p;
-    p->timer.data = p;
-    p->notify.data = p;
-    p->prepare.data = p;
-    if (uv_prepare_start(&p->prepare, on_prepare) != 0)
-        return CM_ERR_NOMEM;
-    if (uv_writer_init(&p->writer, &p->notify) != 0)
-        return CM_ERR_NOMEM;
-    for (i = 0; i < WORK_LANES; i++)
-        if (uv_lane_init(&p->lanes[i], &p->notify) != 0)
-            return CM_ERR_NOMEM;
     return 0;
+}
+
+static int init_threads(struct uv_ports *p)
+{
+    int error = uv_writer_init(&p->writer, &p->notify);
+
+    p->has_writer = error == 0;
+    while (error == 0 && p->lanes_count < WORK_LANES) {
+        error = uv_lane_init(&p->lanes[p->lanes_count], &p->notify);
+        p->lanes_count += error == 0;
+    }
+    return error;
 }
 
 int uv_ports_create(struct uv_ports **ret_ports, uv_loop_t *loop,
@@ -389,12 +401,19 @@ int uv_ports_create(struct uv_ports **ret_ports, uv_loop_t *loop,
     struct address wanted;
     int error;
 
-    if (p == NULL || init_handles(p, loop) != 0)
-        return cm_fail(detail, CM_ERR_NOMEM, "out of memory or descriptors");
+    if (p == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    *ret_ports = p; /* the loop may know its handles from here on */
+    p->loop = loop;
+    p->due_ms = UINT64_MAX;
     p->sink = sink;
     p->sink_ctx = sink_ctx;
+    uv_streams_init(&p->streams, loop);
     init_ops(p);
-    *ret_ports = p;
+    if (init_handles(p, loop) != 0 || init_threads(p) != 0)
+        return cm_fail(detail, CM_ERR_NOMEM,
+                       "out of memory, descriptors or threads: see ulimit -n "
+                       "and ulimit -u");
     if (address_parse(&wanted, bind) != 0)
         return cm_fail(detail, CM_ERR_INVALID,
                        "--bind %s: say HOST:PORT with a numeric host, for "
@@ -438,20 +457,19 @@ int uv_ports_start_writer(struct uv_ports *p, struct writer *w)
 
 void uv_ports_stop(struct uv_ports *p)
 {
-    unsigned i;
+    size_t i;
 
     p->stopping = true;
-    for (i = 0; i < WORK_LANES; i++)
+    for (i = 0; i < p->lanes_count; i++)
         uv_lane_stop(&p->lanes[i]);
-    uv_writer_stop(&p->writer);
+    if (p->has_writer)
+        uv_writer_stop(&p->writer);
     if (p->node != NULL)
         take_finished(p);
     p->node = NULL;
     uv_streams_stop(&p->streams);
-    uv_close((uv_handle_t *)&p->udp, NULL);
-    uv_close((uv_handle_t *)&p->timer, NULL);
-    uv_close((uv_handle_t *)&p->notify, NULL);
-    uv_close((uv_handle_t *)&p->prepare, NULL);
+    for (i = 0; i < p->handles_count; i++)
+        uv_close(p->handles[i], NULL);
 }
 
 void uv_ports_free(struct uv_ports *p)
@@ -460,8 +478,9 @@ void uv_ports_free(struct uv_ports *p)
 
     if (p == NULL)
         return;
-    uv_writer_release(&p->writer);
-    for (i = 0; i < WORK_LANES; i++)
+    if (p->has_writer)
+        uv_writer_release(&p->writer);
+    for (i = 0; i < p->lanes_count; i++)
         uv_lane_release(&p->lanes[i]);
     sodium_memzero(p, sizeof *p);
     cm_free(p);

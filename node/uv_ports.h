@@ -17,7 +17,8 @@ struct uv_ports;
 typedef void (*uv_log_sink)(void *ctx, char level, const char *text);
 
 /* Binds UDP and TCP to bind ("HOST:PORT"; port 0: any, the same for both).
- * log lines go to sink, on the loop's thread. */
+ * log lines go to sink, on the loop's thread. On failure *ret_ports, if it was
+ * set, still has to be stopped and freed. */
 int uv_ports_create(struct uv_ports **ret_ports, uv_loop_t *loop,
                     const char *bind, uv_log_sink sink, void *sink_ctx,
                     struct cm_detail *detail);
