@@ -3,6 +3,7 @@
 #include "node/args.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "crdt/base/check.h"
 
@@ -276,5 +277,72 @@ int args_duration_ms(uint64_t *ret_ms, const char *text, const char *field,
     return cm_fail(detail, CM_ERR_INVALID,
                    "%s is '%.40s', but must be a duration such as 500ms, 30s, "
                    "5m, 2h or 7d (at most 3650d)",
+                   field, text);
+}
+
+/* "Z" or "+HH:MM"; seconds east of Greenwich. */
+static bool parse_offset(const char *text, int64_t *ret_s)
+{
+    int hours, minutes;
+
+    if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0) {
+        *ret_s = 0;
+        return true;
+    }
+    if ((text[0] != '+' && text[0] != '-') || strlen(text) != 6 ||
+        text[3] != ':' || strspn(text + 1, "0123456789") != 2 ||
+        strspn(text + 4, "0123456789") != 2)
+        return false;
+    hours = (text[1] - '0') * 10 + text[2] - '0';
+    minutes = (text[4] - '0') * 10 + text[5] - '0';
+    *ret_s = (text[0] == '-' ? -60 : 60) * (int64_t)(hours * 60 + minutes);
+    return hours < 24 && minutes < 60;
+}
+
+static bool parse_time(uint64_t *ret_ms, const char *text)
+{
+    struct tm tm = {.tm_year = 0};
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    int64_t seconds, offset;
+    uint64_t ms = 0;
+
+    if (rest == NULL || text[4] != '-')
+        return false;
+    if (rest[0] == '.') {
+        size_t digits = strspn(rest + 1, "0123456789");
+        uint64_t scale = 100;
+
+        if (digits == 0)
+            return false;
+        for (size_t i = 0; i < digits; i++, scale /= 10)
+            ms += (uint64_t)(rest[1 + i] - '0') * scale;
+        rest += 1 + digits;
+    }
+    if (!parse_offset(rest, &offset))
+        return false;
+    seconds = (int64_t)timegm(&tm) - offset;
+    if (seconds < 0)
+        return false;
+    *ret_ms = (uint64_t)seconds * 1000 + ms;
+    return true;
+}
+
+int args_time_ms(uint64_t *ret_ms, const char *text, const char *field,
+                 struct cm_detail *detail)
+{
+    const char *rest = "";
+    uint64_t seconds;
+
+    CHECK(text != NULL && field != NULL);
+    if (parse_digits(&seconds, text, UINT64_MAX / 1000, &rest) == 0 &&
+        *rest == '\0') {
+        *ret_ms = seconds * 1000;
+        return 0;
+    }
+    if (parse_time(ret_ms, text))
+        return 0;
+    return cm_fail(detail, CM_ERR_INVALID,
+                   "%s is '%.40s', but must be a time such as "
+                   "2026-11-21T10:00:00Z, or seconds since 1970",
                    field, text);
 }

@@ -58,6 +58,11 @@ int args_number(uint64_t *ret_number, const char *text, uint64_t max,
 int args_duration_ms(uint64_t *ret_ms, const char *text, const char *field,
                      struct cm_detail *detail);
 
+/* "2026-11-21T10:00:00Z" (RFC 3339, with Z or an offset like +01:00) or seconds
+ * since 1970. CM_ERR_INVALID with detail naming field. */
+int args_time_ms(uint64_t *ret_ms, const char *text, const char *field,
+                 struct cm_detail *detail);
+
 /* The candidate with the smallest edit distance to word, NULL when none is
  * near enough to be meant. For "did you mean". */
 const char *args_nearest(const char *word, const char *const *candidates,

@@ -1,6 +1,7 @@
 /* Payload of an 'r' record: per event that changed something visible
  * [actor, seq, number of exceptions, (operation, outcome [, actor, seq])…],
- * one after the other until the record ends. */
+ * one after the other until the record ends; for each expiry [mark, space, key,
+ * element, actor, seq, due] behind them. */
 #include "node/change_log.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ void change_log_init(struct change_log *log)
     memset(log, 0, sizeof *log);
     buffer_init(&log->keys, CHANGE_LOG_KEYS_MAX);
     buffer_init(&log->outcomes, CHANGE_LOG_OPS_MAX);
+    buffer_init(&log->expired, CHANGE_LOG_EXPIRED_MAX);
 }
 
 void change_log_release(struct change_log *log)
@@ -25,6 +27,7 @@ void change_log_release(struct change_log *log)
     cm_free(log->others);
     buffer_release(&log->keys);
     buffer_release(&log->outcomes);
+    buffer_release(&log->expired);
     memset(log, 0, sizeof *log);
 }
 
@@ -35,6 +38,8 @@ void change_log_clear(struct change_log *log)
     log->touches_count = 0;
     log->events_count = 0;
     log->others_count = 0;
+    log->expired_count = 0;
+    buffer_clear(&log->expired);
     buffer_clear(&log->keys);
     buffer_clear(&log->outcomes);
 }
@@ -211,6 +216,23 @@ int change_log_op(struct change_log *log, struct slice key, enum op_kind kind,
     return log->outcomes.error;
 }
 
+int change_log_expire(struct change_log *log, const struct entry_id *id,
+                      uint32_t actor, uint64_t seq, hlc_t due)
+{
+    struct buffer *out = &log->expired;
+
+    CHECK(actor != CHANGE_LOG_EXPIRED_MARK && due != 0);
+    pack_uint(out, CHANGE_LOG_EXPIRED_MARK);
+    pack_uint(out, id->space);
+    pack_bin(out, id->key);
+    pack_bin(out, id->element);
+    pack_uint(out, actor);
+    pack_uint(out, seq);
+    pack_uint(out, due);
+    log->expired_count++;
+    return out->error;
+}
+
 bool change_log_in_newest(const struct change_log *log, struct slice key)
 {
     const struct change_touch *t = touch_find(log, key, hash_key(key));
@@ -268,5 +290,7 @@ bool change_log_pack(const struct change_log *log, struct buffer *out,
         pack_event(log, e, out, actors, &other);
         any = true;
     }
-    return any;
+    if (log->expired_count > 0)
+        buffer_append_slice(out, buffer_slice(&log->expired));
+    return any || log->expired_count > 0;
 }

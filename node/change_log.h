@@ -13,6 +13,7 @@
 
 #define CHANGE_LOG_KEYS_MAX (1u << 30) /* bytes of touched keys, one commit */
 #define CHANGE_LOG_OPS_MAX (64u << 20) /* operations of one commit */
+#define CHANGE_LOG_EXPIRED_MAX (4u << 20) /* bytes of ends, one commit */
 
 /* What a reader sees of an entry. */
 struct visible {
@@ -55,6 +56,8 @@ struct change_log {
     size_t others_capacity;
     struct buffer keys;
     struct buffer outcomes; /* enum outcome, a byte each */
+    struct buffer expired;  /* packed ends, see change_log_expire */
+    size_t expired_count;
 };
 
 void change_log_init(struct change_log *log);
@@ -68,6 +71,11 @@ int change_log_event(struct change_log *log, uint32_t actor, uint64_t seq);
 int change_log_op(struct change_log *log, struct slice key, enum op_kind kind,
                   const struct dot *own, const struct visible *before,
                   const struct visible *after);
+/* The winner of an entry that no event of this commit touches has expired and
+ * is not seen any more. actor: of its dot. CM_ERR_TOO_LARGE, CM_ERR_NOMEM. */
+#define CHANGE_LOG_EXPIRED_MARK UINT32_MAX /* where an event has its actor */
+int change_log_expire(struct change_log *log, const struct entry_id *id,
+                      uint32_t actor, uint64_t seq, hlc_t due);
 /* Whether the newest event touched the entry. */
 bool change_log_in_newest(const struct change_log *log, struct slice key);
 /* Appends the 'r' record's payload; false if nothing visible changed. */

@@ -145,6 +145,9 @@ void confmesh_txn_set_revoke(struct confmesh_txn *t, const char *key,
  * visible version (a token of get's write) is this one. */
 void confmesh_txn_if_absent(struct confmesh_txn *t);
 void confmesh_txn_if_version(struct confmesh_txn *t, const char *token);
+/* A put or set-add ends at this time (milliseconds since 1970): it is absent
+ * from then on, everywhere, and watches hear of it. */
+void confmesh_txn_expires_at(struct confmesh_txn *t, uint64_t unix_ms);
 void confmesh_txn_author(struct confmesh_txn *t, const char *author);
 /* Frees t in either case. */
 int confmesh_txn_commit(struct confmesh_txn *t,
@@ -164,6 +167,7 @@ struct confmesh_change {
     bool last;         /* the commit's last change: resume from here */
     enum confmesh_change_kind kind;
     bool revoked;
+    bool expired;    /* DELETE or REMOVE because its time had come */
     const char *key; /* terminated, like element */
     const char *element;
     const void *value;

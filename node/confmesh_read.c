@@ -5,6 +5,17 @@
 #include "crdt/base/check.h"
 #include "node/confmesh_private.h"
 
+/* What has expired is absent at once, whether or not anything was written
+ * since. */
+static hlc_t wall_now(void)
+{
+    uv_timeval64_t now = {0};
+
+    (void)uv_gettimeofday(&now);
+    return hlc_make((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000,
+                    0);
+}
+
 struct confmesh_read {
     struct confmesh *c;
     struct store_reader *reader;
@@ -37,7 +48,7 @@ int confmesh_read_begin(struct confmesh *c, struct confmesh_read **ret_read)
         return confmesh_fail(error, "the store cannot be read: %s",
                              cm_strerror(error));
     }
-    r->now = store_hlc(r->reader);
+    r->now = wall_now();
     uv_mutex_lock(&c->mutex);
     c->reads++;
     uv_mutex_unlock(&c->mutex);

@@ -24,7 +24,8 @@ struct kept {
     uint64_t revision;
     uint64_t flags;
     uint32_t kind;
-    uint32_t revoked;
+    uint16_t revoked;
+    uint16_t expired;
     size_t key_size;
     size_t element_size;
     size_t value_size;
@@ -77,6 +78,7 @@ static int keep(void *context, const struct change *change)
         .flags = change->flags,
         .kind = (uint32_t)change->kind,
         .revoked = change->revoked,
+        .expired = change->expired,
         .key_size = change->id.key.size,
         .element_size = change->id.element.size,
         .value_size = change->value.size,
@@ -130,6 +132,7 @@ static void take(struct confmesh_watch *w, struct confmesh_change *ret)
         .last = w->count == 0,
         .kind = (enum confmesh_change_kind)kept.kind,
         .revoked = kept.revoked != 0,
+        .expired = kept.expired != 0,
         .key = (const char *)at,
         .element = (const char *)at + kept.key_size + 1,
         .value = at + kept.key_size + 1 + kept.element_size + 1,

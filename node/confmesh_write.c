@@ -197,6 +197,18 @@ void confmesh_txn_if_version(struct confmesh_txn *t, const char *token)
            "returned");
 }
 
+void confmesh_txn_expires_at(struct confmesh_txn *t, uint64_t unix_ms)
+{
+    struct local_op *op = last_op(t);
+
+    if (op == NULL)
+        return;
+    if (unix_ms == 0 || unix_ms > HLC_WALL_MS_MAX / 2)
+        t->error = CM_ERR_INVALID;
+    else
+        op->expires = hlc_make(unix_ms, 0);
+}
+
 void confmesh_txn_author(struct confmesh_txn *t, const char *author)
 {
     refuse(t, intent_set_author(t->intent, slice_of_string(author)),

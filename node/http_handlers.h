@@ -27,6 +27,12 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
                      const struct local_op *op);
 /* Done with a JSON answer: token, revision, wrote; or the error's. */
 void http_written_json(struct http_request *r, struct intent *intent);
+/* ttl (a duration from now) or expires (a time), as texts or NULL; 0 in
+ * *ret_expires when there is neither. CM_ERR_INVALID with detail. */
+int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,
+                struct cm_detail *detail);
+/* The same from the query; false after having refused. */
+bool http_read_expiry(struct http_request *r, hlc_t *ret_expires);
 /* Why an entry's write was refused, with the revoke's author and time. */
 void http_describe_revoke(struct http_request *r, const struct entry_id *id,
                           char *ret_text, size_t size);

@@ -25,10 +25,11 @@
  * to protect, so unknown parameters are refused. The last row is what clients
  * of the dialect send along and what means nothing here. */
 static const char *const kv_parameters[] = {
-    "raw",      "recurse", "keys",   "separator", "index",      "wait",
-    "flags",    "cas",     "dc",     "siblings",  "if-version", "if-absent",
-    "unrevoke", "stale",   "pretty", "token",     "ns",         "partition",
-    "near",     "filter",  "hash",   "cached",    "default",
+    "raw",        "recurse",   "keys",      "separator", "index",
+    "wait",       "flags",     "cas",       "dc",        "siblings",
+    "if-version", "if-absent", "unrevoke",  "stale",     "pretty",
+    "token",      "ns",        "partition", "near",      "filter",
+    "hash",       "cached",    "default",   "ttl",       "expires",
 };
 
 static const struct {
@@ -188,7 +189,7 @@ static void kv_put(struct http_request *r, struct slice key)
         return;
     }
     op.value = buffer_slice(&r->body);
-    if (read_condition(r, &op))
+    if (http_read_expiry(r, &op.expires) && read_condition(r, &op))
         submit_one(r, &op);
 }
 

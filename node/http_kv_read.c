@@ -155,6 +155,9 @@ static void read_one(struct http_request *r, struct store_reader *reader,
     }
     if (resolved.winner != NULL)
         http_header_dot(r, "X-Confmesh-Version", &resolved.winner->dot);
+    if (resolved.present && resolved.winner->expires != 0)
+        http_header_u64(r, "X-Confmesh-Expires-Ms",
+                        hlc_wall_ms(resolved.winner->expires));
 }
 
 /* ---- a tree ---- */

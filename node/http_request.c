@@ -449,6 +449,14 @@ void http_header(struct http_request *r, const char *name, const char *value)
     (void)MHD_add_response_header(r->response, name, value);
 }
 
+void http_header_u64(struct http_request *r, const char *name, uint64_t value)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    http_header(r, name, text);
+}
+
 void http_header_dot(struct http_request *r, const char *name,
                      const struct dot *dot)
 {

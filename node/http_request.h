@@ -137,6 +137,7 @@ void http_refuse_code(struct http_request *r, int code, const char *detail);
 unsigned http_status_of(int code);
 /* After the answer has been made. */
 void http_header(struct http_request *r, const char *name, const char *value);
+void http_header_u64(struct http_request *r, const char *name, uint64_t value);
 void http_header_dot(struct http_request *r, const char *name,
                      const struct dot *dot);
 

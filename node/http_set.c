@@ -14,13 +14,16 @@ static struct slice path_rest(const struct http_request *r, const char *prefix)
     return slice_of(r->path.data + size, r->path.size - size);
 }
 
-static bool only_parameters(struct http_request *r, const char *a,
-                            const char *b)
+/* known: NULL-terminated. */
+static bool only_parameters(struct http_request *r, const char *const *known)
 {
     for (size_t i = 0; i < r->query.count; i++) {
         const char *name = r->query.items[i].name;
+        size_t k = 0;
 
-        if (strcmp(name, a) != 0 && strcmp(name, b) != 0) {
+        while (known[k] != NULL && strcmp(name, known[k]) != 0)
+            k++;
+        if (known[k] == NULL) {
             http_refuse(r, 400, CM_ERR_INVALID,
                         "unknown parameter \"%.64s\"; correct or remove it",
                         name);
@@ -63,6 +66,7 @@ static void submit_one(struct http_request *r, const struct local_op *op)
 
 void http_revoke(struct http_request *r)
 {
+    static const char *const known[] = {NULL};
     uint8_t key[KEY_SIZE_MAX];
     struct local_op op = {.kind = OP_REVOKE};
 
@@ -70,7 +74,7 @@ void http_revoke(struct http_request *r)
         http_refuse(r, 405, CM_ERR_INVALID, "revoking is a POST; use that");
         return;
     }
-    if (!only_parameters(r, "", "") ||
+    if (!only_parameters(r, known) ||
         !decode_part(r, path_rest(r, "/v1/revoke/"), "the key", key, &op.key))
         return;
     submit_one(r, &op);
@@ -139,6 +143,8 @@ static void write_set(struct http_request *r, struct slice key,
     if (r->method == HTTP_PUT) {
         op.kind = OP_SET_ADD;
         op.unrevoke = http_query_has(&r->query, "unrevoke");
+        if (!http_read_expiry(r, &op.expires))
+            return;
     } else if (r->method == HTTP_DELETE) {
         op.kind = OP_SET_REMOVE;
     } else if (r->method == HTTP_POST && http_query_has(&r->query, "revoke")) {
@@ -154,6 +160,8 @@ static void write_set(struct http_request *r, struct slice key,
 
 void http_set(struct http_request *r)
 {
+    static const char *const known[] = {"revoke", "unrevoke", "ttl", "expires",
+                                        NULL};
     struct slice rest = path_rest(r, "/v1/set/");
     const uint8_t *slash = memchr(rest.data, '/', rest.size);
     uint8_t key_bytes[KEY_SIZE_MAX];
@@ -163,7 +171,7 @@ void http_set(struct http_request *r)
     size_t first = slash != NULL ? (size_t)(slash - rest.data) : rest.size;
     struct slice behind;
 
-    if (!only_parameters(r, "revoke", "unrevoke") ||
+    if (!only_parameters(r, known) ||
         !decode_part(r, slice_of(rest.data, first), "the key", key_bytes, &key))
         return;
     if (slash == NULL) {

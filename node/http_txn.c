@@ -101,12 +101,27 @@ static int read_condition(json_t *object, struct local_op *op,
     return 0;
 }
 
+static int read_expiry(json_t *object, struct local_op *op,
+                       struct cm_detail *detail)
+{
+    struct slice ttl = {0};
+    struct slice expires = {0};
+    int error = http_json_get_text(object, "ttl", &ttl, detail);
+
+    if (error == 0)
+        error = http_json_get_text(object, "expires", &expires, detail);
+    if (error != 0)
+        return error;
+    return http_expiry((const char *)ttl.data, (const char *)expires.data,
+                       &op->expires, detail);
+}
+
 static int read_op(json_t *object, struct local_op *op, struct buffer *memory,
                    struct cm_detail *detail)
 {
     static const char *const members[] = {
-        "op",    "key",       "element",    "value",    "value64",
-        "flags", "if_absent", "if_version", "unrevoke", NULL};
+        "op",        "key",        "element",  "value", "value64", "flags",
+        "if_absent", "if_version", "unrevoke", "ttl",   "expires", NULL};
     int error;
 
     *op = (struct local_op){0};
@@ -125,6 +140,8 @@ static int read_op(json_t *object, struct local_op *op, struct buffer *memory,
         error = read_value(object, op, memory, detail);
     if (error == 0)
         error = read_condition(object, op, detail);
+    if (error == 0)
+        error = read_expiry(object, op, detail);
     if (error != 0)
         return error;
     if (op_space(op->kind) == SPACE_REGISTER && op->element.size > 0)

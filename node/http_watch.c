@@ -81,6 +81,8 @@ static void put_change(struct buffer *out, const struct change *change)
     }
     buffer_append_string(out, ",\"revoked\":");
     http_json_bool(out, change->revoked);
+    if (change->expired)
+        buffer_append_string(out, ",\"expired\":true");
     buffer_append_string(out, ",\"author\":");
     http_json_string(out, change->author);
     buffer_append_string(out, ",\"version\":");

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "crdt/base/check.h"
+#include "node/args.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 
@@ -46,6 +47,51 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
     intent_free(intent);
     http_refuse_code(r, error, NULL);
     return false;
+}
+
+int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,
+                struct cm_detail *detail)
+{
+    uint64_t now_ms = hlc_wall_ms(http_context_now());
+    uint64_t ms = 0;
+    int error = 0;
+
+    *ret_expires = 0;
+    if (ttl == NULL && expires == NULL)
+        return 0;
+    if (ttl != NULL && expires != NULL)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "ttl and expires exclude each other; give one of them");
+    if (ttl != NULL)
+        error = args_duration_ms(&ms, ttl, "ttl", detail);
+    else
+        error = args_time_ms(&ms, expires, "expires", detail);
+    if (error != 0)
+        return error;
+    if (ttl != NULL && ms > 0)
+        ms += now_ms;
+    if (ms <= now_ms)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "%s: it would have expired already; choose a later time",
+                       ttl != NULL ? "ttl" : "expires");
+    if (ms > HLC_WALL_MS_MAX / 2)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "expires lies beyond the year 6400; choose an earlier "
+                       "time, or none");
+    *ret_expires = hlc_make(ms, 0);
+    return 0;
+}
+
+bool http_read_expiry(struct http_request *r, hlc_t *ret_expires)
+{
+    struct cm_detail detail = {{0}};
+    int error = http_expiry(http_query_value(&r->query, "ttl"),
+                            http_query_value(&r->query, "expires"), ret_expires,
+                            &detail);
+
+    if (error != 0)
+        http_refuse(r, 400, error, "%s", detail.text);
+    return error == 0;
 }
 
 void http_describe_revoke(struct http_request *r, const struct entry_id *id,

@@ -15,6 +15,8 @@ enum intent_kind {
     INTENT_FOREIGN = 2, /* one event from a peer */
     INTENT_META = 3,    /* set named facts (store.h META_…) */
     INTENT_REPLACE = 4, /* an empty replica adopts a verified snapshot */
+    INTENT_EXPIRE = 5,  /* nothing of its own: a batch, so that what has
+                           expired is told */
 };
 
 /* What must hold in the write transaction, or nothing of the intent happens.

@@ -269,6 +269,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->probe_interval_ms = config->probe_interval_ms;
     n->snapshot_interval_ms = config->snapshot_interval_ms;
     n->next_stream = 1;
+    n->expiry_wall_ms = UINT64_MAX;
     (void)snprintf(n->name, sizeof n->name, "%s",
                    config->name != NULL ? config->name : "");
     error = init_parts(n, config);
@@ -412,6 +413,7 @@ static void arm(struct node *n)
         due = earlier(due, gossip_deadline_ms(n->gossip));
     due = earlier(due, joiner_deadline(n));
     due = earlier(due, snapshots_deadline(n));
+    due = earlier(due, expiry_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
     n->ports.timer->arm(n->ports.ctx, due);
@@ -458,6 +460,7 @@ void node_on_timer(struct node *n)
     link_check_deadlines(n, now);
     joiner_tick(n, now);
     snapshots_tick(n, now);
+    expiry_tick(n, now);
     peers_tick(n, now);
     node_drain(n);
 }
@@ -562,6 +565,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->revision = r->revision;
     n->pending_events = r->pending_events;
     n->pending_bytes = r->pending_bytes;
+    n->expiry_wall_ms = r->expiry_wall_ms;
     if (r->roster != NULL) {
         roster_release(n->roster);
         n->roster = r->roster;

@@ -158,6 +158,10 @@ struct node {
     uint64_t snapshot_revision; /* that the last snapshot covers */
     char *spool_dir;            /* owned: where snapshot spools live */
 
+    uint64_t expiry_wall_ms;  /* when the writer wants to tell the next */
+    uint64_t expiry_retry_ms; /* not before; the last try failed */
+    bool expiry_asked;        /* an intent is under way */
+
     node_commit_listener listener;
     void *listener_ctx;
     struct node_status status; /* counters and texts */
@@ -249,6 +253,10 @@ int sponsor_load_tokens(struct node *n);
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
 uint64_t snapshots_deadline(const struct node *n);
+
+/* expiry.c */
+void expiry_tick(struct node *n, uint64_t now);
+uint64_t expiry_deadline(const struct node *n);
 
 /* peers.c */
 void peers_load(struct node *n);

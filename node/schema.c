@@ -8,7 +8,8 @@
 #include "crdt/base/hash.h"
 #include "crdt/certificate.h"
 
-_Static_assert(2 + KEY_SIZE_MAX + 1 <= SCHEMA_KEY_MAX, "keys fit LMDB's");
+_Static_assert(8 + 2 + KEY_SIZE_MAX + 1 <= SCHEMA_KEY_MAX,
+               "keys fit LMDB's, also behind an expiry");
 _Static_assert(CERTIFICATE_SIZE_MAX <= VALUE_SIZE_MAX, "one bound of values");
 
 struct slice schema_key_slice(const struct schema_key *k)
@@ -36,16 +37,38 @@ static void key_append_byte(struct schema_key *k, uint8_t byte)
     key_append(k, slice_of(&byte, 1));
 }
 
-void schema_key_entry(struct schema_key *k, const struct entry_id *id)
+static void key_append_id(struct schema_key *k, const struct entry_id *id)
 {
     CHECK(id->key.size + id->element.size <= KEY_SIZE_MAX);
-    key_begin(k, SCHEMA_PREFIX_ENTRY);
     key_append_byte(k, (uint8_t)id->space);
     key_append(k, id->key);
     if (id->space == SPACE_SET) {
         key_append_byte(k, 0);
         key_append(k, id->element);
     }
+}
+
+void schema_key_entry(struct schema_key *k, const struct entry_id *id)
+{
+    key_begin(k, SCHEMA_PREFIX_ENTRY);
+    key_append_id(k, id);
+}
+
+void schema_key_conflict(struct schema_key *k, const struct entry_id *id)
+{
+    key_begin(k, SCHEMA_PREFIX_CONFLICT);
+    key_append_id(k, id);
+}
+
+void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id)
+{
+    uint8_t bytes[8];
+
+    CHECK(due != 0);
+    put_be64(bytes, due);
+    key_begin(k, SCHEMA_PREFIX_DUE);
+    key_append(k, slice_of(bytes, sizeof bytes));
+    key_append_id(k, id);
 }
 
 bool schema_key_prefix(struct schema_key *k, enum space space,
@@ -107,22 +130,21 @@ void schema_key_state(struct schema_key *k, uint8_t which)
     key_append_byte(k, which);
 }
 
-int schema_parse_entry(struct entry_id *ret_id, struct slice key)
+/* space key [0x00 element] */
+static int parse_id(struct entry_id *ret_id, struct slice text)
 {
     struct slice rest;
     const uint8_t *separator;
 
-    if (key.size < 3 || key.size > SCHEMA_KEY_MAX ||
-        key.data[0] != SCHEMA_PREFIX_ENTRY)
+    if (text.size < 2 || text.data[0] < SPACE_REGISTER ||
+        text.data[0] > SPACE_ROSTER)
         return CM_ERR_DAMAGED;
-    if (key.data[1] < SPACE_REGISTER || key.data[1] > SPACE_ROSTER)
-        return CM_ERR_DAMAGED;
-    rest = slice_of(key.data + 2, key.size - 2);
-    if (key.data[1] != SPACE_SET) {
+    rest = slice_of(text.data + 1, text.size - 1);
+    if (text.data[0] != SPACE_SET) {
         if (rest.size > KEY_SIZE_MAX)
             return CM_ERR_DAMAGED;
         *ret_id = (struct entry_id){
-            .space = (enum space)key.data[1],
+            .space = (enum space)text.data[0],
             .key = rest,
         };
         return 0;
@@ -138,6 +160,33 @@ int schema_parse_entry(struct entry_id *ret_id, struct slice key)
         .element = slice_of(separator + 1, rest.size - size - 1),
     };
     return 0;
+}
+
+static int parse_behind(struct entry_id *ret_id, struct slice key, char prefix,
+                        size_t skip)
+{
+    if (key.size <= skip || key.data[0] != (uint8_t)prefix)
+        return CM_ERR_DAMAGED;
+    return parse_id(ret_id, slice_of(key.data + skip, key.size - skip));
+}
+
+int schema_parse_entry(struct entry_id *ret_id, struct slice key)
+{
+    return parse_behind(ret_id, key, SCHEMA_PREFIX_ENTRY, 1);
+}
+
+int schema_parse_conflict(struct entry_id *ret_id, struct slice key)
+{
+    return parse_behind(ret_id, key, SCHEMA_PREFIX_CONFLICT, 1);
+}
+
+int schema_parse_due(hlc_t *ret_due, struct entry_id *ret_id, struct slice key)
+{
+    int error = parse_behind(ret_id, key, SCHEMA_PREFIX_DUE, 9);
+
+    if (error == 0)
+        *ret_due = get_be64(key.data + 1);
+    return error;
 }
 
 int schema_parse_actor(uint32_t *ret_actor, struct slice key)

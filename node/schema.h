@@ -8,12 +8,15 @@
  *
  *   'a' 0 / 1 / 2                  head; two halves of the digest's lanes
  *   'b' ~actor ~seq                own event: revision, changes, bytes
+ *   'c' space key [0x00 element]   the entry holds a sibling that lost
  *   'e' space key [0x00 element]   entry: revisions and siblings
  *   'm' name                       named fact of this node
  *   'r' revision                   what the commit's events changed, unless
  *                                  its only event is an own one that says so
  *   's' actor                      version vector entry, names the actor
  *   'v' actor seq                  another node's event: its bytes
+ *   'x' expiry space key [0x00 element]  the entry ends then, and watchers
+ *                                  have not been told
  *
  * The newest entry of this node's own incarnation stands in the head alone.
  * The lanes are two records, because one of more than 2,038 bytes would take
@@ -35,11 +38,13 @@
 
 #define SCHEMA_PREFIX_STATE 'a'
 #define SCHEMA_PREFIX_OWN 'b'
+#define SCHEMA_PREFIX_CONFLICT 'c'
 #define SCHEMA_PREFIX_ENTRY 'e'
 #define SCHEMA_PREFIX_META 'm'
 #define SCHEMA_PREFIX_REVISION 'r'
 #define SCHEMA_PREFIX_ACTOR 's'
 #define SCHEMA_PREFIX_EVENT 'v'
+#define SCHEMA_PREFIX_DUE 'x'
 
 #define SCHEMA_STATE_HEAD 0
 #define SCHEMA_STATE_LANES 1 /* and 2 */
@@ -63,8 +68,12 @@ void schema_key_revision(struct schema_key *k, uint64_t revision);
 void schema_key_actor(struct schema_key *k, uint32_t actor);
 void schema_key_meta(struct schema_key *k, const char *name);
 void schema_key_state(struct schema_key *k, uint8_t which);
+void schema_key_conflict(struct schema_key *k, const struct entry_id *id);
+void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id);
 /* ret_id borrows from key. CM_ERR_DAMAGED. */
 int schema_parse_entry(struct entry_id *ret_id, struct slice key);
+int schema_parse_conflict(struct entry_id *ret_id, struct slice key);
+int schema_parse_due(hlc_t *ret_due, struct entry_id *ret_id, struct slice key);
 int schema_parse_actor(uint32_t *ret_actor, struct slice key);
 int schema_parse_revision(uint64_t *ret_revision, struct slice key);
 

@@ -104,6 +104,8 @@ struct change {
     uint64_t revision;
     enum change_kind kind;
     bool revoked; /* DELETE or REMOVE by a revoke */
+    bool expired; /* DELETE or REMOVE because its time had come: dot is of
+                     what ended, hlc when it did */
     struct entry_id id;
     struct slice value;
     uint64_t flags;

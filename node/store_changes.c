@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "node/change_log.h"
 #include "node/store_txn.h"
 
 struct changes {
@@ -183,10 +184,32 @@ static int visit_ops(struct changes *c, struct unpacker *u,
     return error;
 }
 
+/* What ended by itself in this commit. */
+static int visit_expiry(struct changes *c, struct unpacker *u)
+{
+    const struct actors *actors = store_actors(c->reader->txn.store);
+    struct change change = {.revision = c->revision, .expired = true};
+    uint32_t actor;
+
+    change.id.space = (enum space)unpack_uint(u, SPACE_SET);
+    change.id.key = unpack_bin(u, KEY_SIZE_MAX);
+    change.id.element = unpack_bin(u, KEY_SIZE_MAX);
+    actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+    change.dot.seq = unpack_uint(u, UINT64_MAX);
+    change.hlc = unpack_uint(u, UINT64_MAX);
+    if (u->error != 0 || !actors_get(actors, actor, &change.dot.incarnation))
+        return CM_ERR_DAMAGED;
+    change.kind = change.id.space == SPACE_SET ? CHANGE_REMOVE : CHANGE_DELETE;
+    return deliver(c, &change);
+}
+
 static int visit_event(struct changes *c, struct unpacker *u)
 {
     struct store_txn *txn = &c->reader->txn;
     uint32_t actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+
+    if (u->error == 0 && actor == CHANGE_LOG_EXPIRED_MARK)
+        return visit_expiry(c, u);
     uint64_t seq = unpack_uint(u, UINT64_MAX);
     uint64_t exceptions = unpack_uint(u, EVENT_OPS_MAX);
     struct dot dot = {.seq = seq};

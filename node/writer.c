@@ -90,6 +90,7 @@ static void result_note(struct commit_result *r, const struct writer *w)
     r->pending_bytes = w->pending.bytes;
     r->alarm_fork = w->fork;
     r->alarm_hazard = w->hazard;
+    r->expiry_wall_ms = expire_wall_ms(w);
 }
 
 int writer_snapshot(struct writer *w, struct commit_result **ret_result)
@@ -148,6 +149,8 @@ static int run_intents(struct batch *b, struct intent *batch)
     }
     if (error == 0)
         error = local_close_event(b);
+    if (error == 0)
+        error = expire_due(b);
     return error;
 }
 
@@ -160,6 +163,8 @@ static int finish(struct batch *b, struct cm_detail *detail)
         error = state_put_meta(b, META_HAZARD, slice_of("1", 1));
     if (error == 0 && b->changed)
         error = state_flush(b);
+    if (error == 0 && b->due_changed)
+        error = expire_look(w, &b->txn);
     if (error != 0)
         return cm_fail(detail, error, "writing the commit: %s",
                        cm_strerror(error));

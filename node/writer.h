@@ -17,7 +17,8 @@
 #include "node/roster.h"
 #include "node/store.h"
 
-#define WRITER_BATCH_MAX 512 /* intents in one commit */
+#define WRITER_BATCH_MAX 512     /* intents in one commit */
+#define WRITER_EXPIRIES_MAX 1024 /* ends that one commit tells */
 
 struct writer;
 
@@ -83,7 +84,9 @@ struct commit_result {
     bool alarm_hazard; /* a peer proved later events of this node's own:
                           local writes are refused from then on */
     bool disk_full;
-    size_t local_intents; /* batch size that group commit reached */
+    size_t local_intents;    /* batch size that group commit reached */
+    uint64_t expiry_wall_ms; /* when the next value expires: an INTENT_EXPIRE
+                                is wanted then; UINT64_MAX: never */
 };
 
 /* Runs one batch. Never fails as a whole: each intent has its result; on a

@@ -44,9 +44,10 @@ struct writer {
     struct roster *roster; /* owned reference */
     struct pending pending;
     bool ready;
-    bool fork;   /* alarm: two signed events under one dot */
-    bool hazard; /* alarm: a peer knows own events that are not here */
-    bool stale;  /* memory could not be reloaded after an abort */
+    bool fork;      /* alarm: two signed events under one dot */
+    bool hazard;    /* alarm: a peer knows own events that are not here */
+    bool stale;     /* memory could not be reloaded after an abort */
+    hlc_t next_due; /* first expiry of the index, 0: none */
 
     /* Scratch of the batch, kept from one to the next. */
     struct own_event own;
@@ -69,6 +70,7 @@ struct batch {
     uint64_t revision; /* that the batch becomes, if it changes anything */
     bool changed;      /* an event was applied: memory runs ahead */
     bool digest_changed;
+    bool due_changed; /* the index of expiries may begin elsewhere now */
     bool meta_changed;
     bool roster_changed;
     bool log_inlined;  /* the own event tells what the commit changed */
@@ -108,6 +110,14 @@ int state_put_head(struct batch *b);
 /* Sets intent->result; returns only what is fatal. */
 int foreign_intent(struct batch *b, struct intent *intent);
 int foreign_drain(struct batch *b);
+
+/* writer_expire.c */
+/* Tells what is due by now, at most WRITER_EXPIRIES_MAX in one batch. */
+int expire_due(struct batch *b);
+/* Reads the first expiry into w->next_due. */
+int expire_look(struct writer *w, struct store_txn *t);
+/* When the wall clock reaches it; UINT64_MAX: never. */
+uint64_t expire_wall_ms(const struct writer *w);
 
 /* writer_local.c */
 int local_intent(struct batch *b, struct intent *intent);

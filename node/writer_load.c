@@ -270,6 +270,8 @@ static int load_state(struct writer *w, struct store_reader *r,
         error = store_txn_digest(&r->txn, &w->digest);
     if (error == 0)
         error = load_roster(w, r);
+    if (error == 0)
+        error = expire_look(w, &r->txn);
     if (error != 0) {
         vv_release(&vv);
         vv_release(&known);

@@ -215,7 +215,13 @@ static int check_authority(const struct writer *w, const struct local_op *op,
 static int check_limits(const struct intent *intent, const struct local_op *op,
                         struct cm_detail *detail)
 {
-    struct op plain = {
+    struct op plain;
+
+    if (op->expires > hlc_make(WRITER_WALL_MS_MAX, 0))
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "expiry lies beyond the year 6400; choose an earlier "
+                       "one, or none");
+    plain = (struct op){
         .kind = op->kind,
         .key = op->key,
         .element = op->element,

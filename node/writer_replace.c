@@ -6,6 +6,7 @@
  * half everywhere. Adoption into a replica that holds something, which has to
  * keep what the cut does not cover, is a returner's business and refused. */
 #include "crdt/base/check.h"
+#include "node/store_index.h"
 #include "node/writer_internal.h"
 
 static int take_vector(struct batch *b, const struct vv *vv,
@@ -36,6 +37,8 @@ static int take_entry(struct batch *b, const struct entry_id *id,
 {
     struct writer *w = b->w;
     struct entry_local local = {b->revision, b->revision};
+    struct index_mark none = {.due = 0};
+    struct index_mark mark = index_mark_of(entry);
     struct schema_key key;
     struct slice old;
     int error;
@@ -66,7 +69,10 @@ static int take_entry(struct batch *b, const struct entry_id *id,
     }
     schema_record_begin(&w->record);
     schema_entry_pack(&w->record, entry, &local, store_actors(w->store));
-    return store_txn_put(&b->txn, &key, &w->record);
+    error = store_txn_put(&b->txn, &key, &w->record);
+    if (error == 0)
+        error = index_update(&b->txn, &w->record, id, &none, &mark, b->now);
+    return error;
 }
 
 static int take_entries(struct batch *b, const struct replacement *r,

@@ -4,6 +4,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/store_index.h"
 #include "node/writer_internal.h"
 
 int state_actor_dirty(struct batch *b, const struct incarnation *i)
@@ -26,12 +27,17 @@ int state_event_begin(struct batch *b, const struct dot *dot)
     return error != 0 ? error : change_log_event(&b->w->log, actor, dot->seq);
 }
 
-static struct visible visible_of(const struct entry *e, hlc_t now)
+/* What watchers believe to see: a value whose time has come is there for them
+ * until the commit that tells its end. */
+static struct visible visible_of(struct batch *b, const struct entry_id *id,
+                                 const struct entry *e)
 {
-    struct resolution r = entry_resolve(e, now);
+    struct resolution r = entry_resolve(e, b->now);
     struct visible ret = {.present = r.present};
 
-    if (r.present)
+    if (r.expired)
+        ret.present = index_has_due(&b->txn, id, r.winner->expires);
+    if (ret.present)
         ret.dot = r.winner->dot;
     return ret;
 }
@@ -118,7 +124,9 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
 {
     struct writer *w = b->w;
     struct entry_id id = op_entry_id(op);
-    struct visible before = visible_of(entry, b->now);
+    struct visible before = visible_of(b, &id, entry);
+    struct index_mark mark_before = index_mark_of(entry);
+    bool was_present = entry_resolve(entry, b->now).present;
     struct visible after = before;
     size_t before_count = entry->count;
     struct schema_key key;
@@ -130,13 +138,22 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
     if (error == 0)
         error = entry_apply(entry, op, dot, hlc, &changed);
     if (error == 0 && changed) {
-        after = visible_of(entry, b->now);
+        struct index_mark mark = index_mark_of(entry);
+
+        bool is_present = entry_resolve(entry, b->now).present;
+
+        /* Siblings of before lie in the map until the first write. */
         update_digest(&w->digest, &id, w->before, before_count, entry);
         b->digest_changed = true;
-        if (before_count == 0 || (after.present && !before.present))
+        if (before_count == 0 || (is_present && !was_present))
             local->create_revision = b->revision;
         local->modify_revision = b->revision;
         error = put_entry(b, &key, entry, local);
+        if (error == 0)
+            error = index_update(&b->txn, &w->record, &id, &mark_before, &mark,
+                                 b->now);
+        b->due_changed = b->due_changed || mark.due != mark_before.due;
+        after = visible_of(b, &id, entry);
     }
     if (error == 0 && op->kind == OP_ROSTER_ADD)
         error = add_member(b, op, dot, hlc);
@@ -275,7 +292,7 @@ static int flush_log(struct batch *b)
     struct schema_key key;
     bool visible;
 
-    if (b->log_inlined && w->log.events_count == 1)
+    if (b->log_inlined && w->log.events_count == 1 && w->log.expired_count == 0)
         return 0;
     schema_record_begin(&w->record);
     visible = change_log_pack(&w->log, &w->record, store_actors(w->store));

@@ -80,6 +80,21 @@ int cli_check_key(const struct cli *c, const char *field, const char *text)
     return 0;
 }
 
+int cli_check_expiry(const struct cli *c)
+{
+    struct cm_detail detail = {""};
+    const char *ttl = cli_value(c, "ttl");
+    const char *at = cli_value(c, "expires-at");
+    uint64_t ms = 0;
+
+    if (ttl != NULL && at != NULL)
+        return cli_usage_error(c, "--ttl and --expires-at exclude each other");
+    if ((ttl != NULL && args_duration_ms(&ms, ttl, "--ttl", &detail) != 0) ||
+        (at != NULL && args_time_ms(&ms, at, "--expires-at", &detail) != 0))
+        return cli_usage_error(c, "%s", detail.text);
+    return 0;
+}
+
 int cli_check_prefix(const struct cli *c, const char *text)
 {
     return text[0] == 0 ? 0 : cli_check_key(c, "PREFIX", text);

@@ -59,6 +59,8 @@ void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* 0, or CLI_USAGE after saying which limit text breaks: keys and elements are
  * 1..480 bytes of UTF-8, key and element together too. */
 int cli_check_key(const struct cli *c, const char *field, const char *text);
+/* --ttl and --expires-at: 0, or CLI_USAGE after saying what is wrong. */
+int cli_check_expiry(const struct cli *c);
 int cli_check_prefix(const struct cli *c, const char *text);
 
 /* The whole of standard input (path "-") or of a file, at most max bytes,

@@ -13,6 +13,21 @@ static void set_text(json_t *object, const char *name,
                                   json_stringn((const char *)v.data, v.size));
 }
 
+static void set_number(json_t *object, const char *name,
+                       const struct client_response *r, const char *header)
+{
+    char text[24] = "";
+    struct slice v;
+    uint64_t number;
+
+    if (!client_response_header(r, header, &v) || v.size >= sizeof(text))
+        return;
+    memcpy(text, v.data, v.size);
+    if (args_number(&number, text, INT64_MAX, header, NULL) == 0)
+        (void)json_object_set_new(object, name,
+                                  json_integer((json_int_t)number));
+}
+
 /* Consul's form, translated to the names that all --json output has. */
 static int print_entry(const struct cli *c, const struct client_response *r)
 {
@@ -38,6 +53,7 @@ static int print_entry(const struct cli *c, const struct client_response *r)
         (void)json_object_set(object, "modify_index",
                               json_object_get(entry, "ModifyIndex"));
         set_text(object, "version", r, "X-Confmesh-Version");
+        set_number(object, "expires_ms", r, "X-Confmesh-Expires-Ms");
         cli_print_json(object);
         json_decref(object);
     }

@@ -42,19 +42,23 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh token create > token.txt\n"
      "  confmesh token create --uses 20 --ttl 30m\n",
      0, 0, cli_verb_token_create},
-    {"put", "KEY VALUE", "if-absent unrevoke flags " WRITE_FLAGS,
+    {"put", "KEY VALUE", "if-absent unrevoke flags ttl expires-at " WRITE_FLAGS,
      "write a value",
      "Returns when the write is on this node's disk. '-' reads the value from\n"
      "standard input, any bytes.\n"
      "  --if-absent        only if the key has no value (else exit code 1)\n"
      "  --if-version DOT   only if this is the version, see 'get --json'\n"
      "  --unrevoke         lift a revoke\n"
+     "  --ttl 1h           gone after this time, everywhere\n"
+     "  --expires-at TIME  gone then (2026-11-21T10:00:00Z, or seconds since\n"
+     "                     1970)\n"
      "  --flags N          a number kept beside the value\n"
      "  --author NAME      who wrote it, for watchers\n"
      "Conditions hold on this node; a concurrent write elsewhere becomes a\n"
      "sibling (see 'get --siblings').\n\n"
      "  confmesh put app/log/level debug\n"
      "  confmesh put app/cert - < cert.der\n"
+     "  confmesh put session/42 alice --ttl 30m\n"
      "  confmesh put locks/migrated yes --if-absent || echo 'was there'\n",
      2, 2, cli_verb_put},
     {"get", "KEY", "siblings", "print a value",
@@ -93,8 +97,12 @@ const struct cli_verb cli_verbs[] = {
      "  --json            one object per line\n\n"
      "  confmesh watch app/ | while read -r kind key value; do ...; done\n",
      0, 1, cli_verb_watch},
-    {"set add", "KEY ELEMENT...", "unrevoke author", "add elements to a set",
-     "Concurrent adds all stay. Several elements are one transaction.\n\n"
+    {"set add", "KEY ELEMENT...", "unrevoke author ttl expires-at",
+     "add elements to a set",
+     "Concurrent adds all stay. Several elements are one transaction.\n"
+     "  --ttl 1h           gone after this time, everywhere\n"
+     "  --expires-at TIME  gone then\n"
+     "  --unrevoke         lift a revoke\n\n"
      "  confmesh set add admins alice carol\n",
      2, WORDS_MANY, cli_verb_set_add},
     {"set remove", "KEY ELEMENT...", "author", "remove elements from a set",
@@ -114,9 +122,9 @@ const struct cli_verb cli_verbs[] = {
     {"txn", "[FILE|-]", "author", "several writes, all or none",
      "Lines of text, or JSON ({\"ops\":[...]} as POST /v1/txn takes it):\n"
      "  put KEY VALUE [--if-absent] [--if-version DOT] [--unrevoke]\n"
-     "                [--flags N]\n"
+     "                [--flags N] [--ttl 1h] [--expires-at TIME]\n"
      "  del KEY [--if-version DOT]      revoke KEY\n"
-     "  set-add KEY ELEMENT             set-remove KEY ELEMENT\n"
+     "  set-add KEY ELEMENT [--ttl 1h]  set-remove KEY ELEMENT\n"
      "  set-revoke KEY ELEMENT          # a remark\n"
      "Quote values with blanks: \"two words\", with \\n \\t \\r \\\" \\\\ "
      "\\xHH.\n"

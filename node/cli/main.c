@@ -24,6 +24,7 @@ static struct args_flag flags[] = {
     {.name = "dev", .kind = ARGS_SWITCH},
     {.name = "uses", .kind = ARGS_VALUE},
     {.name = "ttl", .kind = ARGS_VALUE},
+    {.name = "expires-at", .kind = ARGS_VALUE},
     {.name = "if-absent", .kind = ARGS_SWITCH},
     {.name = "if-version", .kind = ARGS_VALUE},
     {.name = "unrevoke", .kind = ARGS_SWITCH},

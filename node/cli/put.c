@@ -26,6 +26,10 @@ static int conditions(const struct cli *c, struct buffer *target)
     const char *flags = cli_value(c, "flags");
     struct dot dot;
     uint64_t number;
+    int code = cli_check_expiry(c);
+
+    if (code != 0)
+        return code;
 
     if (cli_has(c, "if-absent") && version != NULL)
         return cli_usage_error(
@@ -40,6 +44,10 @@ static int conditions(const struct cli *c, struct buffer *target)
                                version);
     if (version != NULL)
         query_add(target, "if-version", version);
+    if (cli_value(c, "ttl") != NULL)
+        query_add(target, "ttl", cli_value(c, "ttl"));
+    if (cli_value(c, "expires-at") != NULL)
+        query_add(target, "expires", cli_value(c, "expires-at"));
     if (cli_has(c, "unrevoke"))
         query_add(target, "unrevoke", NULL);
     if (flags != NULL) {

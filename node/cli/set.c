@@ -28,12 +28,20 @@ static int set_write(struct cli *c, const char *op_name)
 {
     CHECK(c->words_count >= 2);
     int code = check_elements(c);
+    if (code == 0)
+        code = cli_check_expiry(c);
     if (code != 0)
         return code;
     json_t *ops = json_array();
     CHECK(ops != NULL);
     for (size_t i = 1; i < c->words_count; i++) {
         json_t *op = cli_op(op_name, slice_of_string(c->words[0]), c->words[i]);
+        if (cli_value(c, "ttl") != NULL)
+            (void)json_object_set_new(op, "ttl",
+                                      json_string(cli_value(c, "ttl")));
+        if (cli_value(c, "expires-at") != NULL)
+            (void)json_object_set_new(op, "expires",
+                                      json_string(cli_value(c, "expires-at")));
         if (cli_has(c, "unrevoke"))
             (void)json_object_set_new(op, "unrevoke", json_true());
         CHECK(json_array_append_new(ops, op) == 0);

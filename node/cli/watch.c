@@ -76,6 +76,8 @@ static int print_change_text(const json_t *change)
     }
     if (json_is_true(json_object_get(change, "revoked")))
         (void)fputs(" (revoked)", stdout);
+    if (json_is_true(json_object_get(change, "expired")))
+        (void)fputs(" (expired)", stdout);
     (void)fputc('\n', stdout);
     return 0;
 }
