@@ -17,11 +17,11 @@
 #define SIM_TRACE_SAME UINT64_MAX
 
 struct sim_trace {
-    struct hash chain;
-    uint64_t count;  /* events folded */
-    uint64_t *links; /* owned; first 64 bits of the chain after each event */
-    size_t capacity; /* links allocated */
-    FILE *text;      /* borrowed; NULL: nothing is written */
+    struct hash chain; /* the first 16 bytes are used */
+    uint64_t count;    /* events folded */
+    uint64_t *links;   /* owned; first 64 bits of the chain after each event */
+    size_t capacity;   /* links allocated */
+    FILE *text;        /* borrowed; NULL: nothing is written */
 };
 
 void sim_trace_init(struct sim_trace *t);
