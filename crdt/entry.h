@@ -15,6 +15,8 @@ enum sibling_kind {
     SIBLING_REVOKE = 3,
     SIBLING_ADD = 4,
     SIBLING_MEMBER = 5, /* an incarnation in the roster */
+    SIBLING_FENCE = 6,
+    SIBLING_ACK = 7,
 };
 
 struct sibling {

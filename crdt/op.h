@@ -19,6 +19,10 @@ enum op_kind {
     OP_SET_REMOVE = 5,
     OP_SET_REVOKE = 6,
     OP_ROSTER_ADD = 7, /* key: incarnation (16 bytes); value: certificate */
+    OP_FENCE = 8,      /* key: the writer (16 bytes); value: fence.h */
+    OP_ACK = 9,        /* key: dot of the proposal (24 bytes); value: the cut
+                          in the proposal, which is its proposer's ack, else
+                          empty; standing.h */
 };
 
 /* Registers and sets live in separate spaces. The roster is kept in the same
@@ -27,6 +31,8 @@ enum space {
     SPACE_REGISTER = 1,
     SPACE_SET = 2,
     SPACE_ROSTER = 3,
+    SPACE_FENCE = 4,
+    SPACE_PROPOSAL = 5,
 };
 
 struct entry_id {

@@ -37,7 +37,10 @@
     X(CM_ERR_USED_UP, -28, "used up")                                          \
     X(CM_ERR_UNKNOWN_PEER, -29, "unknown peer")                                \
     X(CM_ERR_PASSPHRASE, -30, "wrong passphrase")                              \
-    X(CM_ERR_NEEDS_CUT, -31, "event bytes are gone, a whole cut is needed")
+    X(CM_ERR_NEEDS_CUT, -31, "event bytes are gone, a whole cut is needed")    \
+    X(CM_ERR_SEALED, -32, "beyond the seal of its incarnation")                \
+    X(CM_ERR_HELD, -33, "dated too far ahead of the clocks")                   \
+    X(CM_ERR_EVICTION_CONFLICT, -34, "another order has this epoch already")
 
 enum cm_error {
 #define CM_ERROR_ENUM(name, code, text) name = code,

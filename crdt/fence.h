@@ -1,0 +1,41 @@
+/* Fence: what one incarnation that stays says about those that do not.
+ *
+ * The value of a fence operation. It carries every open order and retirement
+ * that its writer knows, names every incarnation that they evict, and says how
+ * much of each lies in its writer's causal past (0: it has never seen any).
+ *
+ * Encoding (canonical msgpack): [[order bin…] by epoch, [retirement bin…] by
+ * incarnation, [[incarnation bin16, seq]…] sorted]. */
+#ifndef CRDT_FENCE_H
+#define CRDT_FENCE_H
+
+#include "crdt/eviction.h"
+
+#define FENCE_ORDERS_MAX 64        /* open at one time */
+#define FENCE_RETIREMENTS_MAX 4096 /* likewise */
+#define FENCE_COVERED_MAX 8192
+
+struct fence_cover {
+    struct incarnation incarnation;
+    uint64_t seq;
+};
+
+struct fence {
+    struct slice *orders; /* owned arrays of borrowed slices */
+    size_t orders_count;
+    struct slice *retirements;
+    size_t retirements_count;
+    struct fence_cover *covered; /* owned, sorted by incarnation */
+    size_t covered_count;
+};
+
+void fence_pack(struct buffer *out, const struct fence *f);
+/* Decodes the shape strictly; the orders' and retirements' own signatures are
+ * checked by standing.h. Release after success only. */
+int fence_decode(struct fence *ret_fence, struct slice bytes);
+void fence_release(struct fence *f);
+/* NULL if i is not named. */
+const struct fence_cover *fence_find(const struct fence *f,
+                                     const struct incarnation *i);
+
+#endif
