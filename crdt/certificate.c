@@ -243,7 +243,7 @@ bool certificate_may_write(const struct certificate *c,
     CHECK(id->key.size > 0);
     if ((c->roles & ROLE_WRITER) == 0)
         return false;
-    return id->space == SPACE_ROSTER || prefix_within(id->key, c);
+    return id->space > SPACE_CLIENT_LAST || prefix_within(id->key, c);
 }
 
 struct key_id key_id_of(const uint8_t sign_key[32])

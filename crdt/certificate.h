@@ -59,8 +59,8 @@ int certificate_decode(struct certificate *ret_certificate, struct slice bytes,
                        const uint8_t authority_public_key[32]);
 /* CM_ERR_EXPIRED outside of the validity (a day of grace for clocks). */
 int certificate_check_dates(const struct certificate *c, uint64_t wall_ms);
-/* A writer's prefixes decide; the roster is open to every writer, because
- * what it names brings its own certificate. */
+/* A writer's prefixes decide; the mesh's own spaces are open to every writer,
+ * because what they name brings its own proof. */
 bool certificate_may_write(const struct certificate *c,
                            const struct entry_id *id);
 struct key_id key_id_of(const uint8_t sign_key[32]);

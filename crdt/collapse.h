@@ -11,16 +11,15 @@
 #define CRDT_COLLAPSE_H
 
 #include "crdt/entry.h"
-#include "crdt/vv.h"
+#include "crdt/floor.h"
 
-/* Whether a later floor may take something from it: it has several siblings,
- * or its only one is a tombstone or may expire. What the index of candidates
- * holds. */
+/* Whether a later floor may take something from it: what the index of
+ * candidates holds. */
 bool entry_may_collapse(const struct entry *e);
 
 /* Collapses e in place; its count may be 0 afterwards. ret_changed may be
- * NULL. Entries of the roster's spaces never change. */
-void entry_collapse(struct entry *e, const struct vv *floor, hlc_t floor_time,
-                    bool *ret_changed);
+ * NULL. Entries of the mesh's own spaces never change. */
+void entry_collapse(struct entry *e, const struct floor *floor,
+                    hlc_t floor_time, bool *ret_changed);
 
 #endif

@@ -144,11 +144,13 @@ static enum sibling_kind kind_of(enum op_kind kind)
         return SIBLING_ADD;
     case OP_ROSTER_ADD:
         return SIBLING_MEMBER;
+    case OP_FENCE:
+    case OP_ACK: /* standing.h changes these */
     case OP_SET_REMOVE:
         break;
     }
-    CHECK(kind != OP_SET_REMOVE); /* adds none */
     CHECK(kind >= OP_PUT && kind <= OP_ROSTER_ADD);
+    CHECK(kind != OP_SET_REMOVE); /* adds none */
     return SIBLING_PUT;
 }
 
@@ -279,7 +281,12 @@ static int check_id(const struct entry_id *id)
         return error != 0 ? error
                           : op_check_element(id->key, id->element, NULL);
     case SPACE_ROSTER:
+    case SPACE_FENCE:
         return id->key.size == INCARNATION_SIZE && id->element.size == 0
+                   ? 0
+                   : CM_ERR_MALFORMED;
+    case SPACE_PROPOSAL:
+        return id->key.size == PROPOSAL_KEY_SIZE && id->element.size == 0
                    ? 0
                    : CM_ERR_MALFORMED;
     }
@@ -298,6 +305,10 @@ static bool kind_fits(enum space space, enum sibling_kind kind)
         return space == SPACE_SET;
     case SIBLING_MEMBER:
         return space == SPACE_ROSTER;
+    case SIBLING_FENCE:
+        return space == SPACE_FENCE;
+    case SIBLING_ACK:
+        return space == SPACE_PROPOSAL;
     }
     return false;
 }
@@ -311,8 +322,8 @@ static int check_sibling(enum space space, const struct sibling *s)
         !utf8_is_valid(s->author) || (s->flags != 0 && !put) ||
         (s->expires != 0 && !put && s->kind != SIBLING_ADD))
         return CM_ERR_MALFORMED;
-    if (s->kind == SIBLING_MEMBER) {
-        if (s->value.size > CERTIFICATE_SIZE_MAX)
+    if (s->kind >= SIBLING_MEMBER) {
+        if (s->kind == SIBLING_MEMBER && s->value.size > CERTIFICATE_SIZE_MAX)
             return CM_ERR_TOO_LARGE;
         return s->value.size > 0 ? 0 : CM_ERR_MALFORMED;
     }
@@ -326,7 +337,7 @@ static void unpack_sibling(struct unpacker *u, enum space space,
     int error;
 
     unpack_array_of(u, SIBLING_FIELDS);
-    s->kind = (enum sibling_kind)unpack_uint(u, SIBLING_MEMBER);
+    s->kind = (enum sibling_kind)unpack_uint(u, SIBLING_ACK);
     dot_unpack(u, &s->dot);
     s->hlc = unpack_uint(u, UINT64_MAX);
     s->flags = unpack_uint(u, UINT64_MAX);
@@ -343,7 +354,7 @@ static void unpack_id(struct unpacker *u, struct entry_id *ret_id)
     int error;
 
     unpack_array_of(u, 4);
-    ret_id->space = (enum space)unpack_uint(u, SPACE_ROSTER);
+    ret_id->space = (enum space)unpack_uint(u, SPACE_LAST);
     ret_id->key = unpack_bin(u, KEY_SIZE_MAX);
     ret_id->element = unpack_bin(u, KEY_SIZE_MAX);
     error = u->error == 0 ? check_id(ret_id) : 0;

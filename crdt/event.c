@@ -159,6 +159,8 @@ static size_t fields_of(enum op_kind kind)
     case OP_SET_REMOVE:
     case OP_SET_REVOKE:
     case OP_ROSTER_ADD:
+    case OP_FENCE:
+    case OP_ACK:
         return OP_FIELDS_MIN + 1;
     case OP_DEL:
     case OP_REVOKE:
@@ -167,11 +169,16 @@ static size_t fields_of(enum op_kind kind)
     return OP_FIELDS_MIN;
 }
 
+static bool has_value(enum op_kind kind)
+{
+    return kind == OP_PUT || op_space(kind) > SPACE_CLIENT_LAST;
+}
+
 static void unpack_fields(struct unpacker *u, struct op *op)
 {
     if (op_space(op->kind) == SPACE_SET)
         op->element = unpack_bin(u, KEY_SIZE_MAX);
-    if (op->kind == OP_PUT || op->kind == OP_ROSTER_ADD)
+    if (has_value(op->kind))
         op->value = unpack_bin(u, VALUE_SIZE_MAX);
     if (op->kind == OP_PUT)
         op->flags = unpack_uint(u, UINT64_MAX);
@@ -190,7 +197,7 @@ static bool unpack_op(struct unpacker *u, const struct event *e,
 
     if (fields == 0 || kind == 0)
         unpack_fail(u, CM_ERR_MALFORMED);
-    if (kind > OP_ROSTER_ADD) {
+    if (kind > OP_KIND_LAST) {
         while (--fields > 0 && u->error == 0)
             unpack_skip(u);
         return false;
@@ -368,7 +375,7 @@ void event_body_add(struct buffer *out, const struct op *op)
     pack_dots(out, op->supersedes, op->supersedes_count);
     if (op_space(op->kind) == SPACE_SET)
         pack_bin(out, op->element);
-    if (op->kind == OP_PUT || op->kind == OP_ROSTER_ADD)
+    if (has_value(op->kind))
         pack_bin(out, op->value);
     if (op->kind == OP_PUT)
         pack_uint(out, op->flags);

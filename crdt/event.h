@@ -8,7 +8,7 @@
  *   body   = [operation…]; operation = [kind, key, author, supersedes
  *             [[incarnation, seq]…], …] followed for put by value, flags,
  *             expires; for set-add by element, expires; for set-remove and
- *             set-revoke by element; for roster-add by value.
+ *             set-revoke by element; for roster-add, fence and ack by value.
  *   signature = Ed25519 (RFC 8032) over "confmesh event v1" NUL header.
  * The body hash is under the signature, so a relay can check both and change
  * neither. Original bytes are kept and relayed untouched. */

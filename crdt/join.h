@@ -11,13 +11,14 @@
 #include "crdt/entry.h"
 #include "crdt/vv.h"
 
-/* ret is initialised by this and borrows the slices of a and b. CM_ERR_NOMEM;
- * CM_ERR_FORK if both have a dot with other contents. */
+/* ret is initialised by this and borrows the slices of a and b; it is to be
+ * released after success only. CM_ERR_NOMEM; CM_ERR_FORK if both have a dot
+ * with other contents. */
 int entry_join(struct entry *ret, const struct entry *a, const struct vv *a_vv,
                const struct entry *b, const struct vv *b_vv);
 
 /* Pointwise; CM_ERR_FORK if one dot has two hashes, as far as it shows (equal
- * seqs). ret is initialised by this. */
+ * seqs). ret is initialised by this, on success only. */
 int vv_join(struct vv *ret, const struct vv *a, const struct vv *b);
 
 #endif

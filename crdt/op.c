@@ -17,6 +17,10 @@ enum space op_space(enum op_kind kind)
     case OP_SET_REMOVE:
     case OP_SET_REVOKE:
         return SPACE_SET;
+    case OP_FENCE:
+        return SPACE_FENCE;
+    case OP_ACK:
+        return SPACE_PROPOSAL;
     case OP_ROSTER_ADD:
         break;
     }
@@ -91,6 +95,46 @@ static int check_roster(const struct op *op, struct cm_detail *detail)
     return 0;
 }
 
+/* Both name nothing that they replace: what a fence or an acknowledgement does
+ * away with follows from all of them together. */
+static int check_fence(const struct op *op, struct cm_detail *detail)
+{
+    if (op->key.size != INCARNATION_SIZE)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "fence key has %zu bytes, an incarnation has %d",
+                       op->key.size, INCARNATION_SIZE);
+    if (op->value.size == 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "fence is empty; name an evicted incarnation");
+    if (op->value.size > VALUE_SIZE_MAX)
+        return cm_fail(detail, CM_ERR_TOO_LARGE,
+                       "fence has %zu bytes, the limit is %d; name fewer "
+                       "incarnations",
+                       op->value.size, VALUE_SIZE_MAX);
+    return 0;
+}
+
+static int check_ack(const struct op *op, struct cm_detail *detail)
+{
+    if (op->key.size != PROPOSAL_KEY_SIZE ||
+        get_be64(op->key.data + INCARNATION_SIZE) == 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "proposal key has %zu bytes or names no event; a dot "
+                       "has %d",
+                       op->key.size, PROPOSAL_KEY_SIZE);
+    if (op->value.size > VALUE_SIZE_MAX)
+        return cm_fail(detail, CM_ERR_TOO_LARGE,
+                       "proposal has %zu bytes, the limit is %d; propose less",
+                       op->value.size, VALUE_SIZE_MAX);
+    return 0;
+}
+
+static bool has_value(enum op_kind kind)
+{
+    return kind == OP_PUT || kind == OP_ROSTER_ADD || kind == OP_FENCE ||
+           kind == OP_ACK;
+}
+
 static int check_value(const struct op *op, struct cm_detail *detail)
 {
     if (op->kind == OP_PUT && op->value.size > VALUE_SIZE_MAX)
@@ -98,7 +142,7 @@ static int check_value(const struct op *op, struct cm_detail *detail)
                        "value has %zu bytes, the limit is %d; split it over "
                        "several keys",
                        op->value.size, VALUE_SIZE_MAX);
-    if (op->kind != OP_PUT && op->kind != OP_ROSTER_ADD && op->value.size > 0)
+    if (!has_value(op->kind) && op->value.size > 0)
         return cm_fail(detail, CM_ERR_INVALID,
                        "value given to a %s, which takes none; leave it out",
                        op_kind_name(op->kind));
@@ -130,6 +174,11 @@ static int check_supersedes(const struct op *op, struct cm_detail *detail)
 {
     size_t i;
 
+    if (op->supersedes_count > 0 &&
+        (op->kind == OP_FENCE || op->kind == OP_ACK))
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "supersedes given to %s, which takes none; leave it out",
+                       op_kind_name(op->kind));
     if (op->supersedes_count > OP_SUPERSEDES_MAX)
         return cm_fail(detail, CM_ERR_TOO_LARGE,
                        "supersedes names %zu dots, the limit is %d; delete "
@@ -145,18 +194,30 @@ static int check_supersedes(const struct op *op, struct cm_detail *detail)
     return 0;
 }
 
+/* What is no client's: its keys are names of incarnations and of dots. */
+static int check_name(const struct op *op, struct cm_detail *detail)
+{
+    switch (op->kind) {
+    case OP_ROSTER_ADD:
+        return check_roster(op, detail);
+    case OP_FENCE:
+        return check_fence(op, detail);
+    case OP_ACK:
+        return check_ack(op, detail);
+    default:
+        return op_check_key(op->key, detail);
+    }
+}
+
 int op_check(const struct op *op, struct cm_detail *detail)
 {
     int error;
 
-    if (op->kind < OP_PUT || op->kind > OP_ROSTER_ADD)
+    if (op->kind < OP_PUT || op->kind > OP_KIND_LAST)
         return cm_fail(detail, CM_ERR_INVALID,
                        "operation kind %d is unknown; use 1 to %d",
-                       (int)op->kind, (int)OP_ROSTER_ADD);
-    if (op->kind == OP_ROSTER_ADD)
-        error = check_roster(op, detail);
-    else
-        error = op_check_key(op->key, detail);
+                       (int)op->kind, (int)OP_KIND_LAST);
+    error = check_name(op, detail);
     if (error == 0 && op_space(op->kind) == SPACE_SET)
         error = op_check_element(op->key, op->element, detail);
     else if (error == 0 && op->element.size > 0)
@@ -190,6 +251,10 @@ const char *op_kind_name(enum op_kind kind)
         return "set-revoke";
     case OP_ROSTER_ADD:
         return "roster-add";
+    case OP_FENCE:
+        return "fence";
+    case OP_ACK:
+        return "ack";
     }
     return "unknown";
 }

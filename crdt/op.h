@@ -10,6 +10,8 @@
 #include "crdt/hlc.h"
 #include "crdt/limits.h"
 
+#define PROPOSAL_KEY_SIZE (INCARNATION_SIZE + 8) /* a dot: seq big-endian */
+
 /* On the wire; numbers never change their meaning. */
 enum op_kind {
     OP_PUT = 1,
@@ -24,6 +26,7 @@ enum op_kind {
                           in the proposal, which is its proposer's ack, else
                           empty; standing.h */
 };
+#define OP_KIND_LAST OP_ACK /* greater ones belong to a later format */
 
 /* Registers and sets live in separate spaces. The roster is kept in the same
  * way as the data: it is a function of the version vector like everything. */
@@ -34,6 +37,9 @@ enum space {
     SPACE_FENCE = 4,
     SPACE_PROPOSAL = 5,
 };
+#define SPACE_LAST SPACE_PROPOSAL
+/* Those that clients read and write; what lies above is the mesh's own. */
+#define SPACE_CLIENT_LAST SPACE_SET
 
 struct entry_id {
     enum space space;
@@ -45,7 +51,7 @@ struct op {
     enum op_kind kind;
     struct slice key;     /* borrowed, like all slices here */
     struct slice element; /* sets only */
-    struct slice value;   /* put: the value; roster-add: the certificate */
+    struct slice value;   /* put: the value; others: see enum op_kind */
     struct slice author;  /* who wrote it, UTF-8; may be empty */
     uint64_t flags;       /* put only */
     hlc_t expires;        /* put and set-add; 0 = never */

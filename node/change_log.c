@@ -167,7 +167,7 @@ static enum outcome decide(enum op_kind kind, const struct dot *own,
                            const struct visible *before,
                            const struct visible *after)
 {
-    if (kind == OP_ROSTER_ADD)
+    if (kind >= OP_ROSTER_ADD)
         return OUTCOME_NONE; /* no client's business */
     if (before->present == after->present &&
         (!after->present || is_set(kind) ||

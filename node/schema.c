@@ -137,7 +137,7 @@ static int parse_id(struct entry_id *ret_id, struct slice text)
     const uint8_t *separator;
 
     if (text.size < 2 || text.data[0] < SPACE_REGISTER ||
-        text.data[0] > SPACE_ROSTER)
+        text.data[0] > SPACE_LAST)
         return CM_ERR_DAMAGED;
     rest = slice_of(text.data + 1, text.size - 1);
     if (text.data[0] != SPACE_SET) {

@@ -145,7 +145,7 @@ static int add_item(struct snapshot_scan *s, const struct store_item *item,
     if (error != 0)
         return cm_fail(detail, error,
                        "cannot put the key '%.*s' into a snapshot: %s%s",
-                       (int)(item->id.space == SPACE_ROSTER ? 0
+                       (int)(item->id.space > SPACE_CLIENT_LAST ? 0
                              : item->id.key.size < 80       ? item->id.key.size
                                                             : 80),
                        (const char *)item->id.key.data, cm_strerror(error),
@@ -162,7 +162,7 @@ static int next_space(struct snapshot_scan *s, struct cm_detail *detail)
 
     store_cursor_close(s->cursor);
     s->cursor = NULL;
-    if (s->space != SPACE_ROSTER) {
+    if (s->space != SPACE_LAST) {
         s->space++;
         return SNAPSHOT_MORE;
     }

@@ -44,7 +44,9 @@ static struct change change_of(const struct changes *c, const struct event *e,
         break;
     case OP_DEL:
     case OP_REVOKE:
-    case OP_ROSTER_ADD: /* never visible: the log says "none" */
+    case OP_ROSTER_ADD:
+    case OP_FENCE:
+    case OP_ACK: /* never visible: the log says "none" */
         ret.kind = CHANGE_DELETE;
         break;
     case OP_SET_REMOVE:

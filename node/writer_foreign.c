@@ -232,7 +232,7 @@ static bool is_void(const struct writer *w, const struct event *e)
                            ? roster_add_allowed(w, &member->certificate, op)
                            : certificate_may_write(&member->certificate, &id);
 
-        if (!allowed)
+        if (!allowed || op->kind > OP_ROSTER_ADD)
             return true;
     }
     return false;

@@ -164,6 +164,8 @@ static bool is_idle(const struct local_op *op, const struct entry *e,
         return e->count == 1 && r->revoke != NULL;
     case OP_PUT:
     case OP_ROSTER_ADD:
+    case OP_FENCE:
+    case OP_ACK:
         break;
     }
     return false;

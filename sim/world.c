@@ -415,7 +415,7 @@ typedef void (*entry_visit)(void *ctx, const struct store_item *item);
 
 static int visit_entries(struct store_reader *r, entry_visit visit, void *ctx)
 {
-    for (int space = SPACE_REGISTER; space <= SPACE_ROSTER; space++) {
+    for (int space = SPACE_REGISTER; space <= SPACE_LAST; space++) {
         struct store_cursor *c = NULL;
         const struct store_item *item = NULL;
 

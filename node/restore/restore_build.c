@@ -72,7 +72,8 @@ static int filtered_next(void *context, struct entry_id *ret_id,
 
     do {
         error = snapshot_pull_next(&f->pull, ret_id, ret_entry);
-    } while (error == 0 && f->without_roster && ret_id->space == SPACE_ROSTER);
+    } while (error == 0 && f->without_roster &&
+             ret_id->space > SPACE_CLIENT_LAST);
     restore_progress("restoring", snapshot_reader_chunks_read(f->pull.reader),
                      f->total);
     return error;

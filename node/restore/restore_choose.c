@@ -126,7 +126,7 @@ static void tell_damaged(struct restore *r)
 
 static bool is_roster(const struct entry_id *id)
 {
-    return id->space == SPACE_ROSTER;
+    return id->space > SPACE_CLIENT_LAST;
 }
 
 /* Reads all objects; also digests the state without its roster. */

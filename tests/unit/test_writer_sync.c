@@ -555,7 +555,7 @@ static int pull_next(void *context, struct entry_id *ret_id,
         int error;
 
         if (p->cursor == NULL) {
-            if (++p->space > SPACE_ROSTER)
+            if (++p->space > SPACE_LAST)
                 return CM_ERR_NOT_FOUND;
             error =
                 store_cursor_open(p->reader, (enum space)p->space,

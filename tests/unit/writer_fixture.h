@@ -363,7 +363,7 @@ static inline void fixture_canonical(struct fixture_node *n, struct buffer *out)
 
     buffer_clear(out);
     assert_int_equal(store_reader_begin(n->store, &r), 0);
-    for (int space = SPACE_REGISTER; space <= SPACE_ROSTER; space++) {
+    for (int space = SPACE_REGISTER; space <= SPACE_LAST; space++) {
         struct store_cursor *c;
         const struct store_item *item;
         int error;
