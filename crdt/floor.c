@@ -101,8 +101,7 @@ static int row_of(struct floor *f, const struct incarnation *i,
         return CM_ERR_LIMIT;
     if (f->count == f->capacity) {
         size_t capacity = f->capacity + f->capacity / 8 + 4;
-        struct floor_row *grown =
-            cm_realloc(f->rows, capacity * sizeof *grown);
+        struct floor_row *grown = cm_realloc(f->rows, capacity * sizeof *grown);
 
         if (grown == NULL)
             return CM_ERR_NOMEM;

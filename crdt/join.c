@@ -5,9 +5,9 @@
 
 static bool same_contents(const struct sibling *a, const struct sibling *b)
 {
-    return a->kind == b->kind && a->hlc == b->hlc &&
-           a->expires == b->expires && a->flags == b->flags &&
-           slice_equal(a->author, b->author) && slice_equal(a->value, b->value);
+    return a->kind == b->kind && a->hlc == b->hlc && a->expires == b->expires &&
+           a->flags == b->flags && slice_equal(a->author, b->author) &&
+           slice_equal(a->value, b->value);
 }
 
 /* s is here and not there: kept unless the other side has seen it. */
@@ -39,8 +39,8 @@ static int join_into(struct entry *ret, const struct entry *a,
         else if (order > 0)
             error = take_one(ret, y, a_vv);
         else
-            error = same_contents(x, y) ? entry_add_sibling(ret, x)
-                                        : CM_ERR_FORK;
+            error =
+                same_contents(x, y) ? entry_add_sibling(ret, x) : CM_ERR_FORK;
         i += order <= 0;
         j += order >= 0;
     }

@@ -49,12 +49,12 @@ struct entry_id {
 
 struct op {
     enum op_kind kind;
-    struct slice key;     /* borrowed, like all slices here */
-    struct slice element; /* sets only */
-    struct slice value;   /* put: the value; others: see enum op_kind */
-    struct slice author;  /* who wrote it, UTF-8; may be empty */
-    uint64_t flags;       /* put only */
-    hlc_t expires;        /* put and set-add; 0 = never */
+    struct slice key;             /* borrowed, like all slices here */
+    struct slice element;         /* sets only */
+    struct slice value;           /* put: the value; others: see enum op_kind */
+    struct slice author;          /* who wrote it, UTF-8; may be empty */
+    uint64_t flags;               /* put only */
+    hlc_t expires;                /* put and set-add; 0 = never */
     const struct dot *supersedes; /* borrowed, sorted, no duplicates */
     size_t supersedes_count;
 };

@@ -433,6 +433,20 @@ static void test_refuses(void **state)
     assert_int_equal(
         unpack_one(SPACE_ROSTER, "short", "", 1, SIBLING_MEMBER, 0, 0, "c"),
         bad);
+    assert_int_equal(
+        unpack_one(SPACE_FENCE, member, "", 1, SIBLING_FENCE, 0, 0, "f"), 0);
+    assert_int_equal(
+        unpack_one(SPACE_FENCE, member, "", 1, SIBLING_FENCE, 0, 0, ""), bad);
+    assert_int_equal(
+        unpack_one(SPACE_FENCE, member, "", 1, SIBLING_MEMBER, 0, 0, "f"), bad);
+    assert_int_equal(unpack_one(SPACE_PROPOSAL, "0123456789abcdef01234567", "",
+                                1, SIBLING_ACK, 0, 0, "a"),
+                     0);
+    assert_int_equal(
+        unpack_one(SPACE_PROPOSAL, member, "", 1, SIBLING_ACK, 0, 0, "a"), bad);
+    assert_int_equal(
+        unpack_one(SPACE_LAST + 1, member, "", 1, SIBLING_ACK, 0, 0, "a"),
+        CM_ERR_TOO_LARGE);
     assert_int_equal(unpack_one(0, "k", "", 1, SIBLING_PUT, 0, 0, ""), bad);
 }
 

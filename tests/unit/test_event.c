@@ -10,7 +10,7 @@
 #include "crdt/event.h"
 #include "crdt/sign.h"
 
-#define OPS_MAX 8
+#define OPS_MAX 10
 
 static const char certificate[] = "certificate";
 
@@ -25,6 +25,7 @@ struct fixture {
 static struct fixture fixture(void)
 {
     static const uint8_t joiner[INCARNATION_SIZE] = {9};
+    static const uint8_t proposal[PROPOSAL_KEY_SIZE] = {9, [23] = 1};
     static struct dot dots[3];
     struct fixture f = {
         .keys = support_key_pair(1),
@@ -52,7 +53,12 @@ static struct fixture fixture(void)
                            .value = slice_of_string(certificate)};
     f.ops[1].supersedes_count = 3;
     f.ops[4].supersedes_count = 2;
-    f.ops_count = 7;
+    f.ops[7] = (struct op){.kind = OP_FENCE,
+                           .key = slice_of(joiner, sizeof joiner),
+                           .value = slice_of_string(certificate)};
+    f.ops[8] =
+        (struct op){.kind = OP_ACK, .key = slice_of(proposal, sizeof proposal)};
+    f.ops_count = 9;
     return f;
 }
 
