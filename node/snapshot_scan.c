@@ -146,8 +146,8 @@ static int add_item(struct snapshot_scan *s, const struct store_item *item,
         return cm_fail(detail, error,
                        "cannot put the key '%.*s' into a snapshot: %s%s",
                        (int)(item->id.space > SPACE_CLIENT_LAST ? 0
-                             : item->id.key.size < 80       ? item->id.key.size
-                                                            : 80),
+                             : item->id.key.size < 80 ? item->id.key.size
+                                                      : 80),
                        (const char *)item->id.key.data, cm_strerror(error),
                        error == CM_ERR_TOO_LARGE
                            ? " (its concurrent values exceed 16 MiB together; "
