@@ -7,9 +7,9 @@
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
+#include "node/token.h"
 
-#define TOKEN_USES_MAX 1000000
-#define TOKEN_TTL_S_MAX (UINT64_C(366) * 24 * 3600)
+#define TOKEN_TTL_S_MAX (TOKEN_TTL_MS_MAX / 1000)
 #define STATUS_SIZE_MAX (64u << 10)
 #define MEMBERS_SIZE_MAX (16u << 20) /* GOSSIP_MEMBERS_MAX of a kilobyte */
 

@@ -325,7 +325,8 @@ void link_on_bytes(struct node *n, struct link *l, struct slice bytes)
         link_close(n, l);
         return;
     }
-    while (channel_next_frame(l->channel, &frame)) {
+    /* A link that is to be closed is not listened to any more. */
+    while (!l->closing && channel_next_frame(l->channel, &frame)) {
         if (!on_frame(n, l, frame)) {
             l = link_by_stream(n, stream);
             if (l != NULL)

@@ -36,6 +36,11 @@ void node_set_not_ready(struct node *n, const char *format, ...)
     va_end(args);
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* ---- identity ---- */
 
 static int copy_fact(struct node *n, const char *name, struct buffer *out)
@@ -267,7 +272,8 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->address = config->address;
     memcpy(n->host, config->host, sizeof n->host);
     n->probe_interval_ms = config->probe_interval_ms;
-    n->snapshot_interval_ms = config->snapshot_interval_ms;
+    n->snapshot_interval_ms =
+        earlier(config->snapshot_interval_ms, SNAPSHOT_INTERVAL_MS_MAX);
     n->next_stream = 1;
     n->expiry_wall_ms = UINT64_MAX;
     (void)snprintf(n->name, sizeof n->name, "%s",
@@ -398,11 +404,6 @@ static void on_gossip_event(struct node *n, const struct gossip_event *e)
         push_over_stream(n, e);
         break;
     }
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 static void arm(struct node *n)

@@ -30,6 +30,7 @@
 #define SPONSORED_MAX 8   /* joiners brought up at a time */
 #define PEERS_SAVE_MS 500 /* changed addresses are stored after */
 #define PEERS_MAX 256     /* addresses stored */
+#define SNAPSHOT_INTERVAL_MS_MAX (UINT64_C(10) * 365 * 86400 * 1000)
 
 /* One stream to another node. */
 struct link {
@@ -56,6 +57,7 @@ struct link {
     /* Joining. */
     bool joins;    /* the joiner's own link */
     bool sponsors; /* SPONSOR is being answered here */
+    bool redeems;  /* a JOIN was taken here: there is no second */
     struct sponsorship *sponsorship;
 };
 

@@ -127,9 +127,11 @@ static int lanes_open(struct node *n, struct link *l, struct lane *lanes,
         int error;
 
         lane->mine = &n->vv.entries[i];
-        lane->seq = vv_seq(&l->theirs, &lane->mine->incarnation) + 1;
-        if (lane->seq > lane->mine->seq)
+        lane->seq = vv_seq(&l->theirs, &lane->mine->incarnation);
+        if (lane->seq >=
+            lane->mine->seq) /* what they claim may be any number */
             continue;
+        lane->seq++;
         error = lane_load(n, lane);
         if (error == CM_ERR_NOT_FOUND)
             *ret_missing = true;

@@ -12,6 +12,9 @@
 #include "crdt/base/check.h"
 #include "node/node_internal.h"
 
+_Static_assert(TOKEN_TABLE_BYTES_MAX <= INTENT_MEMORY_MAX - 4096,
+               "all tokens fit into one intent");
+
 #define CERTIFICATE_VALID_MS (UINT64_C(10) * 365 * 86400 * 1000)
 
 int sponsor_load_tokens(struct node *n)
@@ -127,7 +130,8 @@ void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
         cm_free(c);
         done(ctx, error, NULL,
              error == CM_ERR_LIMIT
-                 ? "256 unexpired tokens exist: let some expire first"
+                 ? "256 unexpired tokens exist, or more redemptions than are "
+                   "remembered: let some expire first"
                  : cm_strerror(error));
     }
     node_drain(n);
@@ -225,29 +229,65 @@ static bool name_is_taken(const struct node *n, const char *name,
     return false;
 }
 
-static void redeem(struct node *n, struct link *l, const struct frame *f,
-                   struct token_record *record)
+/* Stores all redemptions, then sends the certificate. A known one is stored
+ * again: whether it is on disk yet, or its commit failed, is not known here. */
+static int grant_when_stored(struct node *n, struct link *l,
+                             struct slice certificate)
 {
     struct redemption_reply *r = cm_calloc(1, sizeof *r);
-    int error = r == NULL ? CM_ERR_NOMEM : 0;
+    int error;
 
-    if (error == 0) {
-        r->node = n;
-        r->stream = l->stream;
-        buffer_init(&r->certificate, CERTIFICATE_SIZE_MAX);
-        error = issue(n, l, f->name, &r->certificate);
-    }
-    if (error == 0)
-        error = token_record_redeem(record, channel_peer(l->channel)->sign_key,
-                                    buffer_slice(&r->certificate));
+    if (r == NULL)
+        return CM_ERR_NOMEM;
+    r->node = n;
+    r->stream = l->stream;
+    buffer_init(&r->certificate, CERTIFICATE_SIZE_MAX);
+    buffer_append_slice(&r->certificate, certificate);
+    error = r->certificate.error;
     if (error == 0)
         error = submit_tokens(n, redemption_stored, r);
     if (error != 0) {
-        if (r != NULL)
-            buffer_release(&r->certificate);
+        buffer_release(&r->certificate);
         cm_free(r);
-        refuse(n, l, CM_ERR_BUSY, cm_strerror(error));
+        return error;
     }
+    l->redeems = true;
+    return 0;
+}
+
+static void redeem(struct node *n, struct link *l, const struct frame *f,
+                   struct token_record *record)
+{
+    struct buffer certificate;
+    int error;
+
+    buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
+    error = issue(n, l, f->name, &certificate);
+    if (error == 0 && token_table_size(&n->tokens) + certificate.size +
+                              TOKEN_REDEMPTION_BYTES >
+                          TOKEN_TABLE_BYTES_MAX)
+        error = CM_ERR_LIMIT;
+    if (error == 0)
+        error = token_record_redeem(record, channel_peer(l->channel)->sign_key,
+                                    buffer_slice(&certificate));
+    if (error == 0)
+        error = grant_when_stored(n, l, buffer_slice(&certificate));
+    if (error == CM_ERR_LIMIT)
+        refuse(n, l, error,
+               "the issuer remembers as many redemptions as it can: wait until "
+               "older tokens have expired, or join through another issuer");
+    else if (error != 0)
+        refuse(n, l, CM_ERR_BUSY, cm_strerror(error));
+    buffer_release(&certificate);
+}
+
+static void grant_again(struct node *n, struct link *l,
+                        const struct redemption *known)
+{
+    int error = grant_when_stored(n, l, known->certificate);
+
+    if (error != 0)
+        refuse(n, l, CM_ERR_BUSY, cm_strerror(error));
 }
 
 void sponsor_on_join(struct node *n, struct link *l, const struct frame *f)
@@ -262,6 +302,12 @@ void sponsor_on_join(struct node *n, struct link *l, const struct frame *f)
         refuse(n, l, CM_ERR_NOT_READY, "the issuer is not ready yet");
         return;
     }
+    if (l->redeems) {
+        refuse(n, l, CM_ERR_DUPLICATE, "this connection has asked already");
+        return;
+    }
+    if (token_table_size(&n->tokens) > TOKEN_TABLE_BYTES_MAX / 2)
+        token_table_forget_expired(&n->tokens, node_wall(n));
     error = token_table_find(&n->tokens, f->token_id, f->token_secret, sign_key,
                              node_wall(n), &record, &known);
     if (error == CM_ERR_NOT_FOUND)
@@ -279,7 +325,7 @@ void sponsor_on_join(struct node *n, struct link *l, const struct frame *f)
     else if (certificate_check_name(f->name, &detail) != 0)
         refuse(n, l, CM_ERR_INVALID, detail.text);
     else if (known != NULL)
-        send_grant(n, l, known->certificate);
+        grant_again(n, l, known);
     else if (name_is_taken(n, f->name, sign_key) ||
              strcmp(f->name, n->name) == 0)
         refuse(n, l, CM_ERR_EXISTS,

@@ -12,7 +12,7 @@
 #define TOKEN_FORMAT 1
 #define TOKEN_PREFIX "cm1-"
 #define TOKEN_BYTES_MAX 1024
-#define TOKEN_TABLE_BYTES_MAX (16u << 20)
+#define TOKEN_RECORD_BYTES 128 /* no record has more, less redemptions */
 
 static struct hash secret_hash_of(const uint8_t secret[16])
 {
@@ -233,7 +233,23 @@ int token_table_decode(struct token_table *ret_table, struct slice bytes)
     return error;
 }
 
-static void forget_expired(struct token_table *t, uint64_t now_ms)
+size_t token_table_size(const struct token_table *t)
+{
+    size_t size = TOKEN_RECORD_BYTES;
+    size_t i;
+    size_t k;
+
+    for (i = 0; i < t->count; i++) {
+        const struct token_record *r = &t->records[i];
+
+        size += TOKEN_RECORD_BYTES;
+        for (k = 0; k < r->redemptions_count; k++)
+            size += TOKEN_REDEMPTION_BYTES + r->redemptions[k].certificate.size;
+    }
+    return size;
+}
+
+void token_table_forget_expired(struct token_table *t, uint64_t now_ms)
 {
     size_t i = 0;
 
@@ -254,9 +270,11 @@ int token_table_add(struct token_table *t, const struct token *token,
     struct token_record *grown;
 
     CHECK(uses >= 1 && uses <= TOKEN_USES_MAX);
-    if (t->count >= TOKENS_MAX)
-        forget_expired(t, now_ms);
-    if (t->count >= TOKENS_MAX)
+    if (t->count >= TOKENS_MAX ||
+        token_table_size(t) + TOKEN_RECORD_BYTES > TOKEN_TABLE_BYTES_MAX)
+        token_table_forget_expired(t, now_ms);
+    if (t->count >= TOKENS_MAX ||
+        token_table_size(t) + TOKEN_RECORD_BYTES > TOKEN_TABLE_BYTES_MAX)
         return CM_ERR_LIMIT;
     grown = cm_realloc(t->records, (t->count + 1) * sizeof *grown);
     if (grown == NULL)

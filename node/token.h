@@ -17,6 +17,7 @@
 #define TOKEN_ADDRESSES_MAX 8
 #define TOKENS_MAX 256 /* unredeemed or remembered, per issuer */
 #define TOKEN_USES_MAX 10000
+#define TOKEN_TABLE_BYTES_MAX (3u << 20) /* encoded, in one commit */
 #define TOKEN_TTL_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
 struct token {
@@ -55,7 +56,14 @@ void token_table_init(struct token_table *t);
 void token_table_release(struct token_table *t);
 int token_table_decode(struct token_table *ret_table, struct slice bytes);
 void token_table_encode(struct buffer *out, const struct token_table *t);
-/* CM_ERR_LIMIT when TOKENS_MAX living tokens exist; expired ones go first. */
+/* No less than its encoding has; a redemption adds its certificate's bytes and
+ * TOKEN_REDEMPTION_BYTES. */
+#define TOKEN_REDEMPTION_BYTES 48
+size_t token_table_size(const struct token_table *t);
+/* Moves records: pointers into the table are no longer good. */
+void token_table_forget_expired(struct token_table *t, uint64_t now_ms);
+/* CM_ERR_LIMIT when TOKENS_MAX living tokens exist, or all that is remembered
+ * of them has TOKEN_TABLE_BYTES_MAX; expired ones go first. */
 int token_table_add(struct token_table *t, const struct token *token,
                     uint64_t uses, uint64_t now_ms);
 /* The record to redeem for sign_key: CM_ERR_NOT_FOUND (no such token here, or

@@ -16,6 +16,7 @@
 
 #include "node/confmesh.h"
 #include "node/found.h"
+#include "node/token.h"
 
 #define READY_MS 20000
 #define MAP_SIZE (UINT64_C(64) << 20)
@@ -427,6 +428,39 @@ static void opening_is_refused(void **state)
     confmesh_close(open_node()); /* nothing of that holds the directory */
 }
 
+/* The farthest of all times is far, not in the past. */
+static void far_times_stay_far(void **state)
+{
+    struct confmesh_options o = {.map_size = MAP_SIZE,
+                                 .snapshot_interval_ms = UINT64_MAX};
+    struct confmesh_status status;
+    char snapshots[96];
+    char data[96];
+    char text[TOKEN_TEXT_MAX];
+    struct confmesh *c;
+    struct token t;
+    char why[256];
+
+    (void)state;
+    (void)snprintf(snapshots, sizeof snapshots, "%s", path_of("snapshots"));
+    (void)snprintf(data, sizeof data, "%s", path_of("a"));
+    o.data = data;
+    o.snapshot_to = snapshots;
+    assert_int_equal(confmesh_open(&c, &o, NULL, 0), 0);
+    assert_int_equal(confmesh_wait_ready(c, UINT64_MAX), 0);
+    assert_int_equal(confmesh_put(c, "k", "1", 1, NULL), 0);
+    assert_int_equal(confmesh_status(c, &status), 0);
+    assert_int_equal(confmesh_token_create(c, 1, 60000, text, sizeof text), 0);
+    confmesh_close(c); /* and has taken no snapshot */
+    assert_int_not_equal(access(snapshots, F_OK), 0);
+    assert_int_equal(token_parse(&t, text, NULL), 0);
+    t.expires_ms = UINT64_MAX;
+    assert_int_equal(token_format(text, &t), 0);
+    if (open_with(&c, path_of("b"), text, why) != 0)
+        fail_msg("%s", why);
+    confmesh_close(c);
+}
+
 /* Each of the threads in its turn does not start: an error, and nothing is
  * left behind, neither handles nor locks. */
 static void threads_that_do_not_start(void **state)
@@ -712,6 +746,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_watch_resumes, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_input_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(opening_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(far_times_stay_far, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_that_do_not_start, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(callbacks_know_their_thread, setup,
