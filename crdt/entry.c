@@ -10,6 +10,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "crdt/certificate.h"
 
 #define SIBLING_FIELDS 8
@@ -224,7 +225,11 @@ struct resolution entry_resolve(const struct entry *e, hlc_t now)
             ret.winner = s;
         }
     }
+    CM_MARK_IF(e->count > 1, "resolve: several siblings");
     if (ret.revoke != NULL) {
+        CM_MARK_IF(ret.winner != NULL &&
+                       sibling_compare_age(ret.winner, ret.revoke) > 0,
+                   "resolve: a revoke beats what is later");
         ret.winner = ret.revoke;
         return ret;
     }

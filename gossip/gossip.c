@@ -7,6 +7,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "gossip/machine.h"
 #include "gossip/receive.h"
 
@@ -73,6 +74,7 @@ void machine_suspect(struct gossip *g, struct member *m,
 void machine_dead(struct gossip *g, struct member *m)
 {
     CHECK(member_is_living(m));
+    CM_MARK("member: declared dead");
     machine_move(g, m, MEMBER_DEAD, m->counter);
     g->counters.deaths++;
     machine_spread(g, &m->key_id);
@@ -114,6 +116,8 @@ void machine_apply_alive(struct gossip *g, struct member *m,
     if (message->counter <= m->counter ||
         !packet_alive_verify(&g->mesh, message, m->sign_key))
         return;
+    CM_MARK_IF(m->state == MEMBER_DEAD, "member: back from the dead");
+    CM_MARK_IF(m->state == MEMBER_LEFT, "member: back after leaving");
     m->address = message->address;
     memcpy(m->signature, message->signature, 64);
     m->contact_next_ms = MEMBER_NEVER;

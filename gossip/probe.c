@@ -2,6 +2,7 @@
 #include "gossip/probe.h"
 
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "gossip/machine.h"
 
 static void pings_drop(struct pings *p, size_t index)
@@ -88,6 +89,7 @@ static void ask_helpers(struct gossip *g, struct member *target)
     size_t i;
 
     CHECK(g->probe.active && !g->probe.indirect);
+    CM_MARK_IF(count > 0, "probe: helpers asked");
     g->probe.indirect = true;
     g->probe.helpers_count = count;
     for (i = 0; i < count; i++) {
@@ -284,6 +286,7 @@ void probe_stalled(struct gossip *g, uint64_t stall_ms)
 {
     size_t i;
 
+    CM_MARK("probe: a stall was noticed");
     g->probe.active = false;
     for (i = 0; i < g->table.listed_count; i++) {
         struct member *m = g->table.listed[i];

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "gossip/machine.h"
 
 /* Compares the peer's state digest with ours. A difference is told when it
@@ -139,9 +140,12 @@ static void on_indirect_ack(struct gossip *g, const struct member *m,
         !key_id_equal(&g->probe.target, &ack->subject))
         return;
     /* Only those that were asked may speak for the target. */
-    for (i = 0; i < g->probe.helpers_count; i++)
-        if (key_id_equal(&g->probe.helpers[i], &m->key_id))
-            g->probe.active = false;
+    for (i = 0; i < g->probe.helpers_count; i++) {
+        if (!key_id_equal(&g->probe.helpers[i], &m->key_id))
+            continue;
+        CM_MARK("probe: a helper saved a member");
+        g->probe.active = false;
+    }
 }
 
 /* One's own record came back: from an earlier life that counted further. */
@@ -338,10 +342,13 @@ int receive_packet(struct gossip *g, const struct address *from,
     if (s == NULL)
         return CM_ERR_NOMEM;
     ret = packet_open(g->plain, &size, s->key, packet);
+    CM_MARK_IF(ret != 0, "packet: damaged or forged");
     if (ret != 0)
         return ret;
-    if (!replay_accept(&s->replay, packet_nonce(packet).data))
+    if (!replay_accept(&s->replay, packet_nonce(packet).data)) {
+        CM_MARK("packet: refused, it came before");
         return CM_ERR_DUPLICATE;
+    }
     ret = packet_decode(&g->packet, slice_of(g->plain, size));
     if (ret != 0)
         return ret;

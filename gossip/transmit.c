@@ -4,6 +4,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "gossip/machine.h"
 
 struct session *transmit_session(struct gossip *g, struct member *m)
@@ -54,6 +55,7 @@ void transmit_refute(struct gossip *g, uint64_t counter)
     CHECK(counter >= g->own.counter);
     if (counter >= PACKET_COUNTER_MAX || g->own.left)
         return;
+    CM_MARK("member: refuted what was said of it");
     g->own.counter = counter + 1;
     transmit_sign_own(g);
     g->counters.refutations++;

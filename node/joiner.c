@@ -16,6 +16,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
 /* A token is thrown away unasked only if no clock can be as wrong as that. */
@@ -25,6 +26,7 @@ static void try_later(struct node *n)
 {
     struct joiner *j = &n->joiner;
 
+    CM_MARK("join: tried again");
     j->backoff_ms = j->backoff_ms == 0 ? JOIN_RETRY_MS : j->backoff_ms * 2;
     if (j->backoff_ms > JOIN_RETRY_MS_MAX)
         j->backoff_ms = JOIN_RETRY_MS_MAX;
@@ -227,6 +229,7 @@ static void adoption_done(void *context, struct intent *i)
     struct node *n = context;
 
     if (i->result == 0) {
+        CM_MARK("join: a sponsor's snapshot was adopted");
         n->joiner.phase = JOIN_NONE;
         node_become_ready(n);
     } else {

@@ -11,6 +11,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
 #define LOG_LINE_MAX 512
@@ -339,6 +340,7 @@ static void push_over_stream(struct node *n, const struct gossip_event *e)
 
     if (l == NULL)
         return; /* repair will find it */
+    CM_MARK("push: over a stream");
     buffer_init(&frame, CHANNEL_FRAME_MAX);
     frame_push(&frame, e->bytes);
     (void)link_send(n, l, &frame);

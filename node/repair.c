@@ -10,6 +10,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "crdt/event_peek.h"
 #include "node/node_internal.h"
 
@@ -77,6 +78,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
     }
     look_for_hazards(n, &f->vv);
     if (f->answer && !l->asked && has_news(n, &f->vv)) {
+        CM_MARK("repair: each side lacked something");
         buffer_init(&frame, CHANNEL_FRAME_MAX);
         frame_sync(&frame, &n->vv, false);
         if (link_send(n, l, &frame) == 0) {
@@ -179,6 +181,7 @@ static int serve_batch(struct node *n, struct link *l, struct lane *lanes,
             error = lane_load(n, lane);
     }
     if (error == 0 && in_batch > 0) {
+        CM_MARK("repair: served from the log");
         frame_events(&frame, buffer_slice(&events), in_batch);
         error = link_send(n, l, &frame);
     }

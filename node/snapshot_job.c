@@ -9,6 +9,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 
 enum phase {
     PHASE_SCAN = 1,
@@ -114,6 +115,8 @@ static int put_object(struct snapshot_job *j, size_t index,
                            name, inner.text);
         j->outcome.chunks_new++;
         j->outcome.bytes_new += j->bytes.size;
+    } else {
+        CM_MARK("snapshot: an object was there already");
     }
     j->outcome.chunks++;
     j->outcome.bytes += j->back.size;

@@ -13,6 +13,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/store_txn.h"
 
 struct store {
@@ -131,6 +132,7 @@ static int begin_locked(struct store_txn *t, struct store *s,
     }
     rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
     if (rc == MDB_PANIC && s->live == 0) {
+        CM_MARK("store: reopened after a failed commit");
         mdb_env_close(s->env);
         s->env = NULL;
         int error = env_open(s, detail);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/change_log.h"
 #include "node/store_txn.h"
 
@@ -98,6 +99,7 @@ static int deliver_other(struct changes *c, const struct entry_id *id,
     struct event e;
     int error = store_txn_event(&c->reader->txn, dot, &bytes);
 
+    CM_MARK("watch: a commit made an older sibling visible");
     if (error == CM_ERR_NOT_FOUND)
         return deliver_sibling(c, id, dot);
     if (error == 0)

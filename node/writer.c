@@ -9,6 +9,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/writer_internal.h"
 
 int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
@@ -296,6 +297,7 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
     replaced = run_replacements(w, batch);
     error = run(&b, w, batch, r, wall_ms, &detail);
     if (error != 0) {
+        CM_MARK("commit: failed, and was undone");
         explain(&detail, error);
         fail_intents(batch, error, &detail);
         r->disk_full = error == CM_ERR_FULL;

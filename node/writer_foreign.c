@@ -16,6 +16,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/writer_internal.h"
 
 /* An event on its way in; everything borrowed. */
@@ -117,6 +118,7 @@ static int judge_covered(struct batch *b, struct arrival *a)
         return CM_ERR_DUPLICATE;
     if (error != 0)
         return error;
+    CM_MARK("event: came twice");
     if (hash_equal(&stored, &a->hash))
         return CM_ERR_DUPLICATE;
     if (incarnation_equal(&a->event->dot.incarnation, &b->w->self)) {
@@ -179,6 +181,7 @@ static int judge(struct batch *b, struct arrival *a)
     if (incarnation_equal(&e->dot.incarnation, &w->self))
         return alarm_hazard(b, a);
     if (roster_find(w->roster, &e->dot.incarnation) == NULL) {
+        CM_MARK("event: of an incarnation not rostered here yet");
         a->verified = false; /* no key to have verified it with */
         return CM_ERR_PENDING;
     }
@@ -303,6 +306,7 @@ static int keep_pending(struct batch *b, const struct arrival *a)
     int error = pending_add(&b->w->pending, &a->event->dot, &a->hash, a->bytes,
                             a->verified, a->from);
 
+    CM_MARK_IF(error == 0, "event: kept pending");
     if (error == CM_ERR_LIMIT)
         return cm_fail(a->detail, CM_ERR_LIMIT,
                        "too many events wait for others; it will be fetched "
@@ -376,6 +380,7 @@ static int drain_one(struct batch *b, struct pending_event *p)
         error != CM_ERR_NOMEM)
         p->done = true; /* applied, a duplicate, or refused for good */
     p->applied = error == 0 || error == CM_ERR_DUPLICATE;
+    CM_MARK_IF(error == 0, "pending: drained");
     return 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/writer_internal.h"
 
 #define TIME_TEXT_SIZE 32
@@ -38,6 +39,8 @@ static int build_op(struct writer *w, const struct intent *intent,
                     struct op *ret_op)
 {
     int error = supersede_all(w, entry);
+
+    CM_MARK_IF(entry->count > 1, "write: supersedes several siblings");
 
     if (error != 0)
         return error;
@@ -87,6 +90,7 @@ static int refuse_revoked(const struct writer *w, const struct sibling *revoke,
     char dot[DOT_TEXT_SIZE];
     char when[TIME_TEXT_SIZE];
 
+    CM_MARK("write: refused, its key is revoked");
     dot_format(dot, &revoke->dot);
     format_time(when, revoke->hlc);
     return cm_fail(detail, CM_ERR_REVOKED,
@@ -122,6 +126,7 @@ static int check_condition(const struct local_op *op,
         if (names_revoke(op, r) || (r->revoke == NULL && r->winner != NULL &&
                                     dot_equal(&op->version, &r->winner->dot)))
             return 0;
+        CM_MARK("write: refused, another version");
         return cm_fail(detail, CM_ERR_CONDITION,
                        "condition is false: this node holds another version; "
                        "read it again");
@@ -552,8 +557,11 @@ static int make_room(struct batch *b, struct intent *intent, size_t size,
     struct writer *w = b->w;
     int error;
 
-    if (fits_open(w, intent, size, count))
+    if (fits_open(w, intent, size, count)) {
+        CM_MARK("commit: one event gathers several writes");
         return 0;
+    }
+    CM_MARK_IF(w->own.open, "commit: several own events");
     *ret_fatal = true;
     error = local_close_event(b);
     if (error == 0)
