@@ -15,6 +15,12 @@ static const struct sim_command commands[] = {
      "one seed or plan", sim_command_replay},
     {"expand", "SEED [--profile P] [--nodes N]", "a seed's plan, as text",
      sim_command_expand},
+    {"shrink",
+     "PLAN|SEED [--profile P] [--nodes N] [--output FILE] [--seconds S] "
+     "[--jobs J] [--fingerprint F]",
+     "the least plan that fails alike", sim_command_shrink},
+    {"trace", "SEED|PLAN --html FILE [--profile P] [--nodes N]",
+     "a run as one page to be looked at", sim_command_trace},
     {"bench", "[--chaos|--idle] [--nodes N]",
      "simulated node-hours per CPU-second", sim_command_bench},
 };
