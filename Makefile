@@ -8,6 +8,7 @@
 #   DEBUG=1                      no optimisation
 #   WERROR=0|1                   warnings as errors; 1 in a git checkout
 #   SANITIZE=address,undefined   or thread: a build directory of its own
+#   BUG=NAME|quick SHRINK=1      of `make zoo`
 #   ONLY='word word'             of `make test`: programs with one in the name
 #   SEEDS=N                      of `make test` and `make sim`: simulated runs
 #   BUDGET=seconds               of `make nightly`
@@ -31,6 +32,7 @@ DEBUG ?= 0
 SANITIZE ?=
 WERROR ?= $(if $(wildcard .git),1,0)
 FUZZ_SECONDS ?= 20
+MARKS ?=
 ONLY ?=
 KEEP ?=
 SEEDS ?= $(if $(SANITIZE),10,200)
@@ -72,7 +74,7 @@ endif
 
 GOALS := $(or $(MAKECMDGOALS),all)
 groups_of = $(if $(filter-out clean help format,$(1)),build) \
-    $(if $(filter test test-programs demo bench,$(1)),tests) \
+    $(if $(filter test test-programs demo bench zoo,$(1)),tests) \
     $(if $(filter $(BUILD)/tests/%,$(1)),tests) \
     $(if $(filter lint format,$(1)),lint) $(if $(filter bench,$(1)),bench) \
     $(if $(filter fuzz build/fuzz/%,$(1)),fuzz) \
@@ -111,7 +113,8 @@ CFLAGS ?= $(OPTIMISE) -g -fstack-protector-strong
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) \
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CM_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) \
-    $(if $(filter 1,$(WERROR)),-Werror) -I. -pthread $(DEPS_CFLAGS)
+    $(if $(filter 1,$(WERROR)),-Werror) $(if $(MARKS),-DCM_MARKS) -I. \
+    -pthread $(DEPS_CFLAGS)
 ALL_CFLAGS = $(CM_CFLAGS) $(CFLAGS) $(SANITIZE_FLAGS)
 ALL_LDFLAGS = -pthread $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS)
 
@@ -330,6 +333,8 @@ $(BUILD)/fuzz-seeds: tests/fuzz/seeds.c $(FUZZ_SUPPORT_SRC) \
 fuzz-seeds: $(BUILD)/fuzz-seeds
 	$(Q)$< tests/fuzz/corpus
 
+include sim/zoo/zoo.mk
+
 # ---- Lint and format -------------------------------------------------------
 
 # clang-tidy's findings, one file for each object: only what changed is looked
@@ -382,6 +387,8 @@ help:
 	@echo 'all        build every program and library (the default)'
 	@echo 'test       build and run every test; ONLY="word word" for some'
 	@echo 'sim        SEEDS (200) simulated meshes, each twice'
+	@echo 'zoo        bugs planted in it that the simulator has to find; BUG=NAME'
+	@echo 'marks      named places of the code that SEEDS have to come by'
 	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
 	@echo 'demo       a mesh of three nodes, lost and restored; KEEP=1'
 	@echo 'bench      the figures, some beside etcd'

@@ -23,6 +23,7 @@ int sim_command_expand(int argc, char **argv);
 int sim_command_bench(int argc, char **argv);
 int sim_command_shrink(int argc, char **argv);
 int sim_command_trace(int argc, char **argv);
+int sim_command_marks(int argc, char **argv);
 
 /* Says on standard error what is wrong; SIM_EXIT_USAGE. */
 int sim_cli_usage(const char *verb, const char *text);

@@ -21,6 +21,8 @@ static const struct sim_command commands[] = {
      "the least plan that fails alike", sim_command_shrink},
     {"trace", "SEED|PLAN --html FILE [--profile P] [--nodes N]",
      "a run as one page to be looked at", sim_command_trace},
+    {"marks", "as run", "which named places of the code seeds come by",
+     sim_command_marks},
     {"bench", "[--chaos|--idle] [--nodes N]",
      "simulated node-hours per CPU-second", sim_command_bench},
 };
