@@ -3,19 +3,21 @@
 #include "sim/html.h"
 
 __asm__(".section .rodata\n"
-        ".global sim_html_page_begin\n"
-        ".global sim_html_page_end\n"
-        "sim_html_page_begin:\n"
+        ".global sim_html_page_bytes\n"
+        ".global sim_html_page_size\n"
+        "sim_html_page_bytes:\n"
         ".incbin \"sim/html_page.html\"\n"
-        "sim_html_page_end:\n"
+        "1:\n"
         ".byte 0\n"
+        ".balign 8\n"
+        "sim_html_page_size:\n"
+        ".8byte 1b - sim_html_page_bytes\n"
         ".text\n");
 
-extern const char sim_html_page_begin[];
-extern const char sim_html_page_end[];
+extern const char sim_html_page_bytes[];
+extern const uint64_t sim_html_page_size;
 
 struct slice sim_html_page(void)
 {
-    return slice_of(sim_html_page_begin,
-                    (size_t)(sim_html_page_end - sim_html_page_begin));
+    return slice_of(sim_html_page_bytes, (size_t)sim_html_page_size);
 }

@@ -136,17 +136,18 @@ static int tell(const struct sim_plan *plan, const struct sim_shrink_report *r,
 }
 
 static int shrink(struct sim_plan *plan, const char *fingerprint,
-                  const char *path, struct sim_shrink_options *o)
+                  const char *path, const struct sim_shrink_options *options)
 {
     struct shrinking s = {.tty = isatty(STDERR_FILENO) == 1};
+    struct sim_shrink_options o = *options;
     struct sim_shrink_report report;
     int error;
 
-    o->ctx = &s;
-    o->run = run;
-    o->now_ms = real_ms;
-    o->progress = progress;
-    error = sim_shrink(plan, fingerprint, o, &report);
+    o.ctx = &s;
+    o.run = run;
+    o.now_ms = real_ms;
+    o.progress = progress;
+    error = sim_shrink(plan, fingerprint, &o, &report);
     if (s.tty)
         (void)fputs("\r\033[K", stderr);
     if (error == 0)
