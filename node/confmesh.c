@@ -15,6 +15,7 @@
 #include "node/confmesh_internal.h"
 #include "node/confmesh_private.h"
 #include "node/token.h"
+#include "node/uv_slice.h"
 
 _Static_assert(CONFMESH_ERR_NOT_FOUND == (int)CM_ERR_NOT_FOUND, "public");
 _Static_assert(CONFMESH_ERR_EXISTS == (int)CM_ERR_EXISTS, "public");
@@ -206,6 +207,7 @@ static void loop_main(void *arg)
 {
     struct confmesh *c = arg;
 
+    uv_slice_shorten();
     (void)uv_run(&c->loop, UV_RUN_DEFAULT);
 }
 

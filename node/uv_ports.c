@@ -386,7 +386,8 @@ static int init_threads(struct uv_ports *p)
 
     p->has_writer = error == 0;
     while (error == 0 && p->lanes_count < WORK_LANES) {
-        error = uv_lane_init(&p->lanes[p->lanes_count], &p->notify);
+        error = uv_lane_init(&p->lanes[p->lanes_count], &p->notify,
+                             p->lanes_count == WORK_LANE_VERIFY);
         p->lanes_count += error == 0;
     }
     return error;

@@ -4,6 +4,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/uv_slice.h"
 
 /* ---- the writer ---- */
 
@@ -60,6 +61,7 @@ static void writer_main(void *arg)
 {
     struct uv_writer *w = arg;
 
+    uv_slice_shorten();
     uv_mutex_lock(&w->mutex);
     for (;;) {
         struct intent *batch;
@@ -188,6 +190,8 @@ static void lane_main(void *arg)
 {
     struct uv_lane *l = arg;
 
+    if (l->prompt)
+        uv_slice_shorten();
     uv_mutex_lock(&l->mutex);
     for (;;) {
         struct work *w;
@@ -209,9 +213,9 @@ static void lane_main(void *arg)
     uv_mutex_unlock(&l->mutex);
 }
 
-int uv_lane_init(struct uv_lane *l, uv_async_t *notify)
+int uv_lane_init(struct uv_lane *l, uv_async_t *notify, bool prompt)
 {
-    *l = (struct uv_lane){.notify = notify};
+    *l = (struct uv_lane){.notify = notify, .prompt = prompt};
     if (uv_mutex_init(&l->mutex) != 0)
         return CM_ERR_NOMEM;
     if (uv_cond_init(&l->wake) != 0) {

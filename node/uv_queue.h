@@ -49,12 +49,14 @@ struct uv_lane {
     struct work *last;
     struct work *done;
     struct work *done_last;
+    bool prompt;
     bool started;
     bool stopping;
     uv_async_t *notify;
 };
 
-int uv_lane_init(struct uv_lane *l, uv_async_t *notify);
+/* prompt: works are short and somebody waits for each (uv_slice.h). */
+int uv_lane_init(struct uv_lane *l, uv_async_t *notify, bool prompt);
 void uv_lane_submit(struct uv_lane *l, struct work *w);
 struct work *uv_lane_take(struct uv_lane *l);
 /* Runs what was submitted to its end, then ends the thread. */

@@ -77,7 +77,7 @@ static void works_come_back_in_order(void **state)
 
     (void)state;
     loop_begin();
-    assert_int_equal(uv_lane_init(&lane, &notify), 0);
+    assert_int_equal(uv_lane_init(&lane, &notify, true), 0);
     for (i = 0; i < WORKS; i++)
         uv_lane_submit(&lane, &job_new(i, 1 + i % 3)->work);
     while (taken < WORKS) {
@@ -110,7 +110,7 @@ static void stopping_finishes_works(void **state)
 
     (void)state;
     loop_begin();
-    assert_int_equal(uv_lane_init(&lane, &notify), 0);
+    assert_int_equal(uv_lane_init(&lane, &notify, true), 0);
     for (i = 0; i < 10; i++) {
         struct job *j = job_new(i, 2);
 
