@@ -141,6 +141,13 @@ void confmesh_txn_set_remove(struct confmesh_txn *t, const char *key,
                              const char *element);
 void confmesh_txn_set_revoke(struct confmesh_txn *t, const char *key,
                              const char *element);
+/* Deletes every key under prefix, at most 4,096. */
+void confmesh_txn_del_tree(struct confmesh_txn *t, const char *prefix);
+/* Conditions of their own: the key is absent; its visible version is this. They
+ * look at the state before the transaction. */
+void confmesh_txn_check_absent(struct confmesh_txn *t, const char *key);
+void confmesh_txn_check_version(struct confmesh_txn *t, const char *key,
+                                const char *token);
 /* For the operation added last: only if the key is absent; only if the
  * visible version (a token of get's write) is this one. */
 void confmesh_txn_if_absent(struct confmesh_txn *t);

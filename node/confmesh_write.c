@@ -168,6 +168,38 @@ void confmesh_txn_set_revoke(struct confmesh_txn *t, const char *key,
     add(t, OP_SET_REVOKE, key, element, slice_of("", 0), 0);
 }
 
+static struct local_op *last_op(struct confmesh_txn *t);
+
+static void add_verb(struct confmesh_txn *t, enum local_verb verb,
+                     const char *key)
+{
+    struct local_op *op;
+
+    add(t, verb == LOCAL_DELETE_TREE ? OP_DEL : OP_PUT, key, NULL,
+        slice_of("", 0), 0);
+    op = last_op(t);
+    if (op != NULL)
+        op->verb = verb;
+}
+
+void confmesh_txn_del_tree(struct confmesh_txn *t, const char *prefix)
+{
+    add_verb(t, LOCAL_DELETE_TREE, prefix);
+}
+
+void confmesh_txn_check_absent(struct confmesh_txn *t, const char *key)
+{
+    add_verb(t, LOCAL_CHECK, key);
+    confmesh_txn_if_absent(t);
+}
+
+void confmesh_txn_check_version(struct confmesh_txn *t, const char *key,
+                                const char *token)
+{
+    add_verb(t, LOCAL_CHECK, key);
+    confmesh_txn_if_version(t, token);
+}
+
 static struct local_op *last_op(struct confmesh_txn *t)
 {
     if (t->intent->ops_count == 0)

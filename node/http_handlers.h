@@ -27,6 +27,9 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
                      const struct local_op *op);
 /* Done with a JSON answer: token, revision, wrote; or the error's. */
 void http_written_json(struct http_request *r, struct intent *intent);
+/* Of a transaction: what it read, and every failure; members of an object. */
+void http_put_results(struct buffer *out, const struct intent *intent);
+void http_put_failures(struct buffer *out, const struct intent *intent);
 /* ttl (a duration from now) or expires (a time), as texts or NULL; 0 in
  * *ret_expires when there is neither. CM_ERR_INVALID with detail. */
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,

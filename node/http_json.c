@@ -82,30 +82,36 @@ void http_json_bool(struct buffer *out, bool v)
     buffer_append_string(out, v ? "true" : "false");
 }
 
+int http_json_parse_any(json_t **ret_value, struct slice body,
+                        struct cm_detail *detail)
+{
+    json_error_t error;
+
+    if (body.size == 0) {
+        *ret_value = json_object();
+        return *ret_value != NULL ? 0 : CM_ERR_NOMEM;
+    }
+    *ret_value = json_loadb((const char *)body.data, body.size,
+                            JSON_REJECT_DUPLICATES, &error);
+    if (*ret_value != NULL)
+        return 0;
+    return cm_fail(detail, CM_ERR_MALFORMED,
+                   "the body is not JSON: line %d column %d: %.120s; correct "
+                   "it there",
+                   error.line, error.column, error.text);
+}
+
 int http_json_parse(json_t **ret_object, struct slice body,
                     struct cm_detail *detail)
 {
-    json_error_t error;
-    json_t *object;
+    int error = http_json_parse_any(ret_object, body, detail);
 
-    if (body.size == 0) {
-        *ret_object = json_object();
-        return *ret_object != NULL ? 0 : CM_ERR_NOMEM;
-    }
-    object = json_loadb((const char *)body.data, body.size,
-                        JSON_REJECT_DUPLICATES, &error);
-    if (object == NULL)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "the body is not JSON: line %d column %d: %.120s; "
-                       "correct it there",
-                       error.line, error.column, error.text);
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "the body must be one JSON object {…}");
-    }
-    *ret_object = object;
-    return 0;
+    if (error != 0 || json_is_object(*ret_object))
+        return error;
+    json_decref(*ret_object);
+    *ret_object = NULL;
+    return cm_fail(detail, CM_ERR_MALFORMED,
+                   "the body must be one JSON object {…}");
 }
 
 int http_json_only(json_t *object, const char *const *names, const char *where,

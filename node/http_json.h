@@ -23,6 +23,9 @@ void http_json_bool(struct buffer *out, bool v);
  * column. */
 int http_json_parse(json_t **ret_object, struct slice body,
                     struct cm_detail *detail);
+/* The same, or an array. */
+int http_json_parse_any(json_t **ret_value, struct slice body,
+                        struct cm_detail *detail);
 /* Refuses members that are not in the NULL-terminated list. */
 int http_json_only(json_t *object, const char *const *names, const char *where,
                    struct cm_detail *detail);

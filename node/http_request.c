@@ -194,7 +194,8 @@ static size_t body_max_of(const struct http_request *r)
 {
     if (r->method == HTTP_PUT && r->plain)
         return VALUE_SIZE_MAX;
-    if (r->method == HTTP_POST && is_under(r->path, "/v1/txn"))
+    if ((r->method == HTTP_POST || r->method == HTTP_PUT) &&
+        is_under(r->path, "/v1/txn"))
         return HTTP_BODY_MAX;
     if (r->method == HTTP_POST && is_under(r->path, "/v1/mesh/"))
         return 16384;

@@ -1,236 +1,200 @@
-/* POST /v1/txn: several operations, all or none. */
-#include <sodium.h>
-#include <string.h>
+/* /v1/txn: several operations, all or none. */
+#include <stdio.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
+#include "node/http_txn_read.h"
 
-static const struct {
-    const char *name;
-    enum op_kind kind;
-} op_names[] = {
-    {"put", OP_PUT},
-    {"del", OP_DEL},
-    {"revoke", OP_REVOKE},
-    {"set-add", OP_SET_ADD},
-    {"set-remove", OP_SET_REMOVE},
-    {"set-revoke", OP_SET_REVOKE},
-};
+#define FAILURES_SIZE_MAX (1u << 20)
 
-static int read_kind(json_t *object, enum op_kind *ret_kind,
-                     struct cm_detail *detail)
+static void append(struct buffer *out, const char *text)
 {
-    struct slice name = {0};
-    int error = http_json_get_text(object, "op", &name, detail);
+    buffer_append_string(out, text);
+}
 
-    if (error != 0)
-        return error;
-    for (size_t i = 0; i < sizeof(op_names) / sizeof(op_names[0]); i++) {
-        if (slice_equal(name, slice_of_string(op_names[i].name))) {
-            *ret_kind = op_names[i].kind;
-            return 0;
-        }
+/* Answers with out, which is released. */
+static void finish(struct http_request *r, unsigned status, struct buffer *out)
+{
+    if (out->error != 0)
+        http_refuse_code(r, out->error, NULL);
+    else
+        http_answer_buffer(r, status, HTTP_TYPE_JSON, out);
+    buffer_release(out);
+}
+
+/* ---- Consul's answers ---- */
+
+static void put_consul_result(struct http_request *r, struct buffer *out,
+                              struct store_reader *reader,
+                              const struct intent_result *result)
+{
+    struct http_context *c = r->context;
+
+    append(out, "{\"KV\":{\"LockIndex\":0,\"Key\":");
+    http_json_string(out, result->key);
+    append(out, ",\"Flags\":");
+    http_json_u64(out, result->flags);
+    append(out, ",\"Value\":");
+    if (result->has_value && result->value.size > 0)
+        http_json_base64(out, result->value);
+    else
+        append(out, "null");
+    append(out, ",\"CreateIndex\":");
+    http_json_u64(out, http_context_index(c, reader, result->create_revision));
+    append(out, ",\"ModifyIndex\":");
+    http_json_u64(out, http_context_index(c, reader, result->modify_revision));
+    append(out, "}}");
+}
+
+static void consul_done(struct http_request *r, struct intent *intent)
+{
+    struct store_reader *reader = http_context_reader(r->context);
+    struct intent_result result;
+    struct buffer out;
+    size_t at = 0;
+
+    if (reader == NULL) {
+        http_refuse_code(r, CM_ERR_IO, NULL);
+        return;
     }
-    return cm_fail(detail, CM_ERR_MALFORMED,
-                   "\"op\" must be put, del, revoke, set-add, set-remove or "
-                   "set-revoke");
+    buffer_init(&out, HTTP_ANSWER_SIZE_MAX);
+    append(&out, "{\"Results\":[");
+    while (intent_next_result(intent, &at, &result)) {
+        if (out.data[out.size - 1] != '[')
+            buffer_append_byte(&out, ',');
+        put_consul_result(r, &out, reader, &result);
+    }
+    append(&out, "],\"Errors\":null}\n");
+    finish(r, 200, &out);
 }
 
-/* value (text) or value64 (base64, decoded into memory). */
-static int read_value(json_t *object, struct local_op *op,
-                      struct buffer *memory, struct cm_detail *detail)
+static void consul_failed(struct http_request *r, struct intent *intent)
 {
-    struct slice text = {0};
-    struct slice coded = {0};
-    size_t size = 0;
-    uint8_t *to;
-    int error = http_json_get_text(object, "value", &text, detail);
+    struct buffer out;
 
-    if (error == 0)
-        error = http_json_get_text(object, "value64", &coded, detail);
+    buffer_init(&out, FAILURES_SIZE_MAX);
+    append(&out, "{\"Results\":null,\"Errors\":[");
+    for (size_t i = 0; i < intent->failures_count; i++) {
+        append(&out, i > 0 ? ",{\"OpIndex\":" : "{\"OpIndex\":");
+        http_json_u64(&out, intent->failures[i].op);
+        append(&out, ",\"What\":");
+        http_json_text(&out, intent->failures[i].text);
+        buffer_append_byte(&out, '}');
+    }
+    append(&out, "]}\n");
+    finish(r, http_status_of(intent->result), &out);
+}
+
+static void consul_written(struct http_request *r, struct intent *intent)
+{
+    if (intent->result != 0 && intent->failures_count > 0)
+        consul_failed(r, intent);
+    else if (intent->result != 0)
+        http_refuse_code(r, intent->result, intent->detail.text);
+    else
+        consul_done(r, intent);
+    if (intent->result == 0 && intent->dot.seq > 0)
+        http_header_dot(r, "X-Confmesh-Token", &intent->dot);
+}
+
+/* ---- own answers: see http_written_json for what all writes tell ---- */
+
+void http_put_results(struct buffer *out, const struct intent *intent)
+{
+    struct intent_result result;
+    size_t at = 0;
+
+    append(out, ",\"results\":[");
+    while (intent_next_result(intent, &at, &result)) {
+        append(out, out->data[out->size - 1] != '[' ? ",{\"op\":" : "{\"op\":");
+        http_json_u64(out, result.op);
+        append(out, ",\"key\":");
+        http_json_string(out, result.key);
+        if (result.has_value) {
+            append(out, ",\"value64\":");
+            http_json_base64(out, result.value);
+        }
+        append(out, ",\"flags\":");
+        http_json_u64(out, result.flags);
+        append(out, ",\"version\":");
+        http_json_dot(out, &result.version);
+        if (result.expires != 0) {
+            append(out, ",\"expires_ms\":");
+            http_json_u64(out, hlc_wall_ms(result.expires));
+        }
+        append(out, ",\"revision\":");
+        http_json_u64(out, result.modify_revision);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_byte(out, ']');
+}
+
+void http_put_failures(struct buffer *out, const struct intent *intent)
+{
+    append(out, ",\"errors\":[");
+    for (size_t i = 0; i < intent->failures_count; i++) {
+        append(out, i > 0 ? ",{\"op\":" : "{\"op\":");
+        http_json_u64(out, intent->failures[i].op);
+        append(out, ",\"error\":");
+        http_json_text(out, cm_error_name(intent->failures[i].code));
+        append(out, ",\"detail\":");
+        http_json_text(out, intent->failures[i].text);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_byte(out, ']');
+}
+
+/* ---- the entrance ---- */
+
+/* The body, an object or an array; NULL after having refused. */
+static json_t *parse(struct http_request *r)
+{
+    struct cm_detail detail = {{0}};
+    json_t *body = NULL;
+    int error = http_json_parse_any(&body, buffer_slice(&r->body), &detail);
+
     if (error != 0)
-        return error;
-    if ((text.data != NULL) + (coded.data != NULL) !=
-        (op->kind == OP_PUT ? 1 : 0))
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "a put takes exactly one of \"value\" and \"value64\", "
-                       "other operations neither");
-    op->value = text;
-    if (coded.data == NULL)
-        return 0;
-    buffer_clear(memory);
-    to = buffer_extend(memory, coded.size / 4 * 3 + 3);
-    if (to == NULL)
-        return CM_ERR_NOMEM;
-    if (sodium_base642bin(to, memory->size, (const char *)coded.data,
-                          coded.size, NULL, &size, NULL,
-                          sodium_base64_VARIANT_ORIGINAL) != 0)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"value64\" is not padded base64; encode it again");
-    op->value = slice_of(to, size);
-    return 0;
+        http_refuse_code(r, error, detail.text);
+    return error == 0 ? body : NULL;
 }
 
-static int read_condition(json_t *object, struct local_op *op,
-                          struct cm_detail *detail)
+static void submit(struct http_request *r, json_t *body, uint64_t tag)
 {
-    struct slice version = {0};
-    bool absent = false;
-    int error = http_json_get_bool(object, "if_absent", &absent, detail);
-
-    if (error == 0)
-        error = http_json_get_bool(object, "unrevoke", &op->unrevoke, detail);
-    if (error == 0)
-        error = http_json_get_text(object, "if_version", &version, detail);
-    if (error != 0)
-        return error;
-    if (absent && version.data != NULL)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"if_absent\" and \"if_version\" exclude each other");
-    if (absent)
-        op->condition = CONDITION_ABSENT;
-    if (version.data == NULL)
-        return 0;
-    op->condition = CONDITION_VERSION;
-    if (dot_parse(&op->version, (const char *)version.data) != 0)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"if_version\" is not INCARNATION:SEQ");
-    return 0;
-}
-
-static int read_expiry(json_t *object, struct local_op *op,
-                       struct cm_detail *detail)
-{
-    struct slice ttl = {0};
-    struct slice expires = {0};
-    int error = http_json_get_text(object, "ttl", &ttl, detail);
-
-    if (error == 0)
-        error = http_json_get_text(object, "expires", &expires, detail);
-    if (error != 0)
-        return error;
-    return http_expiry((const char *)ttl.data, (const char *)expires.data,
-                       &op->expires, detail);
-}
-
-static int read_op(json_t *object, struct local_op *op, struct buffer *memory,
-                   struct cm_detail *detail)
-{
-    static const char *const members[] = {
-        "op",        "key",        "element",  "value", "value64", "flags",
-        "if_absent", "if_version", "unrevoke", "ttl",   "expires", NULL};
+    struct cm_detail detail = {{0}};
+    struct intent *intent = http_intent(r);
+    size_t failed = 0;
     int error;
 
-    *op = (struct local_op){0};
-    if (!json_is_object(object))
-        return cm_fail(detail, CM_ERR_MALFORMED, "it must be an object");
-    error = http_json_only(object, members, "it", detail);
-    if (error == 0)
-        error = read_kind(object, &op->kind, detail);
-    if (error == 0)
-        error = http_json_get_text(object, "key", &op->key, detail);
-    if (error == 0)
-        error = http_json_get_text(object, "element", &op->element, detail);
-    if (error == 0)
-        error = http_json_get_u64(object, "flags", &op->flags, detail);
-    if (error == 0)
-        error = read_value(object, op, memory, detail);
-    if (error == 0)
-        error = read_condition(object, op, detail);
-    if (error == 0)
-        error = read_expiry(object, op, detail);
-    if (error != 0)
-        return error;
-    if (op_space(op->kind) == SPACE_REGISTER && op->element.size > 0)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"element\" belongs to set operations only");
-    return 0;
-}
-
-/* Adds all operations; the detail of an error names the one at fault. */
-static int read_ops(json_t *ops, struct intent *intent,
-                    struct cm_detail *detail, size_t *ret_failed)
-{
-    struct cm_detail inner = {{0}};
-    struct buffer memory;
-    struct local_op op;
-    int error = 0;
-    size_t i = 0;
-
-    if (!json_is_array(ops) || json_array_size(ops) == 0)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"ops\" must be an array of at least one operation");
-    if (json_array_size(ops) > EVENT_OPS_MAX)
-        return cm_fail(detail, CM_ERR_LIMIT,
-                       "\"ops\" has more than %d operations; split it up",
-                       EVENT_OPS_MAX);
-    buffer_init(&memory, HTTP_BODY_MAX);
-    for (i = 0; i < json_array_size(ops) && error == 0; i++) {
-        error = read_op(json_array_get(ops, i), &op, &memory, &inner);
-        if (error == 0)
-            error = intent_add_op(intent, &op);
+    if (intent == NULL)
+        return;
+    error = http_txn_read(intent, body, tag, &detail, &failed);
+    if (error == 0) {
+        http_submit(r, intent,
+                    json_is_array(body) ? consul_written : http_written_json);
+    } else {
+        intent_free(intent);
+        http_refuse_code(r, error, detail.text);
     }
-    buffer_release(&memory);
-    if (error == 0)
-        return 0;
-    CHECK(i > 0);
-    *ret_failed = i - 1;
-    return cm_fail(detail, error, "operation %zu of \"ops\": %s", i - 1,
-                   inner.text[0] != '\0' ? inner.text : cm_strerror(error));
-}
-
-static int read_transaction(json_t *object, struct intent *intent,
-                            struct cm_detail *detail, size_t *ret_failed)
-{
-    static const char *const members[] = {"ops", "author", NULL};
-    struct slice author = {0};
-    int error = http_json_only(object, members, "the body", detail);
-
-    if (error == 0)
-        error = http_json_get_text(object, "author", &author, detail);
-    if (error != 0)
-        return error;
-    if (author.size > AUTHOR_SIZE_MAX)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "\"author\" is over %d bytes; shorten it",
-                       AUTHOR_SIZE_MAX);
-    if (author.data != NULL) {
-        error = intent_set_author(intent, author);
-        if (error != 0)
-            return error;
-    }
-    return read_ops(json_object_get(object, "ops"), intent, detail, ret_failed);
 }
 
 void http_txn(struct http_request *r)
 {
-    struct cm_detail detail = {{0}};
-    struct intent *intent;
-    json_t *object = NULL;
-    size_t failed = 0;
-    int error;
+    struct store_reader *reader = http_context_reader(r->context);
+    json_t *body;
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "a transaction is a POST");
+    if (r->method != HTTP_POST && r->method != HTTP_PUT) {
+        http_refuse(r, 405, CM_ERR_INVALID, "a transaction is a POST or PUT");
         return;
     }
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
-    if (error != 0) {
-        http_refuse_code(r, error, detail.text);
+    if (reader == NULL) {
+        http_refuse_code(r, CM_ERR_IO, NULL);
         return;
     }
-    intent = http_intent(r);
-    if (intent != NULL) {
-        error = read_transaction(object, intent, &detail, &failed);
-        if (error == 0) {
-            http_submit(r, intent, http_written_json);
-        } else {
-            intent_free(intent);
-            http_refuse_code(r, error, detail.text);
-        }
-    }
-    json_decref(object);
+    body = parse(r);
+    if (body == NULL)
+        return;
+    submit(r, body, http_context_tag(r->context, reader));
+    json_decref(body);
 }

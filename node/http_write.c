@@ -7,6 +7,8 @@
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 
+#define REFUSAL_SIZE_MAX (1u << 20)
+
 struct intent *http_intent(struct http_request *r)
 {
     const char *author = r->headers.author;
@@ -142,13 +144,15 @@ static void refused_json(struct http_request *r, struct intent *intent)
 
         http_describe_revoke(r, &id, why, sizeof(why));
     }
-    buffer_init(&out, 8192);
+    buffer_init(&out, REFUSAL_SIZE_MAX);
     buffer_append_string(&out, "{\"error\":");
     http_json_text(&out, cm_error_name(intent->result));
     buffer_append_string(&out, ",\"detail\":");
     http_json_text(&out, why);
     buffer_append_string(&out, ",\"failed_op\":");
     http_json_u64(&out, intent->failed_op);
+    if (intent->failures_count > 0)
+        http_put_failures(&out, intent);
     buffer_append_string(&out, "}\n");
     if (out.error != 0)
         http_refuse_code(r, intent->result, NULL);
@@ -167,7 +171,7 @@ void http_written_json(struct http_request *r, struct intent *intent)
         refused_json(r, intent);
         return;
     }
-    buffer_init(&out, 512);
+    buffer_init(&out, HTTP_ANSWER_SIZE_MAX);
     buffer_append_string(&out, "{\"token\":");
     if (intent->dot.seq > 0)
         http_json_dot(&out, &intent->dot);
@@ -177,12 +181,14 @@ void http_written_json(struct http_request *r, struct intent *intent)
     http_json_u64(&out, intent->revision);
     buffer_append_string(&out, ",\"wrote\":");
     http_json_bool(&out, intent->wrote);
+    if (intent->detailed)
+        http_put_results(&out, intent);
     buffer_append_string(&out, "}\n");
     if (out.error != 0) {
         http_refuse_code(r, out.error, NULL);
     } else {
-        http_answer(r, 200, HTTP_TYPE_JSON, buffer_slice(&out));
-        if (intent->dot.seq > 0)
+        http_answer_buffer(r, 200, HTTP_TYPE_JSON, &out);
+        if (intent->dot.seq > 0 && r->status == 200)
             http_header_dot(r, "X-Confmesh-Token", &intent->dot);
     }
     buffer_release(&out);

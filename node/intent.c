@@ -3,6 +3,7 @@
  * whenever it has moved. */
 #include "node/intent.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -19,6 +20,8 @@ struct intent *intent_new(enum intent_kind kind)
         return NULL;
     i->kind = kind;
     buffer_init(&i->memory, INTENT_MEMORY_MAX);
+    /* What is read is bounded before anything is done; twice is never. */
+    buffer_init(&i->results, 2 * INTENT_RESULTS_MAX);
     return i;
 }
 
@@ -29,6 +32,8 @@ void intent_free(struct intent *i)
     buffer_release(&i->memory);
     cm_free(i->ops);
     cm_free(i->facts);
+    buffer_release(&i->results);
+    cm_free(i->failures);
     cm_free(i);
 }
 
@@ -51,6 +56,7 @@ static void rebase(struct intent *i, const uint8_t *old)
         rebase_slice(&i->ops[j].key, old, moved);
         rebase_slice(&i->ops[j].element, old, moved);
         rebase_slice(&i->ops[j].value, old, moved);
+        rebase_slice(&i->ops[j].seen, old, moved);
     }
     for (size_t j = 0; j < i->facts_count; j++)
         rebase_slice(&i->facts[j].value, old, moved);
@@ -126,9 +132,10 @@ int intent_add_op(struct intent *i, const struct local_op *op)
         return CM_ERR_LIMIT;
     if (op->key.size > INTENT_MEMORY_MAX ||
         op->element.size > INTENT_MEMORY_MAX ||
-        op->value.size > INTENT_MEMORY_MAX)
+        op->value.size > INTENT_MEMORY_MAX || op->seen.size > INTENT_MEMORY_MAX)
         return CM_ERR_TOO_LARGE;
-    error = reserve(i, op->key.size + op->element.size + op->value.size);
+    error = reserve(i, op->key.size + op->element.size + op->value.size +
+                           op->seen.size);
     if (error == 0) {
         error = grow(&array, i->ops_count, sizeof *i->ops);
         i->ops = array;
@@ -141,6 +148,8 @@ int intent_add_op(struct intent *i, const struct local_op *op)
     to->key = copy(i, op->key);
     to->element = copy(i, op->element);
     to->value = copy(i, op->value);
+    to->seen = copy(i, op->seen);
+    to->index = i->ops_count;
     i->ops_count++;
     return 0;
 }
@@ -187,6 +196,90 @@ int intent_add_fact(struct intent *i, const char *name, struct slice value)
     i->facts[i->facts_count++] =
         (struct meta_fact){.name = name, .value = copy(i, value)};
     return 0;
+}
+
+void intent_add_failure(struct intent *i, size_t op, int code, const char *text)
+{
+    void *array = i->failures;
+    struct intent_failure *f;
+
+    CHECK(code != 0);
+    if (i->failures_count >= INTENT_FAILURES_MAX ||
+        grow(&array, i->failures_count, sizeof *i->failures) != 0)
+        return; /* the first one stands in the intent itself */
+    i->failures = array;
+    f = &i->failures[i->failures_count++];
+    *f = (struct intent_failure){.op = op, .code = code};
+    (void)snprintf(f->text, sizeof f->text, "%s", text);
+}
+
+void intent_add_result(struct intent *i, const struct intent_result *result)
+{
+    struct buffer *out = &i->results;
+
+    pack_uint(out, result->op);
+    pack_bool(out, result->has_value);
+    pack_bin(out, result->key);
+    pack_bin(out, result->value);
+    pack_uint(out, result->flags);
+    pack_uint(out, result->create_revision);
+    pack_uint(out, result->modify_revision);
+    pack_uint(out, result->expires);
+    dot_pack(out, &result->version);
+}
+
+bool intent_next_result(const struct intent *i, size_t *at,
+                        struct intent_result *ret_result)
+{
+    struct slice rest;
+    struct unpacker u;
+
+    CHECK(*at <= i->results.size);
+    if (*at == i->results.size)
+        return false;
+    rest = slice_of(i->results.data + *at, i->results.size - *at);
+    unpack_init(&u, rest);
+    ret_result->op = (size_t)unpack_uint(&u, SIZE_MAX);
+    ret_result->has_value = unpack_bool(&u);
+    ret_result->key = unpack_bin(&u, KEY_SIZE_MAX);
+    ret_result->value = unpack_bin(&u, VALUE_SIZE_MAX);
+    ret_result->flags = unpack_uint(&u, UINT64_MAX);
+    ret_result->create_revision = unpack_uint(&u, UINT64_MAX);
+    ret_result->modify_revision = unpack_uint(&u, UINT64_MAX);
+    ret_result->expires = unpack_uint(&u, UINT64_MAX);
+    dot_unpack(&u, &ret_result->version);
+    CHECK(u.error == 0); /* written here */
+    *at += u.position;
+    return true;
+}
+
+#define DOT_BYTES (INCARNATION_SIZE + 8)
+
+void intent_pack_dots(struct buffer *out, const struct dot *dots, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint8_t bytes[DOT_BYTES];
+
+        memcpy(bytes, dots[i].incarnation.bytes, INCARNATION_SIZE);
+        put_be64(bytes + INCARNATION_SIZE, dots[i].seq);
+        buffer_append(out, bytes, sizeof bytes);
+    }
+}
+
+bool intent_dots_have(struct slice packed, const struct dot *dot)
+{
+    for (size_t at = 0; at + DOT_BYTES <= packed.size; at += DOT_BYTES) {
+        if (memcmp(packed.data + at, dot->incarnation.bytes,
+                   INCARNATION_SIZE) == 0 &&
+            get_be64(packed.data + at + INCARNATION_SIZE) == dot->seq)
+            return true;
+    }
+    return false;
+}
+
+size_t intent_dots_count(struct slice packed)
+{
+    return packed.size / DOT_BYTES;
 }
 
 size_t intent_size(const struct intent *i)

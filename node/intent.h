@@ -30,7 +30,20 @@ enum condition_kind {
     CONDITION_REVISION = 3, /* cas=INDEX: entry_local.modify_revision */
 };
 
+/* What an operation of a transaction does. Checks look at the state before the
+ * transaction; reads see what the operations before them wrote. */
+enum local_verb {
+    LOCAL_WRITE = 0,       /* kind, if its condition holds */
+    LOCAL_CHECK = 1,       /* the condition alone */
+    LOCAL_GET = 2,         /* the register's value; it must be present */
+    LOCAL_GET_TREE = 3,    /* every register whose key starts with key */
+    LOCAL_DELETE_TREE = 4, /* becomes a del of every such register */
+    LOCAL_RESOLVE = 5,     /* writes the sibling named by version again, which
+                              supersedes all; kind follows from it */
+};
+
 struct local_op {
+    enum local_verb verb;
     enum op_kind kind;
     struct slice key; /* into the intent's memory */
     struct slice element;
@@ -41,6 +54,30 @@ struct local_op {
     struct dot version;
     uint64_t revision;
     bool unrevoke; /* lifts a revoke knowingly */
+    /* RESOLVE: the siblings that were seen, as intent_pack_dots writes them;
+     * empty: whatever there is. */
+    struct slice seen;
+    size_t index; /* as the client counts: where a tree's del comes from */
+};
+
+/* Why one operation was refused. */
+struct intent_failure {
+    size_t op; /* as the client counts */
+    int code;
+    char text[160];
+};
+
+/* What an operation of a transaction read or wrote. */
+struct intent_result {
+    size_t op; /* as the client counts */
+    bool has_value;
+    struct slice key; /* into the intent's results */
+    struct slice value;
+    uint64_t flags;
+    uint64_t create_revision;
+    uint64_t modify_revision;
+    hlc_t expires;
+    struct dot version;
 };
 
 struct meta_fact {
@@ -60,7 +97,9 @@ struct intent {
 
     struct local_op *ops; /* INTENT_LOCAL; owned array */
     size_t ops_count;
+    size_t ops_given; /* without those that trees became; the writer's */
     struct slice author;
+    bool detailed; /* wants results, and every failure */
 
     struct slice event; /* INTENT_FOREIGN: original bytes */
     bool verified;      /* signature checked against the roster's key */
@@ -81,10 +120,15 @@ struct intent {
     uint64_t revision; /* commit in which it became visible */
     size_t failed_op;  /* index of the operation that was refused */
     struct cm_detail detail;
+    struct buffer results; /* detailed: packed, see intent_next_result */
+    struct intent_failure *failures; /* detailed: owned */
+    size_t failures_count;
 };
 
 #define INTENT_MEMORY_MAX (4u << 20)
-#define INTENT_QUEUE_MAX 4096 /* intents waiting for the writer */
+#define INTENT_RESULTS_MAX (16u << 20) /* bytes that a transaction reads */
+#define INTENT_FAILURES_MAX 256        /* told of one transaction */
+#define INTENT_QUEUE_MAX 4096          /* intents waiting for the writer */
 #define INTENT_QUEUE_BYTES_MAX (64u << 20)
 
 /* NULL when memory is short. */
@@ -97,6 +141,17 @@ int intent_add_op(struct intent *i, const struct local_op *op);
 int intent_set_author(struct intent *i, struct slice author);
 int intent_set_event(struct intent *i, struct slice event);
 int intent_add_fact(struct intent *i, const char *name, struct slice value);
+/* Remembers a failure; beyond INTENT_FAILURES_MAX it is passed over. */
+void intent_add_failure(struct intent *i, size_t op, int code,
+                        const char *text);
+void intent_add_result(struct intent *i, const struct intent_result *result);
+/* Reads results one by one from *at on, which starts as 0. */
+bool intent_next_result(const struct intent *i, size_t *at,
+                        struct intent_result *ret_result);
+/* Dots for local_op.seen. */
+void intent_pack_dots(struct buffer *out, const struct dot *dots, size_t count);
+bool intent_dots_have(struct slice packed, const struct dot *dot);
+size_t intent_dots_count(struct slice packed);
 size_t intent_size(const struct intent *i); /* bytes, for the queue's bound */
 
 #endif

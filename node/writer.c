@@ -207,6 +207,8 @@ static void fail_intents(struct intent *batch, int error,
         i->result = error;
         i->wrote = false;
         i->dot = (struct dot){.seq = 0};
+        i->failures_count = 0;
+        buffer_clear(&i->results);
         i->detail = *detail;
     }
 }
@@ -221,6 +223,8 @@ static void reset_intents(struct intent *batch, struct commit_result *r)
         i->dot = (struct dot){.seq = 0};
         i->revision = 0;
         i->failed_op = 0;
+        i->failures_count = 0;
+        buffer_clear(&i->results);
         i->detail.text[0] = '\0';
         r->local_intents += i->kind == INTENT_LOCAL;
         count++;

@@ -119,6 +119,38 @@ int expire_look(struct writer *w, struct store_txn *t);
 /* When the wall clock reaches it; UINT64_MAX: never. */
 uint64_t expire_wall_ms(const struct writer *w);
 
+/* writer_txn.c: what a transaction has beyond single writes */
+bool txn_is_write(const struct local_op *op);
+/* Turns each tree to be deleted into a del of every key. A refusal is put into
+ * the intent. */
+int txn_expand(struct batch *b, struct intent *intent);
+/* The writes of an intent, to find them by entry. */
+struct txn_writes {
+    const struct local_op **sorted; /* owned */
+    size_t count;
+};
+int txn_writes_of(struct txn_writes *ret, const struct intent *intent);
+void txn_writes_release(struct txn_writes *w);
+/* Refuses two writes of one entry. */
+int txn_check_distinct(const struct txn_writes *w, struct intent *intent);
+/* A check or a read, before anything is done; *size grows by what it will
+ * give. writes may be empty when there is only one operation. */
+int txn_check_read(struct batch *b, const struct txn_writes *writes,
+                   const struct local_op *op, size_t *size,
+                   struct cm_detail *detail);
+/* Gives a read's results. */
+int txn_read(struct batch *b, struct intent *intent, const struct local_op *op);
+/* The sibling that a LOCAL_RESOLVE keeps; sets the operation's kind. */
+int txn_check_resolve(struct local_op *op, const struct entry *entry,
+                      struct cm_detail *detail);
+const struct sibling *txn_kept(const struct local_op *op,
+                               const struct entry *entry);
+/* What a condition says of an entry. */
+int local_check_condition(const struct local_op *op, const struct resolution *r,
+                          const struct entry_local *local,
+                          struct cm_detail *detail);
+struct entry_id local_id_of(const struct local_op *op);
+
 /* writer_local.c */
 int local_intent(struct batch *b, struct intent *intent);
 int local_close_event(struct batch *b);

@@ -2,7 +2,6 @@
  *
  * Checks come first and change nothing; then either all operations of the
  * intent are applied or, on a fatal error, the whole batch is undone. */
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -39,6 +38,7 @@ static int build_op(struct writer *w, const struct intent *intent,
                     struct op *ret_op)
 {
     int error = supersede_all(w, entry);
+    const struct sibling *kept;
 
     CM_MARK_IF(entry->count > 1, "write: supersedes several siblings");
 
@@ -55,10 +55,17 @@ static int build_op(struct writer *w, const struct intent *intent,
         .supersedes = w->dots,
         .supersedes_count = local->kind == OP_ROSTER_ADD ? 0 : entry->count,
     };
+    if (local->verb == LOCAL_RESOLVE) {
+        kept = txn_kept(local, entry);
+        CHECK(kept != NULL); /* checked in this very transaction */
+        ret_op->value = kept->value;
+        ret_op->flags = kept->flags;
+        ret_op->expires = kept->expires;
+    }
     return 0;
 }
 
-static struct entry_id id_of(const struct local_op *op)
+struct entry_id local_id_of(const struct local_op *op)
 {
     return (struct entry_id){
         .space = op_space(op->kind),
@@ -110,10 +117,9 @@ static bool names_revoke(const struct local_op *op, const struct resolution *r)
            dot_equal(&op->version, &r->revoke->dot);
 }
 
-static int check_condition(const struct local_op *op,
-                           const struct resolution *r,
-                           const struct entry_local *local,
-                           struct cm_detail *detail)
+int local_check_condition(const struct local_op *op, const struct resolution *r,
+                          const struct entry_local *local,
+                          struct cm_detail *detail)
 {
     switch (op->condition) {
     case CONDITION_NONE:
@@ -158,6 +164,8 @@ static int check_revoked(const struct writer *w, const struct local_op *op,
 static bool is_idle(const struct local_op *op, const struct entry *e,
                     const struct resolution *r)
 {
+    if (op->verb == LOCAL_RESOLVE)
+        return e->count == 1; /* it stands alone already */
     switch (op->kind) {
     case OP_DEL:
     case OP_SET_REMOVE:
@@ -205,7 +213,7 @@ static int check_authority(const struct writer *w, const struct local_op *op,
                            const struct entry *entry, struct cm_detail *detail)
 {
     const struct roster_member *self = roster_find(w->roster, &w->self);
-    struct entry_id id = id_of(op);
+    struct entry_id id = local_id_of(op);
 
     CHECK(self != NULL);
     if (op->kind == OP_ROSTER_ADD)
@@ -242,11 +250,11 @@ static int check_limits(const struct intent *intent, const struct local_op *op,
 }
 
 /* Leaves the entry in w->entry. */
-static int check_op(struct batch *b, struct intent *intent,
-                    const struct local_op *op, bool *ret_idle)
+static int check_op(struct batch *b, struct intent *intent, struct local_op *op,
+                    bool *ret_idle)
 {
     struct writer *w = b->w;
-    struct entry_id id = id_of(op);
+    struct entry_id id = local_id_of(op);
     struct entry_local local = {0};
     struct resolution r;
     int error = check_limits(intent, op, &intent->detail);
@@ -259,11 +267,15 @@ static int check_op(struct batch *b, struct intent *intent,
                        "stored record of the key: %s; restore this node from "
                        "a peer or a snapshot",
                        cm_strerror(error));
-    error = check_authority(w, op, &w->entry, &intent->detail);
+    error = 0;
+    if (op->verb == LOCAL_RESOLVE)
+        error = txn_check_resolve(op, &w->entry, &intent->detail);
+    if (error == 0)
+        error = check_authority(w, op, &w->entry, &intent->detail);
     if (error != 0)
         return error;
     r = entry_resolve(&w->entry, b->now);
-    error = check_condition(op, &r, &local, &intent->detail);
+    error = local_check_condition(op, &r, &local, &intent->detail);
     /* Who names a stale version of something revoked wants to know why. */
     if (error == 0 || op->condition == CONDITION_VERSION) {
         int revoked = check_revoked(w, op, &r, &intent->detail);
@@ -394,11 +406,11 @@ int local_close_event(struct batch *b)
 
 /* ---- applying an intent ---- */
 
-static int apply_op(struct batch *b, const struct intent *intent,
+static int apply_op(struct batch *b, struct intent *intent,
                     const struct local_op *local)
 {
     struct writer *w = b->w;
-    struct entry_id id = id_of(local);
+    struct entry_id id = local_id_of(local);
     struct entry_local revisions = {0};
     struct op op;
     int error = store_txn_entry(&b->txn, &id, &w->entry, &revisions);
@@ -413,7 +425,22 @@ static int apply_op(struct batch *b, const struct intent *intent,
     w->own.ops_count++;
     if (w->own.body.error != 0)
         return w->own.body.error;
-    return state_apply(b, &op, &w->own.dot, w->own.hlc, &w->entry, &revisions);
+    error = state_apply(b, &op, &w->own.dot, w->own.hlc, &w->entry, &revisions);
+    if (error == 0 && intent->detailed && op.kind == OP_PUT) {
+        struct intent_result result = {
+            .op = local->index,
+            .key = local->key,
+            .flags = op.flags,
+            .create_revision = revisions.create_revision,
+            .modify_revision = revisions.modify_revision,
+            .expires = op.expires,
+            .version = w->own.dot,
+        };
+
+        intent_add_result(intent, &result);
+        error = intent->results.error;
+    }
+    return error;
 }
 
 /* Adds what check_op left in w->entry to the intent's encoded size. */
@@ -443,50 +470,16 @@ static bool fits_open(const struct writer *w, const struct intent *intent,
             EVENT_SIZE_MAX)
         return false;
     for (size_t i = 0; i < intent->ops_count; i++) {
-        struct entry_id id = id_of(&intent->ops[i]);
+        struct entry_id id = local_id_of(&intent->ops[i]);
         struct schema_key key;
 
+        if (!txn_is_write(&intent->ops[i]))
+            continue;
         schema_key_entry(&key, &id);
         if (change_log_in_newest(&w->log, schema_key_slice(&key)))
             return false;
     }
     return true;
-}
-
-static int compare_ops(const void *a, const void *b)
-{
-    struct entry_id x = id_of(*(const struct local_op *const *)a);
-    struct entry_id y = id_of(*(const struct local_op *const *)b);
-
-    return entry_id_compare(&x, &y);
-}
-
-static int check_distinct(struct intent *intent)
-{
-    const struct local_op **sorted;
-    int error = 0;
-
-    if (intent->ops_count < 2)
-        return 0;
-    sorted = cm_calloc(intent->ops_count, sizeof *sorted);
-    if (sorted == NULL)
-        return CM_ERR_NOMEM;
-    for (size_t i = 0; i < intent->ops_count; i++)
-        sorted[i] = &intent->ops[i];
-    qsort(sorted, intent->ops_count, sizeof *sorted, compare_ops);
-    for (size_t i = 1; i < intent->ops_count && error == 0; i++) {
-        if (compare_ops(&sorted[i - 1], &sorted[i]) != 0)
-            continue;
-        intent->failed_op = (size_t)(sorted[i] - intent->ops);
-        error =
-            cm_fail(&intent->detail, CM_ERR_INVALID,
-                    "key %.*s occurs twice in one transaction; name each "
-                    "key or element once",
-                    (int)(sorted[i]->key.size < 80 ? sorted[i]->key.size : 80),
-                    (const char *)sorted[i]->key.data);
-    }
-    cm_free(sorted);
-    return error;
 }
 
 static int check_writable(const struct batch *b, struct intent *intent)
@@ -506,45 +499,93 @@ static int check_writable(const struct batch *b, struct intent *intent)
         return cm_fail(&intent->detail, CM_ERR_NOT_READY,
                        "this node is not in the roster yet; its sponsor's "
                        "add has to arrive first");
-    if (intent->ops_count == 0)
-        return cm_fail(&intent->detail, CM_ERR_INVALID,
-                       "transaction without operations; name at least one");
     return 0;
 }
 
-/* Phase one: changes nothing. idle[i] tells which operations are. */
-static int check_intent(struct batch *b, struct intent *intent, bool *idle,
-                        size_t *ret_size, size_t *ret_count)
-{
-    int error = check_writable(b, intent);
-    size_t size = 0;
-    size_t count = 0;
+/* What phase one found out. */
+struct plan {
+    bool *idle;       /* per operation: nothing is to be written */
+    size_t size;      /* encoded bytes of what is */
+    size_t count;     /* operations of it */
+    size_t read_size; /* bytes that the reads will give */
+};
 
-    for (size_t i = 0; i < intent->ops_count && error == 0; i++) {
-        intent->failed_op = i;
-        error = check_op(b, intent, &intent->ops[i], &idle[i]);
-        if (error == 0 && !idle[i]) {
-            error = measure_op(b->w, intent, &intent->ops[i], &size);
-            count++;
-        }
+static int check_one(struct batch *b, const struct txn_writes *writes,
+                     struct intent *intent, size_t i, struct plan *plan)
+{
+    struct local_op *op = &intent->ops[i];
+    int error;
+
+    if (op->verb == LOCAL_DELETE_TREE)
+        return 0; /* its dels stand behind */
+    if (!txn_is_write(op))
+        return txn_check_read(b, writes, op, &plan->read_size, &intent->detail);
+    error = check_op(b, intent, op, &plan->idle[i]);
+    if (error == 0 && !plan->idle[i]) {
+        error = measure_op(b->w, intent, op, &plan->size);
+        plan->count++;
     }
-    if (error == 0)
-        error = check_distinct(intent);
-    if (error == 0)
-        intent->failed_op = 0;
-    *ret_size = size;
-    *ret_count = count;
     return error;
 }
 
-static int apply_intent(struct batch *b, struct intent *intent,
-                        const bool *idle)
+/* Phase one: changes nothing. */
+static int check_intent(struct batch *b, const struct txn_writes *writes,
+                        struct intent *intent, struct plan *plan)
 {
+    struct cm_detail first = {{0}};
+    int ret = writes->count > 0 ? check_writable(b, intent) : 0;
+
+    if (ret == 0)
+        ret = txn_check_distinct(writes, intent);
+    if (ret != 0)
+        return ret;
+    for (size_t i = 0; i < intent->ops_count; i++) {
+        int error = check_one(b, writes, intent, i, plan);
+
+        if (error == 0)
+            continue;
+        if (intent->detailed)
+            intent_add_failure(intent, intent->ops[i].index, error,
+                               intent->detail.text[0] != '\0'
+                                   ? intent->detail.text
+                                   : cm_strerror(error));
+        if (ret == 0) {
+            intent->failed_op = intent->ops[i].index;
+            first = intent->detail;
+            ret = error;
+        }
+        intent->detail.text[0] = '\0';
+        if (!intent->detailed)
+            break;
+    }
+    if (ret != 0)
+        intent->detail = first;
+    return ret;
+}
+
+/* What the operations write and read, in the client's order. */
+static int apply_intent(struct batch *b, struct intent *intent,
+                        const struct plan *plan)
+{
+    size_t given = intent->ops_given;
+    size_t tree = given; /* dels of trees, in the order of their trees */
     int error = 0;
 
-    for (size_t i = 0; i < intent->ops_count && error == 0; i++) {
-        if (!idle[i])
-            error = apply_op(b, intent, &intent->ops[i]);
+    for (size_t i = 0; i < given && error == 0; i++) {
+        const struct local_op *op = &intent->ops[i];
+
+        if (op->verb == LOCAL_DELETE_TREE) {
+            for (; tree < intent->ops_count && intent->ops[tree].index == i &&
+                   error == 0;
+                 tree++)
+                error = plan->idle[tree]
+                            ? 0
+                            : apply_op(b, intent, &intent->ops[tree]);
+        } else if (!txn_is_write(op)) {
+            error = txn_read(b, intent, op);
+        } else if (!plan->idle[i]) {
+            error = apply_op(b, intent, op);
+        }
     }
     return error;
 }
@@ -578,34 +619,55 @@ static int make_room(struct batch *b, struct intent *intent, size_t size,
     return open_event(b);
 }
 
-int local_intent(struct batch *b, struct intent *intent)
+static int plan_and_apply(struct batch *b, struct intent *intent,
+                          struct plan *plan, bool *ret_fatal)
 {
-    size_t size, count;
-    bool fatal = false;
-    bool one_idle = false;
-    bool *idle = &one_idle;
-    int error = 0;
+    struct txn_writes writes = {.count = 0};
+    int error = txn_writes_of(&writes, intent);
 
-    CHECK(intent->ops_count <= EVENT_OPS_MAX);
-    intent->revision = b->w->head.revision;
-    if (intent->ops_count > 1) {
-        idle = cm_calloc(intent->ops_count, sizeof *idle);
-        if (idle == NULL)
-            error = CM_ERR_NOMEM;
-    }
     if (error == 0)
-        error = check_intent(b, intent, idle, &size, &count);
-    if (error == 0 && count > 0)
-        error = make_room(b, intent, size, count, &fatal);
-    if (error == 0 && count > 0) {
-        fatal = true;
-        error = apply_intent(b, intent, idle);
+        error = check_intent(b, &writes, intent, plan);
+    txn_writes_release(&writes);
+    if (error == 0 && plan->count > 0)
+        error = make_room(b, intent, plan->size, plan->count, ret_fatal);
+    if (error == 0 && plan->count > 0) {
+        *ret_fatal = true;
         intent->wrote = true;
         intent->dot = b->w->own.dot;
         intent->revision = b->revision;
     }
-    if (idle != &one_idle)
-        cm_free(idle);
+    if (error == 0)
+        error = apply_intent(b, intent, plan);
+    return error;
+}
+
+int local_intent(struct batch *b, struct intent *intent)
+{
+    bool one_idle = false;
+    struct plan plan = {.idle = &one_idle};
+    bool fatal = false;
+    int error = 0;
+
+    CHECK(intent->ops_count <= EVENT_OPS_MAX);
+    intent->revision = b->w->head.revision;
+    intent->ops_given = intent->ops_count;
+    if (intent->ops_count == 0)
+        error = cm_fail(&intent->detail, CM_ERR_INVALID,
+                        "transaction without operations; name at least one");
+    if (error == 0)
+        error = txn_expand(b, intent);
+    if (error == 0 && intent->ops_count > 1) {
+        plan.idle = cm_calloc(intent->ops_count, sizeof *plan.idle);
+        if (plan.idle == NULL) {
+            plan.idle = &one_idle;
+            error = CM_ERR_NOMEM;
+        }
+    }
+    if (error == 0)
+        error = plan_and_apply(b, intent, &plan, &fatal);
+    if (plan.idle != &one_idle)
+        cm_free(plan.idle);
+    intent->ops_count = intent->ops_given; /* a second try expands anew */
     intent->result = error;
     return error != 0 && fatal ? error : 0;
 }

@@ -280,6 +280,48 @@ int cli_get_json(const struct cli *c, const char *path, const json_t *body,
     return code;
 }
 
+/* What a transaction read: KEY, a tab, VALUE. */
+static void print_results(const json_t *results)
+{
+    for (size_t i = 0; i < json_array_size(results); i++) {
+        const json_t *result = json_array_get(results, i);
+        const json_t *key = json_object_get(result, "key");
+        const char *text =
+            json_string_value(json_object_get(result, "value64"));
+        struct buffer value;
+        buffer_init(&value, CLIENT_BODY_MAX);
+        if (text != NULL && json_is_string(key) &&
+            cli_base64_decode(text, &value) == 0) {
+            cli_print_escaped(stdout, slice_of(json_string_value(key),
+                                               json_string_length(key)));
+            (void)fputc('\t', stdout);
+            cli_print_escaped(stdout, buffer_slice(&value));
+            (void)fputc('\n', stdout);
+        }
+        buffer_release(&value);
+    }
+}
+
+/* Every operation that failed, where several did. */
+static void print_failures(const struct cli *c, const struct client_response *r)
+{
+    json_t *answer =
+        json_loadb((const char *)r->body.data, r->body.size, 0, NULL);
+    const json_t *errors = json_object_get(answer, "errors");
+    if (c->json && answer != NULL)
+        cli_print_json(answer);
+    for (size_t i = 0; i < json_array_size(errors); i++) {
+        const json_t *e = json_array_get(errors, i);
+        const char *detail = json_string_value(json_object_get(e, "detail"));
+        (void)fprintf(stderr, "  operation %d: ",
+                      (int)json_integer_value(json_object_get(e, "op")));
+        cli_print_escaped(stderr,
+                          slice_of_string(detail != NULL ? detail : ""));
+        (void)fputc('\n', stderr);
+    }
+    json_decref(answer);
+}
+
 static int transact_answer(const struct cli *c, const struct client_response *r,
                            bool quiet)
 {
@@ -291,6 +333,8 @@ static int transact_answer(const struct cli *c, const struct client_response *r,
         cli_print_escaped(stderr, buffer_slice(&text));
         (void)fputc('\n', stderr);
         buffer_release(&text);
+        if (!quiet)
+            print_failures(c, r);
         return CLI_FALSE;
     }
     if (r->status != 200)
@@ -300,6 +344,8 @@ static int transact_answer(const struct cli *c, const struct client_response *r,
         return CLI_FAILED;
     if (c->json && !quiet)
         cli_print_json(answer);
+    else if (!quiet)
+        print_results(json_object_get(answer, "results"));
     json_decref(answer);
     return CLI_DONE;
 }

@@ -119,17 +119,26 @@ const struct cli_verb cli_verbs[] = {
      "is none.\n\n"
      "  confmesh set members admins\n",
      1, 1, cli_verb_set_members},
-    {"txn", "[FILE|-]", "author", "several writes, all or none",
+    {"txn", "[FILE|-]", "author", "several operations, all or none",
      "Lines of text, or JSON ({\"ops\":[...]} as POST /v1/txn takes it):\n"
      "  put KEY VALUE [--if-absent] [--if-version DOT] [--unrevoke]\n"
      "                [--flags N] [--ttl 1h] [--expires-at TIME]\n"
-     "  del KEY [--if-version DOT]      revoke KEY\n"
+     "  cas KEY INDEX VALUE             get KEY\n"
+     "  del KEY [--if-version DOT]      get-tree PREFIX\n"
+     "  delete-cas KEY INDEX            check-index KEY INDEX\n"
+     "  delete-tree PREFIX              check-not-exists KEY\n"
+     "  revoke KEY                      check-version KEY DOT\n"
      "  set-add KEY ELEMENT [--ttl 1h]  set-remove KEY ELEMENT\n"
-     "  set-revoke KEY ELEMENT          # a remark\n"
-     "Quote values with blanks: \"two words\", with \\n \\t \\r \\\" \\\\ "
-     "\\xHH.\n"
+     "  set-revoke KEY ELEMENT          resolve KEY DOT [--element E]\n"
+     "  # a remark\n"
+     "INDEX is a modify_index of 'get --json'; of cas, 0 means absent. Quote\n"
+     "values with blanks: \"two words\", with \\n \\t \\r \\\" \\\\ "
+     "\\xHH. At most\n"
+     "4096 operations and 1 MiB. What is read is printed as KEY, a tab, "
+     "VALUE.\n"
      "Exit code 1 and nothing written when a condition is false.\n\n"
-     "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n",
+     "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n"
+     "  printf 'check-not-exists lock\\nget-tree app/\\n' | confmesh txn\n",
      0, 1, cli_verb_txn},
     {"import", "DIR|FILE.json|FILE.ini", "prefix ini unrevoke author verbose",
      "write a directory tree, JSON or INI as keys",

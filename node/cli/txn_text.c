@@ -137,19 +137,22 @@ static int check_text(const struct line *l, const char *field, size_t i)
     return 0;
 }
 
-static int flag_number(const struct line *l, json_t *op, size_t i)
+static int flag_number(const struct line *l, json_t *op, const char *name,
+                       size_t i)
 {
     char text[24] = "";
     struct slice s = word_slice(l, i);
     uint64_t number = 0;
     if (s.size < sizeof(text) && s.size > 0)
         memcpy(text, s.data, s.size);
-    if (args_number(&number, text, INT64_MAX, "--flags", NULL) != 0)
+    if (args_number(&number, text, INT64_MAX, name, NULL) != 0)
         return cm_fail(l->detail, CM_ERR_INVALID,
-                       "line %zu: --flags needs a number", l->number);
-    (void)json_object_set_new(op, "flags", json_integer((json_int_t)number));
+                       "line %zu: %s must be a number", l->number, name);
+    (void)json_object_set_new(op, name, json_integer((json_int_t)number));
     return 0;
 }
+
+static int line_word(const struct line *l, json_t *op, char kind, size_t at);
 
 /* Words from first on are flags. */
 static int line_flags(const struct line *l, json_t *op, size_t first)
@@ -177,8 +180,12 @@ static int line_flags(const struct line *l, json_t *op, size_t first)
             if (json_object_set_new(op, name, when) != 0)
                 return cm_fail(l->detail, CM_ERR_INVALID,
                                "line %zu: --%s is no text", l->number, name);
+        } else if (word_is(l, i, "--element") && more) {
+            int error = line_word(l, op, 'e', ++i);
+            if (error != 0)
+                return error;
         } else if (word_is(l, i, "--flags") && more) {
-            int error = flag_number(l, op, ++i);
+            int error = flag_number(l, op, "flags", ++i);
             if (error != 0)
                 return error;
         } else {
@@ -192,52 +199,110 @@ static int line_flags(const struct line *l, json_t *op, size_t first)
     return 0;
 }
 
+/* What follows an operation's name: k(ey), p(refix, perhaps ""), v(alue),
+ * e(lement), i(ndex), d(ot of a sibling). */
 static const struct {
     const char *name;
-    size_t words;
+    const char *words;
 } operations[] = {
-    {"put", 3},     {"del", 2},        {"revoke", 2},
-    {"set-add", 3}, {"set-remove", 3}, {"set-revoke", 3},
+    {"put", "kv"},           {"set", "kv"},
+    {"cas", "kiv"},          {"del", "k"},
+    {"delete", "k"},         {"delete-cas", "ki"},
+    {"delete-tree", "p"},    {"get", "k"},
+    {"get-tree", "p"},       {"check-index", "ki"},
+    {"revoke", "k"},         {"check-not-exists", "k"},
+    {"check-version", "kd"}, {"set-add", "ke"},
+    {"set-remove", "ke"},    {"set-revoke", "ke"},
+    {"resolve", "kd"},
 };
 
-static int line_parse(const struct line *l, json_t *ops)
+static const char *word_name(char kind)
+{
+    switch (kind) {
+    case 'k':
+        return "KEY";
+    case 'p':
+        return "PREFIX";
+    case 'v':
+        return "VALUE";
+    case 'e':
+        return "ELEMENT";
+    case 'i':
+        return "INDEX";
+    default:
+        return "VERSION";
+    }
+}
+
+/* The word at position at, of that kind, into op. */
+static int line_word(const struct line *l, json_t *op, char kind, size_t at)
+{
+    const char *operation = json_string_value(json_object_get(op, "op"));
+    struct slice s = word_slice(l, at);
+    const char *member = "key";
+    int error = 0;
+
+    if (kind == 'v') {
+        if (s.size > VALUE_SIZE_MAX)
+            return cm_fail(l->detail, CM_ERR_INVALID,
+                           "line %zu: VALUE has more than %d bytes", l->number,
+                           VALUE_SIZE_MAX);
+        cli_json_value(op, s);
+        return 0;
+    }
+    if (kind == 'i')
+        return flag_number(l, op, "index", at);
+    if (kind == 'e')
+        member = "element";
+    else if (kind == 'd')
+        member = strcmp(operation, "resolve") == 0 ? "keep" : "if_version";
+    if (kind != 'p' || s.size > 0)
+        error = check_text(l, word_name(kind), at);
+    if (error == 0)
+        (void)json_object_set_new(op, member,
+                                  json_stringn((const char *)s.data, s.size));
+    return error;
+}
+
+static size_t line_operation(const struct line *l)
 {
     size_t count = sizeof(operations) / sizeof(operations[0]);
     size_t which = 0;
     while (which < count && !word_is(l, 0, operations[which].name))
         which++;
-    if (which == count)
+    return which;
+}
+
+static int line_parse(const struct line *l, json_t *ops)
+{
+    size_t which = line_operation(l);
+    if (which == sizeof(operations) / sizeof(operations[0]))
         return cm_fail(l->detail, CM_ERR_INVALID,
                        "line %zu: unknown operation '%.*s'; there are put, "
-                       "del, revoke, set-add, set-remove and set-revoke",
+                       "cas, del, delete-cas, delete-tree, get, get-tree, "
+                       "check-index, check-not-exists, check-version, revoke, "
+                       "set-add, set-remove, set-revoke and resolve",
                        l->number,
                        (int)(l->words[0].size < 40 ? l->words[0].size : 40),
                        (const char *)l->bytes.data);
-    size_t words = operations[which].words;
-    if (l->words_count < words)
-        return cm_fail(l->detail, CM_ERR_INVALID, "line %zu: %s needs KEY%s",
-                       l->number, operations[which].name,
-                       which == 0   ? " and VALUE"
-                       : words == 3 ? " and ELEMENT"
-                                    : "");
-    int error = check_text(l, "KEY", 1);
-    if (error == 0 && words == 3 && which != 0)
-        error = check_text(l, "ELEMENT", 2);
-    if (error == 0 && which == 0 && word_slice(l, 2).size > VALUE_SIZE_MAX)
-        error = cm_fail(l->detail, CM_ERR_INVALID,
-                        "line %zu: VALUE has more than %d bytes", l->number,
-                        VALUE_SIZE_MAX);
-    if (error != 0)
-        return error;
-    json_t *op = cli_op(operations[which].name, word_slice(l, 1), NULL);
-    if (which == 0) {
-        cli_json_value(op, word_slice(l, 2));
-    } else if (words == 3) {
-        struct slice s = word_slice(l, 2);
-        (void)json_object_set_new(op, "element",
-                                  json_stringn((const char *)s.data, s.size));
-    }
-    error = line_flags(l, op, words);
+    const char *words = operations[which].words;
+    if (l->words_count < 1 + strlen(words))
+        return cm_fail(
+            l->detail, CM_ERR_INVALID, "line %zu: %s needs %s%s%s%s%s",
+            l->number, operations[which].name, word_name(words[0]),
+            words[1] != 0 ? " and " : "",
+            words[1] != 0 ? word_name(words[1]) : "",
+            words[1] != 0 && words[2] != 0 ? " and " : "",
+            words[1] != 0 && words[2] != 0 ? word_name(words[2]) : "");
+    json_t *op = json_object();
+    if (op == NULL ||
+        json_object_set_new(op, "op", json_string(operations[which].name)) != 0)
+        return cm_fail(l->detail, CM_ERR_NOMEM, "out of memory");
+    int error = 0;
+    for (size_t i = 0; words[i] != 0 && error == 0; i++)
+        error = line_word(l, op, words[i], 1 + i);
+    if (error == 0)
+        error = line_flags(l, op, 1 + strlen(words));
     if (json_array_append_new(ops, op) != 0 && error == 0)
         error = cm_fail(l->detail, CM_ERR_NOMEM, "out of memory");
     return error;

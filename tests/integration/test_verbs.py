@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Expiry, transactions, causal tokens, waiting, conflicts: by the command line
 and over HTTP, against real processes."""
+import base64
+import http.client
 import json
 import time
 
 import harness
-from harness import check, check_equal, check_in
+from harness import check, check_equal, check_in, wait_until
 
 
 def refused(result, code, *parts):
@@ -84,6 +86,117 @@ def test_expiry_refusals(t):
                          "set-add s e --expires-at 2100-01-01T00:00:00+01:00\n"
                          ).returncode, 0)
     check_equal(node.cli("get", "b").stdout, b"1")
+
+
+# ---- transactions ----
+
+def consul(node, ops, status=200):
+    answer = node.request("PUT", "/v1/txn", json.dumps(
+        [{"KV": op} for op in ops]))
+    check_equal(answer.status, status, answer.body[:500])
+    return answer.json()
+
+
+def test_txn_consul(t):
+    node = t.mesh()
+    b64 = lambda text: base64.b64encode(text).decode()
+    got = consul(node, [
+        {"Verb": "set", "Key": "a", "Value": b64(b"one"), "Flags": 7},
+        {"Verb": "cas", "Key": "b", "Index": 0, "Value": b64(b"two")},
+        {"Verb": "set", "Key": "e", "Value": None},
+        {"Verb": "get", "Key": "a", "Index": 0, "Flags": 0, "Session": ""}])
+    check_equal(got["Errors"], None)
+    check_equal([(r["KV"]["Key"], r["KV"]["Value"], r["KV"]["Flags"])
+                 for r in got["Results"]],
+                [("a", None, 7), ("b", None, 0), ("e", None, 0),
+                 ("a", b64(b"one"), 7)])
+    index = got["Results"][3]["KV"]["ModifyIndex"]
+    check_equal(index, node.request("GET", "/v1/kv/a").json()[0]["ModifyIndex"])
+    failed = consul(node, [
+        {"Verb": "set", "Key": "c", "Value": b64(b"x")},
+        {"Verb": "check-index", "Key": "a", "Index": index},
+        {"Verb": "check-index", "Key": "a", "Index": index + 4096},
+        {"Verb": "check-index", "Key": "a", "Index": index ^ 1},
+        {"Verb": "check-not-exists", "Key": "b"},
+        {"Verb": "get", "Key": "none"},
+        {"Verb": "delete-cas", "Key": "b", "Index": 4096}], 409)
+    check_equal(failed["Results"], None)
+    check_equal([e["OpIndex"] for e in failed["Errors"]], [2, 3, 4, 5, 6])
+    check_in("doesn't exist", failed["Errors"][3]["What"])
+    check_equal(node.get("c"), None)
+    got = consul(node, [
+        {"Verb": "check-index", "Key": "a", "Index": index},
+        {"Verb": "check-not-exists", "Key": "c"},
+        {"Verb": "delete-cas", "Key": "a", "Index": index},
+        {"Verb": "set-add", "Key": "s", "Element": "x"},
+        {"Verb": "revoke", "Key": "b"},
+        {"Verb": "delete-tree", "Key": "e"},
+        {"Verb": "set", "Key": "f", "Value": "", "TTL": "1h"},
+        {"Verb": "get-tree", "Key": ""}])
+    check_equal([r["KV"]["Key"] for r in got["Results"]], ["a", "f", "f"])
+    check_equal(node.set_members("s"), ["x"])
+    refused(node.cli("put", "b", "1"), 2, "revoked by alpha")
+    for body, says in (
+            ([{"KV": {"Verb": "lock", "Key": "a"}}], "locks"),
+            ([{"Node": {"Verb": "get"}}], "nothing but keys"),
+            ([{"KV": {"Verb": "cas", "Key": "a"}}], "Index"),
+            ([{"KV": {"Verb": "set", "Key": "a", "Value": "*"}}], "base64"),
+            ([{"KV": {"Verb": "set", "Key": ""}}], "missing"),
+            ([], "at least one")):
+        answer = node.request("PUT", "/v1/txn", json.dumps(body))
+        check_equal(answer.status, 400, body)
+        check_in(says, answer.body.decode())
+
+
+def test_txn_cli(t):
+    node = t.mesh()
+    check_equal(node.ok("txn", stdin='put t/a "1 2"\nput t/b x\nget t/a\n'
+                        'get-tree t/\n'), b"t/a\t1 2\nt/a\t1 2\nt/b\tx\n")
+    entry = json.loads(node.ok("get", "t/a", "--json"))
+    result = node.cli("txn", stdin="check-not-exists t/a\nget none\n"
+                      "put t/c 1\n")
+    refused(result, 1, "condition false", "operation 0", "operation 1")
+    check_equal(node.get("t/c"), None)
+    answer = json.loads(node.ok(
+        "txn", "--json", stdin="cas t/a %d new\ncheck-version t/b %s\n"
+        "delete-tree t/b\n" % (entry["modify_index"], json.loads(
+            node.ok("get", "t/b", "--json"))["version"])))
+    check(answer["wrote"] and answer["token"].count(":") == 1, answer)
+    check_equal(node.values(), {"t/a": b"new"})
+    refused(node.cli("txn", stdin="cas t/a 1 x y"), 64, "too many")
+    refused(node.cli("txn", stdin="cas t/a"), 64, "KEY and INDEX and VALUE")
+    refused(node.cli("txn", stdin="check-index t/a x"), 64, "index")
+
+
+def test_txn_is_whole(t):
+    """Watches see all of a transaction in one event, a killed node has all of
+    it or nothing."""
+    node = t.mesh()
+    watch = node.events("w/")
+    answer = node.request("POST", "/v1/txn", json.dumps({"ops": [
+        {"op": "put", "key": "w/%d" % k, "value": "v"} for k in range(4096)]}))
+    check_equal(answer.status, 200, answer.body[:300])
+    check_equal(len(watch.next()[2]["changes"]), 4096)
+    watch.close()
+    for number in range(5):
+        def write(text=str(number)):
+            connection = node.connect()
+            try:
+                for i in range(100000):
+                    value = "%s-%d" % (text, i)
+                    connection.request("POST", "/v1/txn", json.dumps({"ops": [
+                        {"op": "put", "key": "c/%d" % k, "value": value}
+                        for k in range(50)]}))
+            except (OSError, http.client.HTTPException):
+                pass
+        thread = harness.Thread(write)
+        wait_until(lambda: (node.get("c/49") or b"").startswith(
+            b"%d-" % number), "writes")
+        node.kill()
+        thread.finish()
+        node.start()
+        values = {v for k, v in node.values().items() if k.startswith("c/")}
+        check_equal(len(values), 1, "a transaction in part")
 
 
 if __name__ == "__main__":

@@ -440,7 +440,7 @@ static void test_transactions(void **state)
     } bad[] = {
         {"", "ops"},
         {"{", "line 1"},
-        {"[]", "object"},
+        {"[]", "at least one"},
         {"{\"ops\":[]}", "at least one"},
         {"{\"ops\":{}}", "array"},
         {"{\"ops\":[1]}", "operation 0"},
