@@ -8,6 +8,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "sim/check.h"
 #include "sim/entropy.h"
 
 #define WALL_OFFSET_MS_MAX 100 /* to both sides: within the drift allowed */
@@ -96,6 +97,7 @@ static void port_arm(void *ctx, uint64_t deadline_ms)
 static void port_send(void *ctx, const struct address *to, struct slice packet)
 {
     struct sim_host *h = ctx;
+    sim_check_on_send(h->place.check, h->number, packet.size, true);
     if (!h->dying)
         sim_net_send(h->place.net, h->number, to, packet);
 }
@@ -110,6 +112,7 @@ static void port_connect(void *ctx, uint64_t stream, const struct address *to)
 static void port_write(void *ctx, uint64_t stream, struct slice bytes)
 {
     struct sim_host *h = ctx;
+    sim_check_on_send(h->place.check, h->number, bytes.size, false);
     if (!h->dying)
         sim_net_write(h->place.net, h->number, stream, bytes);
 }
@@ -250,6 +253,7 @@ static struct commit_result *commit_batch(struct sim_host *h)
         writer_commit(h->writer, h->batch, sim_clock_wall_ms(&h->clock));
     CHECK(r != NULL);
     h->batch = NULL;
+    sim_check_on_commit(h->place.check, h->number, r, sim_host_wall_ms(h));
     sim_sched_note(h->place.sched, "commit", h->number, r->revision,
                    slice_of(r->digest.bytes, HASH_SIZE));
     return r;
@@ -458,6 +462,17 @@ static int start_node(struct sim_host *h, const char *token,
     return error;
 }
 
+/* first: NULL in a joiner without identity. */
+static void report_boot(struct sim_host *h, const struct commit_result *first)
+{
+    struct incarnation i = {{0}};
+
+    if (first != NULL)
+        i = writer_incarnation(h->writer);
+    sim_check_on_boot(h->place.check, h->number, first != NULL ? &i : NULL,
+                      first);
+}
+
 int sim_host_boot(struct sim_host *h, const char *token,
                   struct cm_detail *detail)
 {
@@ -476,10 +491,13 @@ int sim_host_boot(struct sim_host *h, const char *token,
     if (error == 0 && has_identity)
         error = open_writer(h, &first, detail);
     if (error == 0)
+        report_boot(h, first);
+    if (error == 0)
         error = start_node(h, ready ? NULL : token, first, detail);
     if (first != NULL)
         commit_result_free(first);
     if (error != 0) {
+        sim_check_on_power_cut(h->place.check, h->number);
         close_all(h);
         return error;
     }
@@ -506,6 +524,7 @@ void sim_host_settle(struct sim_host *h)
     CHECK(error == 0);
     sim_sched_note(h->place.sched, "identity", h->number, 0,
                    slice_of(identity.incarnation.bytes, INCARNATION_SIZE));
+    report_boot(h, first);
     node_set_identity(h->node, first);
 }
 
@@ -539,6 +558,7 @@ void sim_host_power_cut(struct sim_host *h)
     struct sim_sched *s = h->place.sched;
 
     CHECK(h->node != NULL);
+    sim_check_on_power_cut(h->place.check, h->number);
     sim_sched_note(s, "power-cut", h->number, 0, slice_of(NULL, 0));
     h->dying = true;
     sim_host_enter(h);
@@ -561,6 +581,11 @@ void sim_host_power_cut(struct sim_host *h)
     close_all(h);
     sim_disk_power_cut(h->disk);
     h->dying = false;
+}
+
+void sim_host_set_check(struct sim_host *h, struct sim_check *check)
+{
+    h->place.check = check;
 }
 
 void sim_host_free(struct sim_host *h)
@@ -586,6 +611,8 @@ static void client_done(void *context, struct intent *i)
 {
     struct client_write *w = context;
 
+    sim_check_on_write(w->host->place.check, w->host->number, i,
+                       !w->host->dying);
     w->done(w->ctx, i, !w->host->dying);
     intent_free(i);
     cm_free(w);
@@ -606,6 +633,8 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
     i->context = w;
     sim_host_enter(h);
     int error = node_submit(h->node, i);
+    if (error == 0)
+        sim_check_on_ask(h->place.check, h->number);
     if (error != 0) {
         intent_free(i);
         cm_free(w);
@@ -621,6 +650,11 @@ bool sim_host_is_up(const struct sim_host *h)
 struct node *sim_host_node(struct sim_host *h)
 {
     return h->node;
+}
+
+struct store *sim_host_store(struct sim_host *h)
+{
+    return h->store;
 }
 
 const uint8_t *sim_host_public_key(const struct sim_host *h)

@@ -21,6 +21,8 @@
 #define SIM_HOST_MAP_SIZE (UINT64_C(256) << 20)
 #define SIM_HOST_PATH_MAX 256
 
+struct sim_check;
+
 /* What every host of a run shares; all borrowed. */
 struct sim_place {
     struct sim_sched *sched;
@@ -30,14 +32,18 @@ struct sim_place {
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint32_t sync_us_min;       /* what a commit takes */
     uint32_t sync_us_max;
-    FILE *log; /* lines of the nodes; NULL: none */
+    FILE *log;               /* lines of the nodes; NULL: none */
+    struct sim_check *check; /* told of everything; NULL: nobody is */
 };
 
 struct sim_host;
+struct sim_check;
 
 /* directory (copied) exists and belongs to this host. */
 int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
                     unsigned number, const char *directory);
+/* From now on; before the first boot. */
+void sim_host_set_check(struct sim_host *h, struct sim_check *check);
 /* Shuts the node down first, if it is up. */
 void sim_host_free(struct sim_host *h);
 
@@ -64,6 +70,7 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
 
 /* NULL while it is down. */
 struct node *sim_host_node(struct sim_host *h);
+struct store *sim_host_store(struct sim_host *h); /* likewise */
 const uint8_t *sim_host_public_key(const struct sim_host *h); /* Ed25519 */
 const char *sim_host_name(const struct sim_host *h);
 void sim_host_read_disk(const struct sim_host *h,

@@ -202,6 +202,22 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
     return 0;
 }
 
+static int make_check(struct sim_world *w)
+{
+    struct sim_check_options options = {
+        .sched = &w->sched,
+        .hosts_count = w->options.hosts,
+        .hosts = w->hosts,
+    };
+
+    memcpy(options.authority_public_key, w->authority.public_key,
+           sizeof options.authority_public_key);
+    int error = sim_check_create(&w->check, &options);
+    for (unsigned i = 0; i < w->options.hosts && error == 0; i++)
+        sim_host_set_check(w->hosts[i], w->check);
+    return error;
+}
+
 int sim_world_create(struct sim_world **ret_world,
                      const struct sim_world_options *options,
                      struct cm_detail *detail)
@@ -227,6 +243,8 @@ int sim_world_create(struct sim_world **ret_world,
         error = make_hosts(w, detail);
     if (error == 0)
         error = found_mesh(w, detail);
+    if (error == 0 && !options->unchecked)
+        error = make_check(w);
     if (error != 0) {
         sim_world_free(w);
         return error;
@@ -249,6 +267,7 @@ void sim_world_free(struct sim_world *w)
     }
     if (w->directory[0] != 0)
         (void)rmdir(w->directory);
+    sim_check_free(w->check);
     sim_net_free(w->net);
     sim_sched_release(&w->sched);
     authority_clear(&w->authority);
@@ -331,8 +350,8 @@ void sim_world_run_for(struct sim_world *w, uint64_t us)
 {
     uint64_t limit = w->sched.now_us + us;
 
-    while (sim_sched_step(&w->sched, limit)) {
-    }
+    while (sim_sched_step(&w->sched, limit))
+        sim_check_step(w->check);
     CHECK(w->sched.now_us == limit);
 }
 

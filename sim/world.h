@@ -7,6 +7,7 @@
 #define SIM_WORLD_H
 
 #include "crdt/authority.h"
+#include "sim/check.h"
 #include "sim/host.h"
 
 #define SIM_WORLD_HOSTS_MAX 256
@@ -19,6 +20,7 @@ struct sim_world_options {
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint32_t sync_us_min;
     uint32_t sync_us_max;
+    bool unchecked; /* nobody looks on: see check.h */
     struct sim_net_options net;
     FILE *log;   /* lines of the nodes; borrowed; NULL: none */
     FILE *trace; /* every event as text, likewise */
@@ -41,6 +43,7 @@ struct sim_world {
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
     struct authority authority;
+    struct sim_check *check; /* NULL if unchecked */
 };
 
 /* Makes the hosts and founds the mesh; nothing is up yet. Files live in a

@@ -10,6 +10,11 @@ void cm_alloc_fail_after(uint64_t n)
     fail_countdown = n;
 }
 
+uint64_t cm_alloc_fail_left(void)
+{
+    return fail_countdown;
+}
+
 static bool fails_now(void)
 {
     if (fail_countdown == 0)

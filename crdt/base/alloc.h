@@ -16,5 +16,6 @@ void cm_free(void *pointer);                  /* NULL is fine */
 /* Makes the n-th allocation of this thread from now on fail (1 = the next);
  * 0 switches that off. For tests. */
 void cm_alloc_fail_after(uint64_t n);
+uint64_t cm_alloc_fail_left(void); /* what is left of n; 0: switched off */
 
 #endif

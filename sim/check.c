@@ -1,0 +1,794 @@
+/* The check: its life, what it is told, and what it answers. See check.h. */
+#include "sim/check.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "sim/check_internal.h"
+
+#define VECTORS_MIN 1024u
+#define BYTES_PER_SECOND_MAX (4u << 20)
+#define DEAD_WITHIN_US UINT64_C(90000000)
+#define FALSE_DEATHS_PER_HOUR_PPM                                              \
+    10000u /* of a pair: one in a hundred hours                                \
+            */
+
+static const struct {
+    const char *name;
+    enum sim_check_kind kind;
+    const char *text;
+} invariants[] = {
+#define ROW(id, name, kind, text) {name, SIM_CHECK_##kind, text},
+    SIM_CHECK_MAP(ROW)
+#undef ROW
+};
+
+int sim_check_create(struct sim_check **ret_check,
+                     const struct sim_check_options *options)
+{
+    struct sim_check *c = cm_calloc(1, sizeof *c);
+
+    CHECK(options->hosts_count > 0 && options->sched != NULL);
+    if (c == NULL)
+        return CM_ERR_NOMEM;
+    c->options = *options;
+    if (c->options.bytes_per_second_max == 0)
+        c->options.bytes_per_second_max = BYTES_PER_SECOND_MAX;
+    if (c->options.dead_within_us == 0)
+        c->options.dead_within_us = DEAD_WITHIN_US;
+    if (c->options.false_deaths_per_hour_ppm == 0)
+        c->options.false_deaths_per_hour_ppm = FALSE_DEATHS_PER_HOUR_PPM;
+    c->model = sim_model_create(options->authority_public_key);
+    c->hosts = cm_calloc(options->hosts_count, sizeof *c->hosts);
+    c->vectors = cm_calloc(VECTORS_MIN, sizeof *c->vectors);
+    CHECK(c->hosts != NULL && c->vectors != NULL);
+    c->vectors_size = VECTORS_MIN;
+    for (unsigned i = 0; i < options->hosts_count; i++) {
+        struct check_host *h = &c->hosts[i];
+        h->number = i;
+        h->fresh = true;
+        h->actor = SIM_MODEL_NO_ACTOR;
+        vv_init(&h->vv);
+        digest_init(&h->lanes);
+        buffer_init(&h->cursor_bytes, 4096);
+        h->views = cm_calloc(options->hosts_count, sizeof *h->views);
+        CHECK(h->views != NULL);
+    }
+    *ret_check = c;
+    return 0;
+}
+
+void sim_check_free(struct sim_check *c)
+{
+    check_watches_free(c);
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        struct check_host *h = &c->hosts[i];
+        vv_release(&h->vv);
+        buffer_release(&h->cursor_bytes);
+        cm_free(h->seqs);
+        cm_free(h->applied);
+        cm_free(h->log);
+        cm_free(h->views);
+    }
+    for (size_t i = 0; i < c->known_count; i++)
+        cm_free(c->known[i].seqs);
+    cm_free(c->known);
+    cm_free(c->vectors);
+    cm_free(c->hosts);
+    sim_model_free(c->model);
+    cm_free(c);
+}
+
+/* ---- violations ---- */
+
+const struct sim_check_violation *sim_check_violation(const struct sim_check *c)
+{
+    return c->violations > 0 ? &c->violation : NULL;
+}
+
+uint64_t sim_check_violations(const struct sim_check *c)
+{
+    return c->violations;
+}
+
+const char *sim_check_name(enum sim_check_invariant i)
+{
+    CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
+    return invariants[i].name;
+}
+
+void sim_check_report(struct sim_check *c, enum sim_check_invariant i,
+                      unsigned host, const char *format, ...)
+{
+    struct sim_check_violation *v = &c->violation;
+    va_list arguments;
+    size_t size;
+
+    CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
+    c->violations++;
+    if (c->violations > 1)
+        return;
+    v->kind = invariants[i].kind;
+    v->invariant = i;
+    v->fingerprint = invariants[i].name;
+    v->at_us = check_now(c);
+    v->host = host;
+    if (host == SIM_CHECK_ALL_HOSTS)
+        (void)snprintf(v->text, sizeof v->text, "%s: ", v->fingerprint);
+    else
+        (void)snprintf(v->text, sizeof v->text, "%s at n%u: ", v->fingerprint,
+                       host);
+    size = strlen(v->text);
+    va_start(arguments, format);
+    (void)vsnprintf(v->text + size, sizeof v->text - size, format, arguments);
+    va_end(arguments);
+    size = strlen(v->text);
+    (void)snprintf(v->text + size, sizeof v->text - size, " (must hold: %s)",
+                   invariants[i].text);
+}
+
+void sim_check_read_counters(const struct sim_check *c,
+                             struct sim_check_counters *ret_counters)
+{
+    *ret_counters = c->counters;
+}
+
+/* ---- small helpers ---- */
+
+uint64_t check_now(const struct sim_check *c)
+{
+    return c->options.sched->now_us;
+}
+
+struct sim_model_view check_view_of(const struct check_host *h)
+{
+    return (struct sim_model_view){
+        .seqs = h->seqs,
+        .count = h->seqs_count,
+        .actor = SIM_MODEL_NO_ACTOR,
+    };
+}
+
+void check_dot_text(char ret_text[DOT_TEXT_SIZE], const struct sim_model *m,
+                    uint32_t actor, uint64_t seq)
+{
+    struct dot dot = {.incarnation = *sim_model_incarnation(m, actor),
+                      .seq = seq};
+    dot_format(ret_text, &dot);
+}
+
+void check_key_text(char ret_text[CHECK_KEY_TEXT_SIZE],
+                    const struct entry_id *id)
+{
+    if (id->space == SPACE_ROSTER) {
+        (void)snprintf(ret_text, CHECK_KEY_TEXT_SIZE, "of the roster");
+        return;
+    }
+    (void)snprintf(ret_text, CHECK_KEY_TEXT_SIZE, "%.*s%s%.*s",
+                   (int)(id->key.size < 48 ? id->key.size : 48),
+                   (const char *)id->key.data,
+                   id->space == SPACE_SET ? " element " : "",
+                   (int)(id->element.size < 16 ? id->element.size : 16),
+                   id->element.size > 0 ? (const char *)id->element.data : "");
+}
+
+struct node *check_node(const struct sim_check *c, const struct check_host *h)
+{
+    struct sim_host *host;
+
+    if (c->options.hosts == NULL || !h->up)
+        return NULL;
+    host = c->options.hosts[h->number];
+    return host != NULL ? sim_host_node(host) : NULL;
+}
+
+bool check_in_core(const bool *core, unsigned host)
+{
+    return core == NULL || core[host];
+}
+
+static struct check_host *host_of(struct sim_check *c, unsigned host)
+{
+    CHECK(host < c->options.hosts_count);
+    return &c->hosts[host];
+}
+
+/* ---- boot, power cut, wipe ---- */
+
+static void calm_begins(struct sim_check *c, struct check_host *h)
+{
+    h->calm_since_us = check_now(c);
+}
+
+bool check_is_calm(const struct sim_check *c, const struct check_host *h,
+                   uint64_t for_us)
+{
+    return h->up && h->trouble == 0 && c->everybody_troubled == 0 &&
+           check_now(c) - h->calm_since_us >= for_us;
+}
+
+/* An event that was lost with its origin's power never was. */
+static void forget_tentative(struct sim_check *c, struct check_host *h)
+{
+    if (!h->has_identity)
+        return;
+    for (;;) {
+        uint64_t seq = sim_model_seq(c->model, h->actor);
+        struct sim_model_event *e = sim_model_find(c->model, h->actor, seq);
+
+        if (e == NULL || !e->tentative)
+            return;
+        if (h->actor < h->seqs_count && h->seqs[h->actor] >= seq) {
+            e->tentative = false;
+            continue;
+        }
+        sim_model_remove(c->model, e);
+        check_forget_known(c, h->actor);
+    }
+}
+
+/* What was durable is still there. */
+static bool check_kept(struct sim_check *c, struct check_host *h,
+                       const struct vv *vv)
+{
+    for (size_t i = 0; i < h->vv.count; i++) {
+        const struct vv_entry *had = &h->vv.entries[i];
+        uint32_t actor = sim_model_actor(c->model, &had->incarnation);
+        uint64_t has = vv_seq(vv, &had->incarnation);
+        char text[DOT_TEXT_SIZE];
+
+        if (has >= had->seq)
+            continue;
+        for (uint64_t seq = has + 1; seq <= had->seq; seq++) {
+            struct sim_model_event *e = sim_model_find(c->model, actor, seq);
+            if (e == NULL || !e->acknowledged || actor != h->actor)
+                continue;
+            check_dot_text(text, c->model, actor, seq);
+            sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, h->number,
+                             "event %s was acknowledged and is lost since the "
+                             "restart",
+                             text);
+            return false;
+        }
+        check_dot_text(text, c->model, actor, had->seq);
+        sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
+                         "was at %s, and at %" PRIu64 " after a restart", text,
+                         has);
+        return false;
+    }
+    return true;
+}
+
+static void take_identity(struct sim_check *c, struct check_host *h,
+                          const struct incarnation *incarnation)
+{
+    uint32_t actor = sim_model_actor(c->model, incarnation);
+
+    if (h->has_identity && h->actor != actor)
+        forget_tentative(c, h);
+    h->actor = actor;
+    h->has_identity = true;
+}
+
+static void take_boot(struct sim_check *c, unsigned host,
+                      const struct incarnation *incarnation,
+                      const struct commit_result *first)
+{
+    struct check_host *h = host_of(c, host);
+    bool kept = true;
+
+    if (!h->up)
+        calm_begins(c, h);
+    h->up = true;
+    h->dying = false;
+    h->asked = 0;
+    memset(h->views, 0, c->options.hosts_count * sizeof *h->views);
+    h->gossip_seen = 0;
+    if (first == NULL)
+        return;
+    CHECK(incarnation != NULL);
+    take_identity(c, h, incarnation);
+    if (first->roster != NULL) {
+        for (size_t i = 0; i < first->roster->count; i++)
+            sim_model_certify(c->model, &first->roster->members[i].incarnation,
+                              roster_certificate(&first->roster->members[i]));
+    }
+    if (!h->fresh) {
+        kept = check_kept(c, h, &first->vv);
+        if (kept && first->revision < h->revision)
+            sim_check_report(c, SIM_CHECK_REVISION_BACK, host,
+                             "revision %" PRIu64 " after a restart, %" PRIu64
+                             " before",
+                             first->revision, h->revision);
+    }
+    if (h->fresh || !kept)
+        (void)check_adopt(c, h, &first->vv, first->revision);
+    else
+        check_catch_up(c, h, &first->vv, first->revision, 0);
+    forget_tentative(c, h);
+    h->revision = first->revision;
+    check_state(c, h, &first->vv, &first->digest);
+    if (first->roster != NULL)
+        check_roster(c, h, first->roster);
+    h->fresh = false;
+    h->doubtful = false;
+}
+
+static void take_power_cut(struct sim_check *c, unsigned host)
+{
+    struct check_host *h = host_of(c, host);
+
+    check_members_down(c, h);
+    h->dying = true;
+    h->up = false;
+    h->asked = 0;
+    h->down_since_us = check_now(c);
+}
+
+void sim_check_on_wipe(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = host_of(c, host);
+    struct vv empty;
+
+    CHECK(!h->up);
+    forget_tentative(c, h);
+    vv_init(&empty);
+    (void)check_adopt(c, h, &empty, 0);
+    check_members_wiped(c, h);
+    h->fresh = true;
+    h->has_identity = false;
+    h->actor = SIM_MODEL_NO_ACTOR;
+    h->revision = 0;
+    h->doubtful = false;
+    h->unsure = false;
+    h->damaged = false;
+}
+
+void sim_check_on_damage(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = host_of(c, host);
+
+    h->damaged = true;
+    h->fresh = true;
+    h->doubtful = true;
+}
+
+void sim_check_set_trouble(struct sim_check *c, unsigned host, bool on)
+{
+    if (c == NULL)
+        return;
+    unsigned *count = &c->everybody_troubled;
+
+    if (host != SIM_CHECK_ALL_HOSTS)
+        count = &host_of(c, host)->trouble;
+    CHECK(on || *count > 0);
+    *count += on ? 1 : UINT32_MAX;
+    for (unsigned i = 0; !on && i < c->options.hosts_count; i++) {
+        if (host == SIM_CHECK_ALL_HOSTS || host == i)
+            calm_begins(c, &c->hosts[i]);
+    }
+}
+
+void sim_check_set_hostile(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    host_of(c, host)->hostile = true;
+    c->any_hostile = true;
+}
+
+/* ---- commits ---- */
+
+/* The platter may hold it, or not: told at the next boot. */
+static void keep_tentative(struct sim_check *c, struct check_host *h,
+                           const struct commit_result *r)
+{
+    for (size_t i = 0; i < r->events_count; i++) {
+        struct sim_model_event *e = NULL;
+
+        if (r->events[i].own)
+            e = check_own_event(c, h, r->events[i].bytes);
+        else
+            (void)check_foreign_event(c, h, &r->events[i].dot,
+                                      r->events[i].bytes);
+        if (e != NULL)
+            e->tentative = true;
+    }
+}
+
+static const struct intent *find_adoption(const struct commit_result *r)
+{
+    for (const struct intent *i = r->intents; i != NULL; i = i->next) {
+        if (i->kind == INTENT_REPLACE && i->result == 0)
+            return i;
+    }
+    return NULL;
+}
+
+/* A commit that failed may yet be on the platter, as one that a power cut
+ * hit. */
+static bool has_failed(const struct commit_result *r)
+{
+    for (const struct intent *i = r->intents; i != NULL; i = i->next) {
+        if (i->result == CM_ERR_IO || i->result == CM_ERR_FULL ||
+            i->result == CM_ERR_DAMAGED || i->result == CM_ERR_NOMEM)
+            return true;
+    }
+    return false;
+}
+
+static void check_result(struct sim_check *c, struct check_host *h,
+                         const struct commit_result *r)
+{
+    if (r->alarm_fork && !c->any_hostile)
+        sim_check_report(c, SIM_CHECK_ONE_EVENT, h->number,
+                         "was shown two signed events under one dot");
+    if (r->alarm_hazard && !c->any_hostile && !h->damaged)
+        sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
+                         "a peer holds events of it that it does not hold");
+    if (r->pending_events > PENDING_EVENTS_MAX ||
+        r->pending_bytes > PENDING_BYTES_MAX)
+        sim_check_report(c, SIM_CHECK_BOUNDS, h->number,
+                         "%zu events, %zu bytes are pending", r->pending_events,
+                         r->pending_bytes);
+    if (r->revision < h->revision ||
+        (r->events_count > 0 && r->revision == h->revision))
+        sim_check_report(c, SIM_CHECK_REVISION_BACK, h->number,
+                         "revision %" PRIu64 " after %" PRIu64, r->revision,
+                         h->revision);
+    h->pending = r->pending_events;
+}
+
+/* The state that it adopted is the vector without what came after it. */
+static void adopt(struct sim_check *c, struct check_host *h,
+                  const struct commit_result *r, uint64_t revision)
+{
+    struct vv before;
+
+    if (h->vv.count > 0)
+        sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
+                         "a state replaced one that was not empty");
+    vv_init(&before);
+    CHECK(vv_copy(&before, &r->vv) == 0);
+    for (size_t i = 0; i < r->events_count; i++) {
+        for (size_t j = 0; j < before.count; j++) {
+            struct vv_entry *e = &before.entries[j];
+            if (incarnation_equal(&e->incarnation,
+                                  &r->events[i].dot.incarnation) &&
+                e->seq >= r->events[i].dot.seq) {
+                e->seq = r->events[i].dot.seq - 1;
+            }
+        }
+    }
+    (void)check_adopt(c, h, &before, revision);
+    vv_release(&before);
+}
+
+static void take_commit(struct sim_check *c, unsigned host,
+                        const struct commit_result *r, uint64_t wall_ms)
+{
+    struct check_host *h = host_of(c, host);
+    size_t i = 0;
+
+    c->counters.commits++;
+    if (h->dying) {
+        keep_tentative(c, h, r);
+        return;
+    }
+    CHECK(h->up && h->has_identity);
+    check_result(c, h, r);
+    const struct intent *adoption = find_adoption(r);
+    if (adoption != NULL)
+        adopt(c, h, r, adoption->revision);
+    size_t first = h->applied_count;
+    for (; i < r->events_count && !r->events[i].own; i++) {
+        struct sim_model_event *e =
+            check_foreign_event(c, h, &r->events[i].dot, r->events[i].bytes);
+        if (e != NULL)
+            check_apply(c, h, e, wall_ms);
+    }
+    check_intents(c, h, r, i, wall_ms);
+    if (r->events_count > 0)
+        check_log(h, r->revision, wall_ms, first);
+    if (!vv_equal(&h->vv, &r->vv) && h->doubtful)
+        check_catch_up(c, h, &r->vv, r->revision, wall_ms);
+    h->doubtful = has_failed(r);
+    h->revision = r->revision;
+    check_state(c, h, &r->vv, &r->digest);
+    if (r->roster != NULL)
+        check_roster(c, h, r->roster);
+}
+
+/* ---- clients and traffic ---- */
+
+void sim_check_on_ask(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = host_of(c, host);
+
+    if (h->asked++ == 0)
+        h->asked_since_us = check_now(c);
+}
+
+static void take_write(struct sim_check *c, unsigned host,
+                       const struct intent *i, bool answered)
+{
+    struct check_host *h = host_of(c, host);
+    struct sim_model_event *e;
+    char text[DOT_TEXT_SIZE];
+
+    if (h->asked > 0)
+        h->asked--;
+    h->asked_since_us = check_now(c);
+    if (!answered || i->result != 0 || !i->wrote)
+        return;
+    c->counters.acknowledged++;
+    e = sim_model_find(c->model, sim_model_actor(c->model, &i->dot.incarnation),
+                       i->dot.seq);
+    if (e != NULL && !e->tentative) {
+        e->acknowledged = true;
+        return;
+    }
+    dot_format(text, &i->dot);
+    sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, host,
+                     "event %s is acknowledged and not committed", text);
+}
+
+void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
+                       bool datagram)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = host_of(c, host);
+    uint64_t now = check_now(c);
+
+    if (datagram && size > GOSSIP_PACKET_MAX && !h->hostile)
+        sim_check_report(c, SIM_CHECK_BOUNDS, host,
+                         "sends a datagram of %zu bytes", size);
+    if (now - h->window_us >= CHECK_RATE_US) {
+        h->window_us = now;
+        h->window_bytes = 0;
+    }
+    h->window_bytes += size;
+    if (h->window_bytes >
+            c->options.bytes_per_second_max * (CHECK_RATE_US / 1000000) &&
+        !h->hostile) {
+        sim_check_report(c, SIM_CHECK_BOUNDS, host,
+                         "sent %" PRIu64 " bytes within %" PRIu64 " ms",
+                         h->window_bytes, (now - h->window_us) / 1000);
+        h->window_bytes = 0;
+    }
+}
+
+/* ---- looking ---- */
+
+static void look(struct sim_check *c, unsigned host)
+{
+    struct check_host *h = host_of(c, host);
+
+    if (check_node(c, h) == NULL)
+        return;
+    c->counters.looks++;
+    if (h->has_identity)
+        check_look_at_store(c, h);
+    check_look_at_members(c, h);
+}
+
+static void step(struct sim_check *c)
+{
+    c->next_tick_us = check_now(c) + SIM_CHECK_LOOK_US;
+    check_tick_members(c);
+    look(c, c->tick_host++ % c->options.hosts_count);
+}
+
+static bool is_ready(const struct sim_check *c, const struct check_host *h)
+{
+    const struct node *n = check_node(c, h);
+
+    return c->options.hosts == NULL ? h->up : n != NULL && node_is_ready(n);
+}
+
+bool sim_check_converged(const struct sim_check *c, const bool *core)
+{
+    const struct check_host *first = NULL;
+
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *h = &c->hosts[i];
+
+        if (!check_in_core(core, i))
+            continue;
+        if (!is_ready(c, h))
+            return false;
+        if (first == NULL)
+            first = h;
+        if (!hash_equal(&h->digest, &first->digest) ||
+            !vv_equal(&h->vv, &first->vv))
+            return false;
+    }
+    return true;
+}
+
+static const char *not_ready_because(const struct sim_check *c,
+                                     const struct check_host *h)
+{
+    const struct node *n = check_node(c, h);
+
+    return n != NULL ? node_not_ready_reason(n) : "it is down";
+}
+
+/* Whom and what of the first host's vector h misses, or has beyond it. */
+static void report_apart(struct sim_check *c, const struct check_host *first,
+                         const struct check_host *h)
+{
+    const struct check_host *pair[] = {first, h};
+
+    for (unsigned side = 0; side < 2; side++) {
+        const struct check_host *has = pair[side];
+        const struct check_host *lacks = pair[1 - side];
+
+        for (size_t i = 0; i < has->vv.count; i++) {
+            const struct vv_entry *e = &has->vv.entries[i];
+            uint64_t seq = vv_seq(&lacks->vv, &e->incarnation);
+            struct dot dot = {e->incarnation, seq + 1};
+            char text[DOT_TEXT_SIZE];
+
+            if (seq >= e->seq)
+                continue;
+            dot_format(text, &dot);
+            sim_check_report(c, SIM_CHECK_CONVERGENCE, lacks->number,
+                             "lacks event %s, which n%u holds", text,
+                             has->number);
+            return;
+        }
+    }
+    sim_check_report(c, SIM_CHECK_CONVERGENCE, h->number,
+                     "shows another digest than n%u", first->number);
+}
+
+static void check_converged(struct sim_check *c, const bool *core)
+{
+    const struct check_host *first = NULL;
+
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *h = &c->hosts[i];
+
+        if (!check_in_core(core, i))
+            continue;
+        if (!is_ready(c, h)) {
+            sim_check_report(c, SIM_CHECK_CONVERGENCE, i, "is not ready: %s",
+                             not_ready_because(c, h));
+            return;
+        }
+        if (first == NULL)
+            first = h;
+        if (!hash_equal(&h->digest, &first->digest) ||
+            !vv_equal(&h->vv, &first->vv)) {
+            report_apart(c, first, h);
+            return;
+        }
+    }
+}
+
+/* Every acknowledged event of a host of the core is at all of it. */
+static void check_acknowledged(struct sim_check *c, const bool *core)
+{
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *h = &c->hosts[i];
+
+        if (!check_in_core(core, i) || !h->up || !h->has_identity ||
+            h->actor >= h->seqs_count)
+            continue;
+        for (uint64_t seq = sim_model_seq(c->model, h->actor);
+             seq > h->seqs[h->actor]; seq--) {
+            struct sim_model_event *e = sim_model_find(c->model, h->actor, seq);
+            char text[DOT_TEXT_SIZE];
+
+            if (e == NULL || !e->acknowledged || h->damaged || h->unsure)
+                continue;
+            check_dot_text(text, c->model, h->actor, seq);
+            sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, i,
+                             "event %s was acknowledged and is gone", text);
+        }
+    }
+}
+
+static void check_waiting(struct sim_check *c, const bool *core)
+{
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *h = &c->hosts[i];
+
+        if (!check_in_core(core, i) || !h->up)
+            continue;
+        if (h->asked > 0 && check_now(c) - h->asked_since_us >= CHECK_ENDURE_US)
+            sim_check_report(c, SIM_CHECK_WAITING, i,
+                             "%u clients have no answer since %" PRIu64 " ms",
+                             h->asked,
+                             (check_now(c) - h->asked_since_us) / 1000);
+        if (h->pending > 0 && !c->any_hostile)
+            sim_check_report(c, SIM_CHECK_WAITING, i,
+                             "%zu events are pending still", h->pending);
+    }
+}
+
+static void quiescent(struct sim_check *c, const bool *core)
+{
+    check_converged(c, core);
+    check_acknowledged(c, core);
+    check_waiting(c, core);
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        struct check_host *h = &c->hosts[i];
+
+        if (!check_in_core(core, i) || check_node(c, h) == NULL)
+            continue;
+        check_look_at_members(c, h);
+        if (h->has_identity)
+            check_dump(c, h);
+    }
+    check_watches_quiescent(c, core);
+    check_members_quiescent(c, core);
+}
+
+/* ---- what others call ---- */
+
+/* An allocation that the run wants to fail is not meant for the check. */
+#define QUIETLY(call)                                                          \
+    do {                                                                       \
+        uint64_t left = cm_alloc_fail_left();                                  \
+                                                                               \
+        cm_alloc_fail_after(0);                                                \
+        call;                                                                  \
+        cm_alloc_fail_after(left);                                             \
+    } while (0)
+
+void sim_check_on_boot(struct sim_check *c, unsigned host,
+                       const struct incarnation *incarnation,
+                       const struct commit_result *first)
+{
+    if (c != NULL)
+        QUIETLY(take_boot(c, host, incarnation, first));
+}
+
+void sim_check_on_power_cut(struct sim_check *c, unsigned host)
+{
+    if (c != NULL)
+        QUIETLY(take_power_cut(c, host));
+}
+
+void sim_check_on_commit(struct sim_check *c, unsigned host,
+                         const struct commit_result *r, uint64_t wall_ms)
+{
+    if (c != NULL)
+        QUIETLY(take_commit(c, host, r, wall_ms));
+}
+
+void sim_check_on_write(struct sim_check *c, unsigned host,
+                        const struct intent *i, bool answered)
+{
+    if (c != NULL)
+        QUIETLY(take_write(c, host, i, answered));
+}
+
+void sim_check_look(struct sim_check *c, unsigned host)
+{
+    QUIETLY(look(c, host));
+}
+
+void sim_check_step(struct sim_check *c)
+{
+    if (c != NULL && check_now(c) >= c->next_tick_us)
+        QUIETLY(step(c));
+}
+
+void sim_check_quiescent(struct sim_check *c, const bool *core)
+{
+    QUIETLY(quiescent(c, core));
+}

@@ -1,0 +1,176 @@
+/* The inside of the check, shared by check*.c. */
+#ifndef SIM_CHECK_INTERNAL_H
+#define SIM_CHECK_INTERNAL_H
+
+#include "sim/check.h"
+#include "sim/host.h"
+#include "sim/model.h"
+
+#define CHECK_RECENT_MAX 64 /* contested entries remembered for looks */
+#define CHECK_SLICE 32      /* entries of a store that one look compares */
+#define CHECK_RATE_US UINT64_C(10000000) /* over which traffic is averaged */
+#define CHECK_ENDURE_US                                                        \
+    UINT64_C(120000000) /* what waits longer waits for ever */
+
+/* One commit of a host, for whoever watches it. */
+struct check_commit {
+    uint64_t revision;
+    uint64_t wall_ms;
+    size_t first; /* in the host's applied */
+    size_t count;
+};
+
+/* How one host sees another. */
+struct check_view {
+    uint64_t counter; /* as last seen in this life of the process */
+    bool dead;
+};
+
+struct check_host {
+    unsigned number;
+    bool up;    /* between boot and power cut */
+    bool dying; /* between power cut and boot */
+    bool fresh; /* nothing is demanded of what the disk shows next */
+    bool hostile;
+    bool unsure;   /* holds what the model cannot tell: a forked event */
+    bool doubtful; /* a commit failed: the platter may hold it */
+    bool has_identity;
+    bool damaged; /* its store may be unreadable */
+    uint32_t actor;
+
+    struct vv vv;   /* as of its last commit */
+    uint64_t *seqs; /* owned; the same, by actor */
+    size_t seqs_count;
+    struct digest lanes; /* of the model's fold */
+    uint64_t print[2];   /* names the vector among those seen */
+    struct hash digest;  /* as of its last commit */
+    uint64_t revision;
+    hlc_t hlc; /* the greatest of what it applied */
+    size_t pending;
+
+    struct sim_model_event **applied; /* owned array; since the adoption */
+    size_t applied_count;
+    size_t applied_capacity;
+    struct check_commit *log; /* owned; likewise */
+    size_t log_count;
+    size_t log_capacity;
+    uint64_t adoptions;
+    uint64_t adopted_revision; /* log and applied begin after it */
+
+    unsigned asked; /* by clients, not answered yet */
+    uint64_t asked_since_us;
+    uint64_t window_us; /* of traffic */
+    uint64_t window_bytes;
+
+    unsigned trouble;
+    uint64_t calm_since_us; /* up, and no trouble, since */
+    uint64_t down_since_us;
+    uint64_t counter;         /* the greatest own alive counter ever seen */
+    uint64_t counter_of_life; /* the last one since its boot; 0: none */
+    struct check_view *views; /* owned; by host */
+    uint64_t gossip_seen;     /* of its counters, at the last walk */
+    struct entry_id cursor;   /* where the next look at its store begins */
+    struct buffer cursor_bytes;
+};
+
+/* A version vector that some host showed. */
+struct check_vector {
+    uint64_t print[2]; /* zero: free */
+    struct hash digest;
+    unsigned host;
+};
+
+/* What the deps of an actor's events cover; no entry of its own. */
+struct check_known {
+    uint64_t *seqs; /* owned, by actor */
+    size_t count;
+};
+
+struct sim_check {
+    struct sim_check_options options;
+    struct sim_check_violation violation;
+    uint64_t violations;
+    struct sim_check_counters counters;
+    struct sim_model *model;
+    struct check_host *hosts;
+    struct check_known *known; /* owned, by actor */
+    size_t known_count;
+    struct check_vector *vectors; /* owned hash table */
+    size_t vectors_size;
+    size_t vectors_count;
+    struct sim_check_watch *watches;
+    unsigned everybody_troubled;
+    bool any_hostile;
+    uint64_t next_tick_us;
+    unsigned tick_host;
+    uint64_t ticked_us;
+    double pair_hours; /* of pairs that nothing troubled */
+    struct entry_id recent[CHECK_RECENT_MAX]; /* into the model's entries */
+    size_t recent_count;                      /* ever; the newest are kept */
+};
+
+uint64_t check_now(const struct sim_check *c);
+struct sim_model_view check_view_of(const struct check_host *h);
+void check_dot_text(char ret_text[DOT_TEXT_SIZE], const struct sim_model *m,
+                    uint32_t actor, uint64_t seq);
+/* Text of a key for a person: "key" or "key/element". */
+#define CHECK_KEY_TEXT_SIZE 80
+void check_key_text(char ret_text[CHECK_KEY_TEXT_SIZE],
+                    const struct entry_id *id);
+struct node *check_node(const struct sim_check *c, const struct check_host *h);
+bool check_in_core(const bool *core, unsigned host);
+/* Neither the host nor anybody was troubled for so long, and it was up. */
+bool check_is_calm(const struct sim_check *c, const struct check_host *h,
+                   uint64_t for_us);
+
+/* check_apply.c: events, one by one */
+/* An own event is registered; NULL: it cannot be (reported). */
+struct sim_model_event *
+check_own_event(struct sim_check *c, struct check_host *h, struct slice bytes);
+/* The registered one that a foreign event must be; NULL: reported. */
+struct sim_model_event *check_foreign_event(struct sim_check *c,
+                                            struct check_host *h,
+                                            const struct dot *dot,
+                                            struct slice bytes);
+/* Judges e against what h had applied, then applies it in the model. */
+void check_apply(struct sim_check *c, struct check_host *h,
+                 struct sim_model_event *e, uint64_t wall_ms);
+/* Sets h to exactly this vector, whatever was there: an adopted state. false:
+ * an event in it is unknown (reported unless the host is fresh). */
+bool check_adopt(struct sim_check *c, struct check_host *h, const struct vv *vv,
+                 uint64_t revision);
+/* Brings h up to vv by events that the model knows or its store holds. */
+void check_catch_up(struct sim_check *c, struct check_host *h,
+                    const struct vv *vv, uint64_t revision, uint64_t wall_ms);
+/* h's vector is vv, its state the model's fold; equal vectors, equal
+ * digests. */
+void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
+                 const struct hash *digest);
+void check_roster(struct sim_check *c, const struct check_host *h,
+                  const struct roster *roster);
+void check_forget_known(struct sim_check *c, uint32_t actor);
+void check_log(struct check_host *h, uint64_t revision, uint64_t wall_ms,
+               size_t first);
+
+/* check_intents.c: a batch's local intents, and the own events that hold them;
+ * these are applied. */
+void check_intents(struct sim_check *c, struct check_host *h,
+                   const struct commit_result *r, size_t first_own,
+                   uint64_t wall_ms);
+
+/* check_store.c: what readers see */
+void check_look_at_store(struct sim_check *c, struct check_host *h);
+void check_dump(struct sim_check *c, struct check_host *h);
+
+/* check_members.c: what gossip says */
+void check_tick_members(struct sim_check *c);
+void check_look_at_members(struct sim_check *c, struct check_host *h);
+void check_members_quiescent(struct sim_check *c, const bool *core);
+void check_members_down(struct sim_check *c, struct check_host *h);
+void check_members_wiped(struct sim_check *c, struct check_host *h);
+
+/* check_watch.c */
+void check_watches_quiescent(struct sim_check *c, const bool *core);
+void check_watches_free(struct sim_check *c);
+
+#endif

@@ -1,0 +1,185 @@
+/* Snapshots: every one that is listed must verify, be causally closed, and
+ * hold just what the model says of its version vector. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "node/snapshot_listing.h"
+#include "node/snapshot_pull.h"
+#include "sim/check_internal.h"
+
+/* A manifest's vector, in the model's terms. */
+struct cut {
+    struct sim_check *c;
+    const char *name;
+    uint64_t *seqs; /* owned */
+    struct sim_model_view view;
+};
+
+static void report(const struct cut *cut, const char *what)
+{
+    sim_check_report(cut->c, SIM_CHECK_SNAPSHOT, SIM_CHECK_ALL_HOSTS, "%s: %s",
+                     cut->name, what);
+}
+
+/* Every event below the vector is known, and so is what it depends on. */
+static bool is_closed(const struct cut *cut)
+{
+    const struct sim_model *m = cut->c->model;
+
+    for (uint32_t a = 0; a < cut->view.count; a++) {
+        for (uint64_t seq = 1; seq <= cut->seqs[a]; seq++) {
+            const struct sim_model_event *e = sim_model_find(m, a, seq);
+            if (e == NULL || e->tentative)
+                return false;
+            for (size_t i = 0; i < e->decoded.deps_count; i++) {
+                if (cut->seqs[e->deps[i]] < e->decoded.deps[i].seq)
+                    return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool take_vector(struct cut *cut, const struct vv *vv)
+{
+    struct sim_model *m = cut->c->model;
+    size_t count;
+
+    for (size_t i = 0; i < vv->count; i++)
+        (void)sim_model_actor(m, &vv->entries[i].incarnation);
+    count = sim_model_actors(m);
+    cut->seqs = cm_calloc(count + 1, sizeof *cut->seqs);
+    CHECK(cut->seqs != NULL);
+    for (size_t i = 0; i < vv->count; i++) {
+        uint32_t actor = sim_model_actor(m, &vv->entries[i].incarnation);
+        const struct sim_model_event *e =
+            sim_model_find(m, actor, vv->entries[i].seq);
+
+        cut->seqs[actor] = vv->entries[i].seq;
+        if (e == NULL || !hash_equal(&e->hash, &vv->entries[i].head))
+            return false;
+    }
+    cut->view = (struct sim_model_view){
+        .seqs = cut->seqs, .count = count, .actor = SIM_MODEL_NO_ACTOR};
+    return true;
+}
+
+static bool is_entry(const struct cut *cut, const struct entry_id *id,
+                     const struct entry *e)
+{
+    const struct sim_model_op *const *ops = NULL;
+    size_t count = sim_model_standing(cut->c->model, &cut->view,
+                                      sim_model_entry(cut->c->model, id), &ops);
+    bool same = count == e->count;
+
+    for (size_t i = 0; i < count && same; i++) {
+        struct sibling s = sim_model_sibling(ops[i]);
+        const struct sibling *f = &e->siblings[i];
+
+        same = s.kind == f->kind && dot_equal(&s.dot, &f->dot) &&
+               s.hlc == f->hlc && s.flags == f->flags &&
+               s.expires == f->expires && slice_equal(s.author, f->author) &&
+               slice_equal(s.value, f->value);
+    }
+    return same;
+}
+
+/* The objects, which must all be there, and the entries that they hold. */
+static bool check_entries(const struct cut *cut, struct object_dir *d,
+                          const struct manifest *m, bool damaged)
+{
+    const struct entry *entry = NULL;
+    struct snapshot_pull pull;
+    struct entry_id id;
+    struct digest digest;
+    size_t expected = 0;
+    size_t count = 0;
+    bool same = true;
+    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, d);
+
+    CHECK(error == 0);
+    while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
+        same = same && is_entry(cut, &id, entry);
+        count++;
+    }
+    if (error != CM_ERR_NOT_FOUND && !damaged)
+        report(cut, pull.detail.text);
+    snapshot_pull_release(&pull);
+    if (error != CM_ERR_NOT_FOUND)
+        return false;
+    sim_model_fold(cut->c->model, &cut->view, &digest, &expected);
+    if (!same || count != expected) {
+        report(cut, "it does not hold the model's state at its vector");
+        return false;
+    }
+    return true;
+}
+
+static bool check_manifest(struct sim_check *c, struct object_dir *d,
+                           const char *name, bool damaged)
+{
+    struct cut cut = {.c = c, .name = name};
+    struct cm_detail detail = {""};
+    struct buffer bytes;
+    struct manifest m;
+    bool good = false;
+    int error;
+
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    error = snapshot_manifest_load(d, name, c->options.authority_public_key,
+                                   &bytes, &m, &detail);
+    if (error != 0) {
+        if (!damaged)
+            report(&cut, detail.text);
+        buffer_release(&bytes);
+        return false;
+    }
+    if (!take_vector(&cut, &m.vv))
+        report(&cut, "its vector names events that were never committed");
+    else if (!is_closed(&cut))
+        report(&cut, "its vector is not causally closed");
+    else
+        good = check_entries(&cut, d, &m, damaged);
+    cm_free(cut.seqs);
+    manifest_release(&m);
+    buffer_release(&bytes);
+    return good;
+}
+
+unsigned sim_check_snapshot(struct sim_check *c, const char *target,
+                            bool damaged)
+{
+    struct cut none = {.c = c, .name = "listing"};
+    struct snapshot_listing listing;
+    struct cm_detail detail = {""};
+    struct object_dir d;
+    unsigned good = 0;
+    int error = snapshot_list(&listing, target, c->options.authority_public_key,
+                              &detail);
+
+    if (error == CM_ERR_NOT_FOUND)
+        return 0;
+    if (error == 0)
+        error = object_dir_open(&d, target, false, &detail);
+    if (error != 0) {
+        if (!damaged)
+            report(&none, detail.text);
+        return 0;
+    }
+    for (size_t i = 0; i < listing.count; i++) {
+        const struct snapshot_listed *l = &listing.items[i];
+
+        none.name = l->name;
+        if (l->error == 0)
+            good += check_manifest(c, &d, l->name, damaged);
+        else if (!damaged)
+            report(&none, l->verdict);
+    }
+    c->counters.snapshots += good;
+    object_dir_close(&d);
+    snapshot_listing_release(&listing);
+    return good;
+}
