@@ -70,7 +70,7 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
 
 /* NULL while it is down. */
 struct node *sim_host_node(struct sim_host *h);
-struct store *sim_host_store(struct sim_host *h); /* likewise */
+struct store *sim_host_store(struct sim_host *h);             /* likewise */
 const uint8_t *sim_host_public_key(const struct sim_host *h); /* Ed25519 */
 const char *sim_host_name(const struct sim_host *h);
 void sim_host_read_disk(const struct sim_host *h,

@@ -53,8 +53,8 @@ static void add_op(struct intent *i, enum op_kind kind, uint64_t key,
     char key_text[TEXT_SIZE];
     char element_text[TEXT_SIZE];
     char value[TEXT_SIZE];
-    bool set = kind == OP_SET_ADD || kind == OP_SET_REMOVE ||
-               kind == OP_SET_REVOKE;
+    bool set =
+        kind == OP_SET_ADD || kind == OP_SET_REMOVE || kind == OP_SET_REVOKE;
 
     (void)snprintf(key_text, sizeof key_text, "%s/%" PRIu64,
                    set ? "set" : "key", key);
@@ -113,9 +113,8 @@ static void make_mesh(struct mesh *m, uint64_t seed)
     assert_true(sim_world_run_until(m->world, sim_world_all_ready, NULL,
                                     JOIN_LIMIT_US));
     for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(sim_check_watch_create(&m->watches[i],
-                                                m->world->check, i,
-                                                i == 1 ? "key/" : ""),
+        assert_int_equal(sim_check_watch_create(&m->watches[i], m->world->check,
+                                                i, i == 1 ? "key/" : ""),
                          0);
 }
 
