@@ -120,6 +120,8 @@ static bool has_nothing(const struct local_op *op,
         return a->revoked && a->standing == 1;
     case OP_PUT:
     case OP_ROSTER_ADD:
+    case OP_FENCE:
+    case OP_ACK:
         break;
     }
     return false;

@@ -249,7 +249,7 @@ void check_dump(struct sim_check *c, struct check_host *h)
         return;
     c->counters.dumps++;
     if (check_head(&l)) {
-        for (int space = SPACE_REGISTER; space <= SPACE_ROSTER; space++)
+        for (int space = SPACE_REGISTER; space <= SPACE_LAST; space++)
             count += walk(&l, (enum space)space, NULL, SIZE_MAX);
         sim_model_fold(c->model, &v, &folded, &expected);
         if (count != expected)

@@ -15,6 +15,7 @@ struct sim_model_entry {
     uint64_t hash;
     struct sim_model_entry *next; /* in its bucket */
     struct sim_model_op *newest;  /* in order of adding */
+    bool expires;                 /* something in it ever had a time to end */
 };
 
 struct actor {
@@ -231,6 +232,11 @@ struct entry_id sim_model_entry_id(const struct sim_model_entry *e)
     return e->id;
 }
 
+bool sim_model_entry_expires(const struct sim_model_entry *e)
+{
+    return e->expires;
+}
+
 static void grow_buckets(struct sim_model *m)
 {
     size_t count = 2 * m->buckets_count;
@@ -299,7 +305,8 @@ static bool event_is_void(const struct sim_model *m,
     if (e->decoded.has_unknown_op)
         return true;
     for (size_t i = 0; i < e->decoded.ops_count; i++) {
-        if (c != NULL && !op_is_allowed(m, c, &e->decoded.ops[i]))
+        if (e->decoded.ops[i].kind > OP_ROSTER_ADD ||
+            (c != NULL && !op_is_allowed(m, c, &e->decoded.ops[i])))
             return true;
     }
     return false;
@@ -360,6 +367,7 @@ static void link_op(struct sim_model *m, struct sim_model_event *e, size_t i)
         if (o->names[j] != NULL)
             name(o->names[j], o);
     }
+    o->entry->expires = o->entry->expires || o->op->expires != 0;
     o->older = o->entry->newest;
     name_later(o);
     o->entry->newest = o;

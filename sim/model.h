@@ -104,6 +104,8 @@ bool sim_model_stands(const struct sim_model_view *v,
 const struct sim_model_entry *sim_model_entry(const struct sim_model *m,
                                               const struct entry_id *id);
 struct entry_id sim_model_entry_id(const struct sim_model_entry *e);
+/* Whether a value or element of it ever had a time to end. */
+bool sim_model_entry_expires(const struct sim_model_entry *e);
 /* Those that stand, by dot; borrowed until the next call on m. e may be
  * NULL. */
 size_t sim_model_standing(struct sim_model *m, const struct sim_model_view *v,
