@@ -432,6 +432,27 @@ void gossip_set_digest(struct gossip *g, const struct hash *digest)
     g->digest_unstamped = true;
 }
 
+void gossip_set_clock(struct gossip *g, int64_t wall_less_mono_ms)
+{
+    g->clock = (struct own_clock){.known = true, .lead_ms = wall_less_mono_ms};
+}
+
+size_t gossip_clock_median(const struct gossip *g, int64_t *ret_offset_ms)
+{
+    int64_t offsets[CLOCKS_ASKED_MAX] = {0}; /* the own one is first */
+    size_t count = 1;
+    size_t stride = 1 + g->table.listed_count / (CLOCKS_ASKED_MAX - 1);
+
+    for (size_t i = 0; i < g->table.listed_count; i += stride) {
+        const struct member *m = g->table.listed[i];
+
+        if (member_is_living(m) && m->clock.known && count < CLOCKS_ASKED_MAX)
+            offsets[count++] = clock_offset(&m->clock, &g->clock);
+    }
+    *ret_offset_ms = clock_median(offsets, count);
+    return count;
+}
+
 int gossip_push(struct gossip *g, uint64_t now_ms, struct slice event,
                 const struct key_id *except)
 {
@@ -536,6 +557,8 @@ static void view_of(const struct gossip *g, const struct member *m,
         .alive_counter = m->counter,
         .state_since_ms = m->state_since_ms,
         .round_trip_ms = m->round_trip_ms,
+        .clock_known = m->clock.known && g->clock.known,
+        .clock_offset_ms = clock_offset(&m->clock, &g->clock),
         .digest_equal = m->session != NULL && m->session->digest_heard &&
                         hash_equal(&m->session->digest, &g->digest),
         .has_certificate = m->certificate != NULL,

@@ -42,6 +42,8 @@ struct member_view {
     uint64_t alive_counter;
     uint64_t state_since_ms; /* monotonic */
     uint64_t round_trip_ms;  /* of the last acknowledged ping; 0 unknown */
+    bool clock_known;
+    int64_t clock_offset_ms; /* its wall clock less ours, when last heard */
     bool digest_equal;       /* the last digest heard equals ours */
     bool has_certificate;
 };
@@ -85,6 +87,14 @@ int gossip_add_contact(struct gossip *g, uint64_t now_ms,
                        const struct address *address);
 /* The state digest that probes carry from now on. */
 void gossip_set_digest(struct gossip *g, const struct hash *digest);
+/* The wall clock, as its lead over the monotonic one; told again before each
+ * input, because it may jump. Acks carry it; it decides nothing in here. */
+void gossip_set_clock(struct gossip *g, int64_t wall_less_mono_ms);
+/* How far the median of the living members' clocks, this node's own included,
+ * is ahead of the own one; of two in the middle the earlier, so that of two
+ * clocks the slow one is believed. Returns how many clocks were asked, the own
+ * one included; 1: no peer's is known. */
+size_t gossip_clock_median(const struct gossip *g, int64_t *ret_offset_ms);
 /* An event to be spread: own, or received for the first time. except (may be
  * NULL) is not sent to. Small ones leave as datagrams; for each peer that
  * needs a stream there will be a GOSSIP_PUSH_STREAM. event is copied. */

@@ -24,6 +24,7 @@
 #define CONTACT_TRY_MS 300   /* first retry, then doubled ... */
 #define CONTACT_TRY_MS_MAX 30000
 #define CONTACTS_PER_TICK 64
+#define CLOCKS_ASKED_MAX 256 /* for a median; of more members some */
 #define STATE_SYNC_MEMBERS                                                     \
     32 /* mesh size up to which the list may be asked                          \
           for once an interval */
@@ -56,6 +57,7 @@ struct gossip {
     uint64_t now_ms;
 
     struct own_record own;
+    struct own_clock clock;
     struct hash digest;
     uint64_t digest_changed_ms;
     bool digest_unstamped; /* set between two inputs: dated by the next one */

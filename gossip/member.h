@@ -8,6 +8,7 @@
 #define GOSSIP_MEMBER_H
 
 #include "crdt/base/random.h"
+#include "gossip/clock.h"
 #include "gossip/gossip.h"
 #include "gossip/packet.h"
 
@@ -33,6 +34,7 @@ struct member {
     uint64_t counter;
     uint64_t state_since_ms;
     uint64_t round_trip_ms;
+    struct peer_clock clock;
     struct address address; /* from the signed alive */
     uint8_t signature[64];  /* of the alive record, or of the leave if LEFT */
 

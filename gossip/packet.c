@@ -43,7 +43,7 @@ static void pack_subject(struct buffer *out, const struct key_id *id)
 
 static void pack_probe(struct buffer *out, const struct message *m)
 {
-    pack_array(out, m->type == MESSAGE_PING ? 6 : 4);
+    pack_array(out, m->type == MESSAGE_PING ? 6 : 5);
     pack_uint(out, m->type);
     pack_uint(out, m->seq);
     pack_bytes(out, m->digest.bytes, sizeof m->digest.bytes);
@@ -51,6 +51,8 @@ static void pack_probe(struct buffer *out, const struct message *m)
     if (m->type == MESSAGE_PING) {
         pack_uint(out, m->state);
         pack_uint(out, m->counter);
+    } else {
+        pack_uint(out, m->clock_ms);
     }
 }
 
@@ -150,6 +152,8 @@ static void unpack_probe(struct unpacker *u, struct message *m)
     if (m->type == MESSAGE_PING) {
         m->state = (unsigned)unpack_uint(u, MEMBER_LEFT);
         m->counter = unpack_uint(u, PACKET_COUNTER_MAX);
+    } else {
+        m->clock_ms = unpack_uint(u, PACKET_CLOCK_MS_MAX);
     }
 }
 
@@ -179,7 +183,7 @@ static size_t unpack_fields(struct unpacker *u, struct message *m)
         return 6;
     case MESSAGE_ACK:
         unpack_probe(u, m);
-        return 4;
+        return 5;
     case MESSAGE_PING_REQ:
     case MESSAGE_INDIRECT_ACK:
         m->seq = unpack_uint(u, UINT64_MAX);

@@ -24,10 +24,12 @@
 #define PACKET_MESSAGES_MAX 15 /* so that the array's head is one byte */
 /* Far from overflow, so that a counter can always be raised by one. */
 #define PACKET_COUNTER_MAX (UINT64_C(1) << 62)
+/* The 48 bits that a stamp has for it. */
+#define PACKET_CLOCK_MS_MAX ((UINT64_C(1) << 48) - 1)
 
 enum message_type {
     MESSAGE_PING = 1,         /* seq, digest, members, state, counter */
-    MESSAGE_ACK = 2,          /* seq, digest, members */
+    MESSAGE_ACK = 2,          /* seq, digest, members, clock */
     MESSAGE_PING_REQ = 3,     /* seq, subject: please ping it for me */
     MESSAGE_INDIRECT_ACK = 4, /* seq, subject: it answered me */
     MESSAGE_ALIVE = 5,        /* subject, address, counter, signature */
@@ -43,6 +45,7 @@ struct message {
     uint64_t seq;
     struct hash digest;    /* of the sender's replicated state */
     uint64_t members;      /* sum over the sender's living members */
+    uint64_t clock_ms;     /* the sender's wall clock; 0: it has none */
     unsigned state;        /* of the pinged one as the pinger sees it; 0: not
                               known; else enum member_state */
     uint64_t counter;      /* alive counter that this is about */

@@ -75,6 +75,7 @@ static void on_ping(struct gossip *g, struct member *m,
         .type = MESSAGE_ACK,
         .seq = ping->seq,
         .digest = g->digest,
+        .clock_ms = clock_now(&g->clock, g->now_ms),
     };
 
     if ((ping->state == MEMBER_SUSPECT || ping->state == MEMBER_DEAD ||
@@ -101,6 +102,7 @@ static void on_ack(struct gossip *g, struct member *m,
     m->round_trip_ms = g->now_ms - ping.sent_ms;
     if (m->round_trip_ms == 0)
         m->round_trip_ms = 1; /* 0 means unknown */
+    clock_hear(&m->clock, &g->clock, ack->clock_ms, ping.sent_ms, g->now_ms);
     if (g->probe.active && g->probe.seq == ack->seq)
         g->probe.active = false;
     hear_digest(g, m, from, &ack->digest);

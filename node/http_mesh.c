@@ -29,6 +29,14 @@ static void number(struct buffer *out, const char *key, uint64_t v)
     http_json_u64(out, v);
 }
 
+static void signed_number(struct buffer *out, const char *key, int64_t v)
+{
+    name(out, key);
+    if (v < 0)
+        buffer_append_byte(out, '-');
+    http_json_u64(out, v < 0 ? UINT64_C(0) - (uint64_t)v : (uint64_t)v);
+}
+
 static void text(struct buffer *out, const char *key, const char *v)
 {
     name(out, key);
@@ -78,6 +86,25 @@ static void finish(struct http_request *r, unsigned status, struct buffer *out)
 }
 
 /* ---- status ---- */
+
+static void put_clocks(struct buffer *out, const struct node *n,
+                       const struct node_status *s)
+{
+    name(out, "clocks");
+    buffer_append_byte(out, '{');
+    number(out, "count", s->clocks);
+    signed_number(out, "median_offset_ms", s->clock_offset_ms);
+    boolean(out, "ahead", s->clock_ahead);
+    name(out, "held");
+    buffer_append_byte(out, '{');
+    number(out, "events", s->held.events);
+    if (s->held.events > 0) {
+        text(out, "name", node_name_of(n, &s->held.incarnation));
+        signed_number(out, "ahead_ms",
+                      (int64_t)hlc_wall_ms(s->held.hlc) - (int64_t)s->wall_ms);
+    }
+    buffer_append_string(out, "}}");
+}
 
 static void put_identity(struct buffer *out, const struct node_status *s)
 {
@@ -147,6 +174,7 @@ void http_status(struct http_request *r)
     number(&out, "events", s.pending_events);
     number(&out, "bytes", s.pending_bytes);
     buffer_append_byte(&out, '}');
+    put_clocks(&out, r->context->node, &s);
     number(&out, "streams", s.streams);
     name(&out, "snapshot");
     buffer_append_byte(&out, '{');
@@ -205,6 +233,8 @@ static void put_member(struct buffer *out, const struct member_view *m)
     boolean(out, "self", false);
     boolean(out, "in_sync", m->digest_equal);
     number(out, "round_trip_ms", m->round_trip_ms);
+    if (m->clock_known)
+        signed_number(out, "clock_offset_ms", m->clock_offset_ms);
     hex(out, "key_id", m->key_id.bytes, sizeof(m->key_id.bytes));
     buffer_append_byte(out, '}');
 }

@@ -47,6 +47,11 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
     gauge(out, "pending_events", "Events that wait for what they depend on.",
           s->pending_events);
     gauge(out, "pending_bytes", "Bytes of pending events.", s->pending_bytes);
+    gauge(out, "held_events", "Events dated too far ahead of the clocks.",
+          s->held.events);
+    gauge(out, "clock_ahead",
+          "1 while local writes are refused because of this node's clock.",
+          s->clock_ahead);
     gauge(out, "streams", "Open streams to peers.", s->streams);
     counter(out, "commits_total", "Commits since the start.", s->commits);
     counter(out, "local_intents_total", "Local writes since the start.",

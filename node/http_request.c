@@ -388,6 +388,7 @@ unsigned http_status_of(int code)
     case CM_ERR_BUSY:
     case CM_ERR_NOT_READY:
     case CM_ERR_CLOSED:
+    case CM_ERR_CLOCK:
         return 503;
     case CM_ERR_TIMEOUT:
         return 504;

@@ -17,6 +17,7 @@ enum intent_kind {
     INTENT_REPLACE = 4, /* an empty replica adopts a verified snapshot */
     INTENT_EXPIRE = 5,  /* nothing of its own: a batch, so that what has
                            expired is told */
+    INTENT_CLOCKS = 6,  /* how the clocks of the mesh stand to this node's */
 };
 
 /* What must hold in the write transaction, or nothing of the intent happens.
@@ -109,6 +110,9 @@ struct intent {
     size_t facts_count;
 
     void *replacement; /* INTENT_REPLACE: see writer.h */
+
+    int64_t clock_offset_ms; /* INTENT_CLOCKS: their median less ours */
+    size_t clocks;           /* how many it is of, ours included */
 
     intent_done done; /* may be NULL */
     void *context;

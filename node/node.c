@@ -314,6 +314,7 @@ void node_free(struct node *n)
     joiner_release(n);
     token_table_release(&n->tokens);
     vv_release(&n->vv);
+    vv_release(&n->received);
     buffer_release(&n->certificate);
     buffer_release(&n->generation_order);
     cm_free(n->spool_dir);
@@ -417,6 +418,7 @@ static void arm(struct node *n)
     due = earlier(due, joiner_deadline(n));
     due = earlier(due, snapshots_deadline(n));
     due = earlier(due, expiry_deadline(n));
+    due = earlier(due, clocks_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
     n->ports.timer->arm(n->ports.ctx, due);
@@ -458,12 +460,14 @@ void node_on_timer(struct node *n)
 {
     uint64_t now = node_now(n);
 
+    clocks_input(n);
     if (n->gossip != NULL && now >= gossip_deadline_ms(n->gossip))
         (void)gossip_tick(n->gossip, now);
     link_check_deadlines(n, now);
     joiner_tick(n, now);
     snapshots_tick(n, now);
     expiry_tick(n, now);
+    clocks_tick(n, now);
     peers_tick(n, now);
     node_drain(n);
 }
@@ -473,6 +477,7 @@ void node_on_datagram(struct node *n, const struct address *from,
 {
     if (n->gossip == NULL)
         return;
+    clocks_input(n);
     (void)gossip_recv(n->gossip, node_now(n), from, packet); /* counted */
     node_drain(n);
 }
@@ -559,6 +564,25 @@ void node_alarm_hazard(struct node *n)
              "or cloned. Join as a new node with a token");
 }
 
+static void note_held(struct node *n, const struct commit_result *r)
+{
+    if (r->held.events > 0 && n->held.events == 0)
+        node_log(n, 'W',
+                 "clocks: events of %s are dated ahead of this node and of "
+                 "the others; they are held: see confmesh doctor",
+                 node_name_of(n, &r->held.incarnation));
+    if (r->held.events == 0 && n->held.events > 0)
+        node_log(n, 'I', "clocks: no event is held any more");
+    n->held = r->held;
+    if (r->clock_ahead && !n->status.clock_ahead)
+        node_log(n, 'E',
+                 "clocks: this node is ahead of the others; local writes are "
+                 "refused until its clock is set right");
+    if (!r->clock_ahead && n->status.clock_ahead)
+        node_log(n, 'I', "clocks: this node's clock is in bounds again");
+    n->status.clock_ahead = r->clock_ahead;
+}
+
 void node_take_result(struct node *n, struct commit_result *r)
 {
     vv_release(&n->vv);
@@ -569,6 +593,10 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->pending_events = r->pending_events;
     n->pending_bytes = r->pending_bytes;
     n->expiry_wall_ms = r->expiry_wall_ms;
+    vv_release(&n->received);
+    n->received = r->received;
+    vv_init(&r->received);
+    note_held(n, r);
     if (r->roster != NULL) {
         roster_release(n->roster);
         n->roster = r->roster;
@@ -762,6 +790,10 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.members_in_sync = 0;
     s.pending_events = n->pending_events;
     s.pending_bytes = n->pending_bytes;
+    s.wall_ms = node_wall(n);
+    s.held = n->held;
+    s.clocks = n->clocks.count;
+    s.clock_offset_ms = n->clocks.offset_ms;
     s.streams = n->links_count;
     s.snapshot_sequence = n->snapshot_sequence;
     s.snapshot_wall_ms = n->snapshot_wall_ms;

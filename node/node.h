@@ -103,6 +103,11 @@ struct node_status {
     uint64_t own_events;
     uint64_t foreign_events;
     uint64_t events_refused; /* signature, authority, mesh, generation */
+    uint64_t wall_ms;        /* of this node, now */
+    struct held_events held; /* among the pending ones */
+    int64_t clock_offset_ms; /* of the median of the mesh less this node's */
+    size_t clocks;           /* that it is of, this node's included */
+    bool clock_ahead;        /* local writes are refused because of it */
     uint64_t repairs;        /* anti-entropy sessions */
     uint64_t disk_full;      /* batches refused for want of space */
     bool alarm_fork;         /* two events bear one name */

@@ -1,6 +1,7 @@
 /* The inside of a node, shared by the files that make it up: node.c (inputs,
  * status), link.c (streams), intake.c (events from peers), repair.c
- * (anti-entropy), joiner.c, sponsor.c, snapshots.c. One thread owns all of it.
+ * (anti-entropy), clocks.c, joiner.c, sponsor.c, snapshots.c. One thread owns
+ * all of it.
  */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
@@ -31,6 +32,9 @@
 #define PEERS_SAVE_MS 500 /* changed addresses are stored after */
 #define PEERS_MAX 256     /* addresses stored */
 #define SNAPSHOT_INTERVAL_MS_MAX (UINT64_C(10) * 365 * 86400 * 1000)
+
+#define CLOCKS_EVERY_MS 1000 /* between looks at the peers' clocks */
+#define CLOCKS_TELL_MS 50    /* the writer is told of a change so large */
 
 /* One stream to another node. */
 struct link {
@@ -95,6 +99,13 @@ struct joiner {
     struct buffer message;      /* of the snapshot, until it is whole */
 };
 
+/* What the writer was told of the clocks. */
+struct clocks {
+    uint64_t due_ms;
+    int64_t offset_ms;
+    size_t count;
+};
+
 struct node {
     struct node_ports ports;
     struct store *store;
@@ -129,6 +140,9 @@ struct node {
     uint64_t revision;
     size_t pending_events;
     size_t pending_bytes;
+    struct vv received; /* vv, and the pending events that follow on it; empty
+                           when that is the same */
+    struct held_events held;
 
     struct gossip *gossip; /* NULL until ready */
     struct link *links;
@@ -145,6 +159,7 @@ struct node {
     struct joiner joiner;
     struct token_table tokens;
     size_t sponsored;
+    struct clocks clocks;
 
     struct peer_address peers[PEERS_MAX];
     size_t peers_count;
@@ -259,6 +274,11 @@ uint64_t snapshots_deadline(const struct node *n);
 /* expiry.c */
 void expiry_tick(struct node *n, uint64_t now);
 uint64_t expiry_deadline(const struct node *n);
+
+/* clocks.c */
+void clocks_input(struct node *n); /* before anything is given to gossip */
+void clocks_tick(struct node *n, uint64_t now);
+uint64_t clocks_deadline(const struct node *n);
 
 /* peers.c */
 void peers_load(struct node *n);

@@ -112,7 +112,7 @@ static int reserve(struct pending *p)
 
 int pending_add(struct pending *p, const struct dot *dot,
                 const struct hash *hash, struct slice bytes, bool verified,
-                const uint8_t from[16])
+                hlc_t held, const uint8_t from[16])
 {
     size_t at = pending_lower_bound(p, dot);
     struct pending_event *e;
@@ -138,6 +138,7 @@ int pending_add(struct pending *p, const struct dot *dot,
     e->dot = *dot;
     e->hash = *hash;
     e->verified = verified;
+    e->held = held;
     e->size = bytes.size;
     memcpy(e->from, from, sizeof e->from);
     memcpy(e->bytes, bytes.data, bytes.size);
@@ -163,6 +164,19 @@ void pending_mark_verified(struct pending *p, struct pending_event *e)
     e->verified = true;
     p->unverified_count--;
     p->unverified_bytes -= e->size;
+}
+
+int pending_raise(const struct pending *p, struct vv *vv)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < p->count && error == 0; i++) {
+        const struct pending_event *e = p->events[i];
+
+        if (e->verified && e->dot.seq == vv_seq(vv, &e->dot.incarnation) + 1)
+            error = vv_set(vv, &e->dot.incarnation, e->dot.seq, &e->hash);
+    }
+    return error;
 }
 
 void pending_settle(struct pending *p, bool committed)

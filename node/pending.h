@@ -19,6 +19,7 @@
 struct pending_event {
     struct dot dot;
     struct hash hash;
+    hlc_t held;    /* its stamp, if it waits for the clocks; else 0 */
     bool verified; /* signature checked against the roster's key */
     bool done;     /* applied or refused by the open transaction */
     bool applied;  /* done, and applied */
@@ -38,10 +39,14 @@ struct pending {
 
 void pending_init(struct pending *p);
 void pending_release(struct pending *p);
-/* Copies bytes. CM_ERR_DUPLICATE, CM_ERR_LIMIT, CM_ERR_NOMEM. */
+/* Copies bytes. held: 0, or the stamp that is too far ahead.
+ * CM_ERR_DUPLICATE, CM_ERR_LIMIT, CM_ERR_NOMEM. */
 int pending_add(struct pending *p, const struct dot *dot,
                 const struct hash *hash, struct slice bytes, bool verified,
-                const uint8_t from[16]);
+                hlc_t held, const uint8_t from[16]);
+/* Raises vv by the verified events that follow on it without a gap, however
+ * long they wait. CM_ERR_NOMEM, CM_ERR_LIMIT. */
+int pending_raise(const struct pending *p, struct vv *vv);
 /* Index of the first event whose dot is not below d; count if none. */
 size_t pending_lower_bound(const struct pending *p, const struct dot *d);
 /* Its signature turned out good. */

@@ -16,6 +16,12 @@
 
 #define BATCH_BYTES (256u << 10)
 
+/* What waits here for other events, or for its time, need not come again. */
+static const struct vv *have(const struct node *n)
+{
+    return n->received.count > 0 ? &n->received : &n->vv;
+}
+
 void repair_ask(struct node *n, const struct key_id *peer,
                 const struct address *address)
 {
@@ -34,7 +40,7 @@ void repair_ask(struct node *n, const struct key_id *peer,
     if (l == NULL || l->asked)
         return;
     buffer_init(&frame, CHANNEL_FRAME_MAX);
-    frame_sync(&frame, &n->vv, true);
+    frame_sync(&frame, have(n), true);
     if (link_send(n, l, &frame) == 0) {
         l->asked = true;
         l->asked_ms = node_now(n);
@@ -65,7 +71,7 @@ static void look_for_hazards(struct node *n, const struct vv *theirs)
 
 static bool has_news(const struct node *n, const struct vv *theirs)
 {
-    return !vv_dominates(&n->vv, theirs);
+    return !vv_dominates(have(n), theirs);
 }
 
 void repair_on_sync(struct node *n, struct link *l, struct frame *f)
@@ -80,7 +86,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
     if (f->answer && !l->asked && has_news(n, &f->vv)) {
         CM_MARK("repair: each side lacked something");
         buffer_init(&frame, CHANNEL_FRAME_MAX);
-        frame_sync(&frame, &n->vv, false);
+        frame_sync(&frame, have(n), false);
         if (link_send(n, l, &frame) == 0) {
             l->asked = true;
             l->asked_ms = node_now(n);

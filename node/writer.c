@@ -62,6 +62,7 @@ void commit_result_free(struct commit_result *r)
     cm_free(r->events);
     buffer_release(&r->memory);
     vv_release(&r->vv);
+    vv_release(&r->received);
     roster_release(r->roster);
     cm_free(r);
 }
@@ -89,9 +90,23 @@ static void result_note(struct commit_result *r, const struct writer *w)
 {
     r->pending_events = w->pending.count;
     r->pending_bytes = w->pending.bytes;
+    r->clock_ahead = writer_clock_ahead(w);
     r->alarm_fork = w->fork;
     r->alarm_hazard = w->hazard;
     r->expiry_wall_ms = expire_wall_ms(w);
+    for (size_t i = 0; i < w->pending.count; i++) {
+        const struct pending_event *e = w->pending.events[i];
+
+        r->held.events += e->held != 0;
+        if (e->held > r->held.hlc) {
+            r->held.hlc = e->held;
+            r->held.incarnation = e->dot.incarnation;
+        }
+    }
+    /* Without it peers send again what waits here: no more than a waste. */
+    if (w->pending.count > 0 && (vv_copy(&r->received, &w->vv) != 0 ||
+                                 pending_raise(&w->pending, &r->received) != 0))
+        vv_release(&r->received);
 }
 
 int writer_snapshot(struct writer *w, struct commit_result **ret_result)
@@ -131,10 +146,32 @@ static int run_meta(struct batch *b, struct intent *i)
     return error;
 }
 
+bool writer_clock_ahead(const struct writer *w)
+{
+    return w->clocks >= CLOCKS_JUDGE_MIN &&
+           w->clock_offset_ms < -CLOCK_DRIFT_MAX_MS;
+}
+
+/* Whatever the clocks were said to be, time has passed: held events get
+ * another look. */
+static void take_clocks(struct batch *b, const struct intent *batch)
+{
+    for (const struct intent *i = batch; i != NULL; i = i->next) {
+        if (i->kind != INTENT_CLOCKS)
+            continue;
+        b->w->clock_offset_ms = i->clock_offset_ms;
+        b->w->clocks = i->clocks;
+        b->drain = true;
+    }
+}
+
 /* Returns only what is fatal. */
 static int run_intents(struct batch *b, struct intent *batch)
 {
-    int error = foreign_drain(b);
+    int error;
+
+    take_clocks(b, batch);
+    error = foreign_drain(b);
 
     for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
         if (i->kind == INTENT_FOREIGN)

@@ -20,6 +20,20 @@
 #define WRITER_BATCH_MAX 512     /* intents in one commit */
 #define WRITER_EXPIRIES_MAX 1024 /* ends that one commit tells */
 
+/* "Held = dated more than max_clock_drift ahead of local time and of the median
+ * of the peers' clocks." */
+#define CLOCK_DRIFT_MAX_MS 500
+/* Of two clocks nobody can tell which one is wrong: a node stops dating events
+ * only when it is ahead of the median of at least so many, its own included. */
+#define CLOCKS_JUDGE_MIN 3
+
+/* Events that wait for time to pass, among the pending ones. */
+struct held_events {
+    size_t events;
+    struct incarnation incarnation; /* of the one dated farthest ahead */
+    hlc_t hlc;                      /* its stamp */
+};
+
 struct writer;
 
 /* Loads incarnation, VV, roster and HLC from the store (which has META_… of an
@@ -80,7 +94,12 @@ struct commit_result {
                               be kept with roster_retain */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
-    bool alarm_fork;   /* a peer proved another event under a known dot */
+    struct held_events held;
+    /* vv, raised by the verified pending events that follow on it without a
+     * gap: what need not be sent again. Empty if nothing is pending. */
+    struct vv received;
+    bool clock_ahead; /* local writes are refused: the clock is too far ahead */
+    bool alarm_fork;  /* a peer proved another event under a known dot */
     bool alarm_hazard; /* a peer proved later events of this node's own:
                           local writes are refused from then on */
     bool disk_full;

@@ -165,6 +165,21 @@ static bool dependencies_held(const struct writer *w, const struct event *e)
     return true;
 }
 
+/* Ahead of the local clock and of the median of all: such a stamp must not
+ * enter this node's clock. One that no clock can mean never does. */
+static bool is_held(const struct batch *b, hlc_t hlc)
+{
+    const struct writer *w = b->w;
+    uint64_t wall_ms = hlc_wall_ms(hlc);
+    uint64_t bound = b->wall_ms + CLOCK_DRIFT_MAX_MS;
+
+    if (wall_ms > WRITER_WALL_MS_MAX)
+        return true;
+    if (w->clock_offset_ms > 0)
+        bound += (uint64_t)w->clock_offset_ms;
+    return wall_ms > bound;
+}
+
 /* 0: to be applied now. */
 static int judge(struct batch *b, struct arrival *a)
 {
@@ -195,11 +210,11 @@ static int judge(struct batch *b, struct arrival *a)
         return CM_ERR_PENDING;
     if (head != NULL && !hash_equal(&e->previous, &head->head))
         return alarm_fork(w, a);
-    /* Here an event dated ahead of the local clock and of the median of the
-     * peers' will be held. Until that median is known only what no clock can
-     * mean is: it must not enter this one. */
-    if (hlc_wall_ms(e->hlc) > WRITER_WALL_MS_MAX)
-        return CM_ERR_PENDING;
+    if (is_held(b, e->hlc))
+        return cm_fail(a->detail, CM_ERR_HELD,
+                       "event is dated %lld ms ahead of this node's clock: it "
+                       "waits; set the clock of its origin, or this one",
+                       (long long)(hlc_wall_ms(e->hlc) - b->wall_ms));
     return dependencies_held(w, e) ? 0 : CM_ERR_PENDING;
 }
 
@@ -301,17 +316,19 @@ static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
     return error;
 }
 
-static int keep_pending(struct batch *b, const struct arrival *a)
+/* Returns why it waits, or why it cannot. */
+static int keep_pending(struct batch *b, const struct arrival *a, int why)
 {
+    hlc_t held = why == CM_ERR_HELD ? a->event->hlc : 0;
     int error = pending_add(&b->w->pending, &a->event->dot, &a->hash, a->bytes,
-                            a->verified, a->from);
+                            a->verified, held, a->from);
 
     CM_MARK_IF(error == 0, "event: kept pending");
     if (error == CM_ERR_LIMIT)
         return cm_fail(a->detail, CM_ERR_LIMIT,
                        "too many events wait for others; it will be fetched "
                        "again");
-    return error == CM_ERR_NOMEM ? error : CM_ERR_PENDING;
+    return error == CM_ERR_NOMEM ? error : why;
 }
 
 int foreign_intent(struct batch *b, struct intent *intent)
@@ -334,12 +351,12 @@ int foreign_intent(struct batch *b, struct intent *intent)
     }
     a.hash = event_hash(&e);
     error = judge(b, &a);
-    if (error == CM_ERR_PENDING) {
-        error = keep_pending(b, &a);
+    if (error == CM_ERR_PENDING || error == CM_ERR_HELD) {
+        error = keep_pending(b, &a, error);
     } else if (error == 0) {
         error = apply(b, &a, &fatal);
         if (error == CM_ERR_DAMAGED && !fatal)
-            (void)keep_pending(b, &a);
+            (void)keep_pending(b, &a, error);
     }
     intent->result = error;
     intent->dot = e.dot;
@@ -371,13 +388,14 @@ static int drain_one(struct batch *b, struct pending_event *p)
     error = judge(b, &a);
     if (a.verified)
         pending_mark_verified(&b->w->pending, p);
+    p->held = error == CM_ERR_HELD ? e.hlc : 0;
     if (error == 0)
         error = apply(b, &a, &fatal);
     event_release(&e);
     if (fatal)
         return error;
-    if (error != CM_ERR_PENDING && error != CM_ERR_DAMAGED &&
-        error != CM_ERR_NOMEM)
+    if (error != CM_ERR_PENDING && error != CM_ERR_HELD &&
+        error != CM_ERR_DAMAGED && error != CM_ERR_NOMEM)
         p->done = true; /* applied, a duplicate, or refused for good */
     p->applied = error == 0 || error == CM_ERR_DUPLICATE;
     CM_MARK_IF(error == 0, "pending: drained");

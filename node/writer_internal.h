@@ -43,6 +43,8 @@ struct writer {
     struct digest digest;
     struct roster *roster; /* owned reference */
     struct pending pending;
+    int64_t clock_offset_ms; /* the median of the clocks less the own one */
+    size_t clocks;           /* that it is of, the own one included */
     bool ready;
     bool fork;      /* alarm: two signed events under one dot */
     bool hazard;    /* alarm: a peer knows own events that are not here */
@@ -156,6 +158,9 @@ int local_intent(struct batch *b, struct intent *intent);
 int local_close_event(struct batch *b);
 
 /* writer.c */
+/* This node's clock is too far ahead of the others': it must not date events.
+ */
+bool writer_clock_ahead(const struct writer *w);
 /* Sets the scratch of the writer back and begins a write transaction. */
 int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
                 struct cm_detail *detail);

@@ -495,6 +495,13 @@ static int check_writable(const struct batch *b, struct intent *intent)
         return cm_fail(&intent->detail, CM_ERR_NOT_READY,
                        "this node has not received the mesh's state yet; "
                        "retry when it is ready");
+    if (writer_clock_ahead(w))
+        return cm_fail(&intent->detail, CM_ERR_CLOCK,
+                       "this node's clock is %lld ms ahead of the median of "
+                       "%zu nodes, the limit is %d ms: set it right, then "
+                       "retry; reads go on",
+                       (long long)-w->clock_offset_ms, w->clocks,
+                       CLOCK_DRIFT_MAX_MS);
     if (roster_find(w->roster, &w->self) == NULL)
         return cm_fail(&intent->detail, CM_ERR_NOT_READY,
                        "this node is not in the roster yet; its sponsor's "

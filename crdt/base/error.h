@@ -40,7 +40,8 @@
     X(CM_ERR_NEEDS_CUT, -31, "event bytes are gone, a whole cut is needed")    \
     X(CM_ERR_SEALED, -32, "beyond the seal of its incarnation")                \
     X(CM_ERR_HELD, -33, "dated too far ahead of the clocks")                   \
-    X(CM_ERR_EVICTION_CONFLICT, -34, "another order has this epoch already")
+    X(CM_ERR_EVICTION_CONFLICT, -34, "another order has this epoch already")   \
+    X(CM_ERR_CLOCK, -35, "this node's clock is too far ahead")
 
 enum cm_error {
 #define CM_ERROR_ENUM(name, code, text) name = code,

@@ -110,6 +110,7 @@ int cli_verb_import(struct cli *c);
 int cli_verb_export(struct cli *c);
 int cli_verb_members(struct cli *c);
 int cli_verb_status(struct cli *c);
+int cli_verb_doctor(struct cli *c);
 int cli_verb_snapshot_now(struct cli *c);
 int cli_verb_snapshot_list(struct cli *c);
 int cli_verb_snapshot_verify(struct cli *c);

@@ -167,6 +167,13 @@ const struct cli_verb cli_verbs[] = {
     {"status", "", "", "tell how the node is",
      "  confmesh status\n  confmesh status --json | jq .ready\n", 0, 0,
      cli_verb_status},
+    {"doctor", "", "", "tell what is wrong, and what to do",
+     "Prints nothing to do and exits 0, or one finding after the other and\n"
+     "exits 1: alarms, members that are away, clocks that are wrong, events\n"
+     "that wait, snapshots that failed.\n\n"
+     "  confmesh doctor\n"
+     "  confmesh doctor --json | jq -r '.findings[].found'\n",
+     0, 0, cli_verb_doctor},
     {"snapshot now", "", "to", "take a signed snapshot",
      "Returns when it was read back and verified.\n"
      "  --to URL   a directory or file:DIR (default: the node's\n"

@@ -11,6 +11,7 @@ static const char *text_of(const json_t *object, const char *name)
 static void print_member(const json_t *m)
 {
     const json_t *trip = json_object_get(m, "round_trip_ms");
+    const json_t *offset = json_object_get(m, "clock_offset_ms");
     bool self = json_is_true(json_object_get(m, "self"));
     const json_t *sync = json_object_get(m, "in_sync");
     (void)printf("%-20s %-24s %-8s %-8s", text_of(m, "name"),
@@ -19,7 +20,9 @@ static void print_member(const json_t *m)
                  : json_is_true(sync) ? "yes"
                                       : "no");
     if (!self && json_is_number(trip))
-        (void)printf(" %.1f ms", json_number_value(trip));
+        (void)printf(" %7.1f ms", json_number_value(trip));
+    if (!self && json_is_integer(offset))
+        (void)printf(" %+lld ms", (long long)json_integer_value(offset));
     (void)putchar('\n');
 }
 
@@ -35,8 +38,8 @@ int cli_verb_members(struct cli *c)
     } else if (c->json) {
         cli_print_json(answer);
     } else {
-        (void)printf("%-20s %-24s %-8s %-8s %s\n", "NAME", "ADDRESS", "STATE",
-                     "IN SYNC", "ROUND TRIP");
+        (void)printf("%-20s %-24s %-8s %-8s %-10s %s\n", "NAME", "ADDRESS",
+                     "STATE", "IN SYNC", "ROUND TRIP", "CLOCK");
         for (size_t i = 0; i < json_array_size(list); i++)
             print_member(json_array_get(list, i));
     }

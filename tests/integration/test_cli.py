@@ -500,6 +500,10 @@ def test_status_members_token(t):
     members = node.members()
     check_equal([(m["name"], m["self"]) for m in members], [("alpha", True)])
     check_in(b"alpha", node.ok("members"))
+    check_equal(status["clocks"]["ahead"], False)
+    check_equal(status["clocks"]["held"], {"events": 0})
+    check_in(b"all looks well", node.ok("doctor"))
+    check_equal(json.loads(node.ok("doctor", "--json")), {"findings": []})
     lines = node.ok("token", "create", "--uses", "2",
                     "--ttl", "5m").decode().splitlines()
     check_equal(len(lines), 1)

@@ -141,6 +141,9 @@ def test_members_tell_life_and_death(t):
 
     for node in nodes:
         node.wait_alive(3)
+    # Of one host's clocks none is bad, and each node gets to know them all.
+    wait_until(lambda: nodes[0].status()["clocks"]["count"] == 3, "clocks")
+    check_in(b"all looks well", nodes[0].ok("doctor"))
     nodes[1].stop()
     wait_until(lambda: state(nodes[1], nodes[0]) == "left", "beta has left")
     nodes[2].kill()
@@ -151,6 +154,9 @@ def test_members_tell_life_and_death(t):
                60)
     note("a killed node was declared dead after %.1f s" % (
         time.monotonic() - started))
+    said = nodes[0].cli("doctor")
+    check_equal(said.returncode, 1)
+    check_in(b"members: gamma at ", said.stdout)
     for node in nodes[1:]:
         node.start(bare=True)
     for node in nodes:

@@ -20,7 +20,7 @@ static int add(struct pending *p, uint8_t origin, uint64_t seq, uint8_t variant,
     struct dot d = {.incarnation = {{origin}}, .seq = seq};
     struct hash h = {{variant}};
 
-    return pending_add(p, &d, &h, slice_of(bytes, size), verified, from);
+    return pending_add(p, &d, &h, slice_of(bytes, size), verified, 0, from);
 }
 
 static void expect_sorted(const struct pending *p)

@@ -227,6 +227,7 @@ static void test_changes_concurrent(void **state)
     intent_free(i);
     a->wall_ms += 5000;
     assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "newest"), 0);
+    b->wall_ms = a->wall_ms; /* or the event would be held */
     fixture_deliver_event(b, a, a->events_count - 1);
     from = revision_of(a);
     fixture_deliver_event(a, b, b->events_count - 2); /* the revoke */

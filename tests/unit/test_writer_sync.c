@@ -468,10 +468,134 @@ static void test_absurd_clock(void **state)
     a = &m.nodes[0];
     b = fixture_add_node(&m, RW, "", true);
     forge(&m, b, &f, &bytes);
-    assert_int_equal(fixture_deliver(a, buffer_slice(&bytes)), CM_ERR_PENDING);
+    assert_int_equal(fixture_deliver(a, buffer_slice(&bytes)), CM_ERR_HELD);
     buffer_release(&bytes);
     assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "now"), 0);
     fixture_expect(a, "k", "now");
+    fixture_mesh_release(&m);
+}
+
+/* Tells a writer of the clocks; the result is the caller's. */
+static struct commit_result *tell_clocks(struct fixture_node *n,
+                                         int64_t offset_ms, size_t clocks)
+{
+    struct intent *i = intent_new(INTENT_CLOCKS);
+    struct commit_result *r;
+
+    assert_non_null(i);
+    i->clock_offset_ms = offset_ms;
+    i->clocks = clocks;
+    r = fixture_commit(n, i);
+    assert_non_null(r);
+    intent_free(i);
+    return r;
+}
+
+/* Goal: an event dated more than the drift ahead is held: it is not dropped, it
+ * does not enter the clock, peers need not send it again, and it applies as
+ * soon as time has come; the ones behind it follow. */
+static void test_held(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b;
+    struct commit_result *r;
+    size_t first;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    a = &m.nodes[0];
+    b = fixture_add_node(&m, RW, "", true);
+    fixture_sync(a, b);
+    b->wall_ms = a->wall_ms + 60000;
+    first = b->events_count;
+    assert_int_equal(fixture_write(b, OP_PUT, "k", NULL, "future"), 0);
+    assert_int_equal(fixture_write(b, OP_PUT, "l", NULL, "later"), 0);
+    for (size_t i = first; i < b->events_count; i++) {
+        struct slice bytes = slice_of(b->events[i].bytes, b->events[i].size);
+
+        assert_int_equal(fixture_deliver(a, bytes),
+                         i == first ? CM_ERR_HELD : CM_ERR_PENDING);
+    }
+    assert_int_equal(fixture_write(a, OP_PUT, "n", NULL, "now"), 0);
+    fixture_expect(a, "k", "");
+    r = tell_clocks(a, 0, 2);
+    assert_false(r->wrote);
+    assert_int_equal(r->held.events, 1);
+    assert_true(incarnation_equal(&r->held.incarnation, &b->incarnation));
+    assert_int_equal(r->pending_events, 2);
+    assert_int_equal(vv_seq(&r->received, &b->incarnation),
+                     vv_seq(&b->vv, &b->incarnation));
+    commit_result_free(r);
+    /* The clock did not follow: what a wrote is dated by its own. */
+    struct event e;
+    assert_int_equal(
+        event_decode(&e, slice_of(a->events[a->events_count - 1].bytes,
+                                  a->events[a->events_count - 1].size)),
+        0);
+    assert_true(hlc_wall_ms(e.hlc) < b->wall_ms - 1000);
+    event_release(&e);
+    a->wall_ms += 60000;
+    r = tell_clocks(a, 0, 2);
+    assert_true(r->wrote);
+    assert_int_equal(r->held.events, 0);
+    assert_int_equal(r->pending_events, 0);
+    commit_result_free(r);
+    fixture_expect(a, "k", "future");
+    fixture_expect(a, "l", "later");
+    fixture_sync(b, a);
+    fixture_expect_equal(a, b);
+    fixture_mesh_release(&m);
+}
+
+/* Goal: a node whose own clock is behind takes what the median of all says is
+ * no future. */
+static void test_held_by_slow_clock(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    a = &m.nodes[0];
+    b = fixture_add_node(&m, RW, "", true);
+    fixture_sync(a, b);
+    b->wall_ms = a->wall_ms + 600000;
+    commit_result_free(tell_clocks(a, 600000, 3));
+    assert_int_equal(fixture_write(b, OP_PUT, "k", NULL, "right"), 0);
+    assert_int_equal(
+        fixture_deliver(a, slice_of(b->events[b->events_count - 1].bytes,
+                                    b->events[b->events_count - 1].size)),
+        0);
+    fixture_expect(a, "k", "right");
+    fixture_mesh_release(&m);
+}
+
+/* Goal: a node ahead of the median of three or more refuses to date events and
+ * says why; of two clocks nobody can tell. */
+static void test_clock_ahead(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a;
+    struct commit_result *r;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    a = &m.nodes[0];
+    r = tell_clocks(a, -CLOCK_DRIFT_MAX_MS - 1, 2);
+    assert_false(r->clock_ahead);
+    commit_result_free(r);
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "1"), 0);
+    r = tell_clocks(a, -CLOCK_DRIFT_MAX_MS, 3);
+    assert_false(r->clock_ahead);
+    commit_result_free(r);
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "2"), 0);
+    r = tell_clocks(a, -CLOCK_DRIFT_MAX_MS - 1, 3);
+    assert_true(r->clock_ahead);
+    commit_result_free(r);
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "3"), CM_ERR_CLOCK);
+    fixture_expect(a, "k", "2");
+    commit_result_free(tell_clocks(a, 0, 3));
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "4"), 0);
     fixture_mesh_release(&m);
 }
 
@@ -677,6 +801,9 @@ int main(void)
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_void),
         cmocka_unit_test(test_absurd_clock),
+        cmocka_unit_test(test_held),
+        cmocka_unit_test(test_held_by_slow_clock),
+        cmocka_unit_test(test_clock_ahead),
         cmocka_unit_test(test_supersedes_unseen),
         cmocka_unit_test(test_identity_hazard),
         cmocka_unit_test(test_replace),

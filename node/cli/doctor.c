@@ -1,0 +1,200 @@
+/* confmesh doctor: what is wrong with the mesh as this node sees it, and what
+ * to do about it. It draws its conclusions from what status and members tell,
+ * so that it says nothing that a program could not see for itself. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "node/cli/cli.h"
+#include "node/writer.h"
+
+#define EXIT_FINDINGS 1
+#define FINDING_SIZE 512
+
+/* Adds {"about", "found", "remedy"} to the list. */
+__attribute__((format(printf, 4, 5))) static void find(json_t *findings,
+                                                       const char *about,
+                                                       const char *remedy,
+                                                       const char *format, ...)
+{
+    char text[FINDING_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    (void)json_array_append_new(findings,
+                                json_pack("{s:s, s:s, s:s}", "about", about,
+                                          "found", text, "remedy", remedy));
+}
+
+static int64_t number_in(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static const char *text_in(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text != NULL ? text : "";
+}
+
+/* ---- clocks ---- */
+
+static void examine_own_clock(json_t *findings, const json_t *clocks)
+{
+    int64_t offset = number_in(clocks, "median_offset_ms");
+    int64_t count = number_in(clocks, "count");
+
+    if (json_is_true(json_object_get(clocks, "ahead")))
+        find(findings, "clocks",
+             "set this node's clock right (ntp); writes are taken again at "
+             "once",
+             "this node's clock is %lld ms ahead of the median of %lld "
+             "nodes: it refuses local writes",
+             (long long)-offset, (long long)count);
+    else if (count >= CLOCKS_JUDGE_MIN && offset > CLOCK_DRIFT_MAX_MS)
+        find(findings, "clocks", "set this node's clock right (ntp)",
+             "this node's clock is %lld ms behind the median of %lld nodes",
+             (long long)offset, (long long)count);
+}
+
+static void examine_held(json_t *findings, const json_t *clocks)
+{
+    const json_t *held = json_object_get(clocks, "held");
+    int64_t events = number_in(held, "events");
+
+    if (events > 0)
+        find(findings, "clocks",
+             "set that node's clock right; if it never catches up, restart it "
+             "afterwards",
+             "%lld events are held, because they are dated ahead of the "
+             "clocks; the farthest is of %s, %lld ms ahead",
+             (long long)events, text_in(held, "name"),
+             (long long)number_in(held, "ahead_ms"));
+}
+
+/* A clock is bad if it is far from the median, whoever looks at it. */
+static void examine_peer_clock(json_t *findings, const json_t *member,
+                               int64_t median, int64_t count)
+{
+    const json_t *offset = json_object_get(member, "clock_offset_ms");
+    int64_t off = json_integer_value(offset) - median;
+
+    if (!json_is_integer(offset) || llabs(off) <= CLOCK_DRIFT_MAX_MS)
+        return;
+    if (count >= CLOCKS_JUDGE_MIN)
+        find(findings, "clocks", "set that node's clock right (ntp)",
+             "the clock of %s is %lld ms %s the median of %lld nodes",
+             text_in(member, "name"), llabs(off),
+             off > 0 ? "ahead of" : "behind", (long long)count);
+    else
+        find(findings, "clocks",
+             "find out which of the two is wrong and set it right (ntp)",
+             "the clock of %s is %lld ms %s this node's",
+             text_in(member, "name"), llabs(off),
+             off > 0 ? "ahead of" : "behind");
+}
+
+/* ---- the rest ---- */
+
+static void examine_members(json_t *findings, const json_t *members,
+                            const json_t *clocks)
+{
+    size_t i;
+    json_t *m;
+
+    json_array_foreach((json_t *)(uintptr_t)members, i, m)
+    {
+        const char *state = text_in(m, "state");
+
+        examine_peer_clock(findings, m, number_in(clocks, "median_offset_ms"),
+                           number_in(clocks, "count"));
+        if (strcmp(state, "dead") == 0 || strcmp(state, "suspect") == 0)
+            find(findings, "members",
+                 "see whether it runs and whether its address can be reached",
+                 "%s at %s does not answer (%s)", text_in(m, "name"),
+                 text_in(m, "address"), state);
+    }
+}
+
+static void examine_status(json_t *findings, const json_t *status)
+{
+    const json_t *pending = json_object_get(status, "pending");
+    const json_t *snapshot = json_object_get(status, "snapshot");
+    const json_t *alarms = json_object_get(status, "alarms");
+    size_t i;
+    json_t *alarm;
+
+    if (!json_is_true(json_object_get(status, "ready")))
+        find(findings, "ready", "see the reason; confmesh help node",
+             "the node is not ready: %s", text_in(status, "not_ready"));
+    json_array_foreach((json_t *)(uintptr_t)alarms, i, alarm) find(
+        findings, "alarms", "see docs/ARCHITECTURE.md, identity hazards", "%s",
+        json_is_string(alarm) ? json_string_value(alarm)
+                              : text_in(alarm, "text"));
+    if (number_in(pending, "events") > 0)
+        find(findings, "pending",
+             "if it stays so, a node that has what they depend on is away",
+             "%lld events wait for others that they depend on",
+             (long long)number_in(pending, "events"));
+    if (number_in(snapshot, "failures") > 0 &&
+        text_in(snapshot, "error")[0] != '\0')
+        find(findings, "snapshot",
+             "mend the target; 'confmesh snapshot now' "
+             "tries again at once",
+             "the last snapshot failed: %s", text_in(snapshot, "error"));
+}
+
+static void print_findings(const json_t *findings)
+{
+    size_t i;
+    json_t *f;
+
+    json_array_foreach((json_t *)(uintptr_t)findings, i, f)
+    {
+        (void)printf("%s: ", text_in(f, "about"));
+        cli_print_escaped(
+            stdout, slice_of(text_in(f, "found"), strlen(text_in(f, "found"))));
+        (void)printf("\n  -> %s\n", text_in(f, "remedy"));
+    }
+    if (json_array_size(findings) == 0)
+        (void)puts("nothing to do: all looks well from this node");
+}
+
+int cli_verb_doctor(struct cli *c)
+{
+    json_t *status = NULL;
+    json_t *members = NULL;
+    json_t *findings;
+    int code = cli_get_json(c, "/v1/mesh/status", NULL, 0, &status);
+
+    if (code == 0)
+        code = cli_get_json(c, "/v1/mesh/members", NULL, 0, &members);
+    if (code != 0) {
+        json_decref(status);
+        return code;
+    }
+    findings = json_array();
+    CHECK(findings != NULL);
+    examine_status(findings, status);
+    examine_own_clock(findings, json_object_get(status, "clocks"));
+    examine_held(findings, json_object_get(status, "clocks"));
+    examine_members(findings, json_object_get(members, "members"),
+                    json_object_get(status, "clocks"));
+    if (c->json) {
+        json_t *answer = json_pack("{s:O}", "findings", findings);
+
+        cli_print_json(answer);
+        json_decref(answer);
+    } else {
+        print_findings(findings);
+    }
+    code = json_array_size(findings) > 0 ? EXIT_FINDINGS : 0;
+    json_decref(findings);
+    json_decref(members);
+    json_decref(status);
+    return code;
+}
