@@ -6,7 +6,7 @@ import statistics
 import time
 
 import harness
-from harness import Thread, check, check_equal, note, wait_until
+from harness import Thread, check, check_equal, check_in, note, wait_until
 
 WRITES = 1000  # on each of three nodes
 WRITERS = 4  # connections to each
