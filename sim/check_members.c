@@ -86,8 +86,8 @@ static void walk(struct sim_check *c, struct check_host *h,
         if (p == h->number || !view_of(c, g, p, &v))
             continue;
         check_counter(c, h, peer, &v);
-        if (is_gone(&v) && !seen->dead && check_is_calm(c, h, CALM_US) &&
-            check_is_calm(c, peer, CALM_US))
+        if (v.state == MEMBER_DEAD && !seen->dead &&
+            check_is_calm(c, h, CALM_US) && check_is_calm(c, peer, CALM_US))
             c->counters.false_deaths++;
         seen->dead = is_gone(&v);
         if (!peer->up && !is_gone(&v) && !h->hostile &&

@@ -64,14 +64,32 @@ void sim_run_fail(struct sim_run *r, enum sim_outcome outcome,
     va_end(args);
 }
 
+/* An invariant that does not hold ends the run. */
+static void look_at_check(struct sim_run *r)
+{
+    const struct sim_check_violation *v = NULL;
+
+    if (r->world->check != NULL)
+        v = sim_check_violation(r->world->check);
+    if (v != NULL)
+        sim_run_fail(r, v->kind == SIM_CHECK_SAFETY ? SIM_SAFETY : SIM_LIVENESS,
+                     v->fingerprint,
+                     v->host == SIM_CHECK_ALL_HOSTS ? SIM_PLAN_HOSTS_MAX
+                                                    : v->host,
+                     "%s", v->text);
+}
+
 /* Runs until limit_us; false once the run has failed. */
 static bool advance(struct sim_run *r, uint64_t limit_us)
 {
     struct sim_sched *s = &r->world->sched;
 
-    while (!r->over && sim_sched_step(s, limit_us))
+    while (!r->over && sim_sched_step(s, limit_us)) {
+        sim_check_step(r->world->check);
+        look_at_check(r);
         if (r->options.observer != NULL)
             r->options.observer(r->options.observer_ctx, r);
+    }
     return !r->over;
 }
 
@@ -188,6 +206,13 @@ static void judge(struct sim_run *r)
     await_convergence(r, true, REST_US / SIM_MS, &unused);
     if (!r->over)
         compare_states(r);
+    if (r->over || r->world->check == NULL)
+        return;
+    bool core[SIM_PLAN_HOSTS_MAX];
+    for (unsigned h = 0; h < r->plan->nodes; h++)
+        core[h] = in_core(r, h, true);
+    sim_check_quiescent(r->world->check, core);
+    look_at_check(r);
 }
 
 /* ---- the whole ---- */

@@ -9,6 +9,7 @@ struct sim_fault {
     struct sim_fault *next;
     struct sim_world *world;
     struct sim_plan_line line; /* hosts are taken out of it by healing */
+    struct sim_hosts troubled; /* whom peers may take for dead meanwhile */
     uint64_t until_us;
     unsigned partition; /* its number in the network */
     struct sim_event end;
@@ -199,6 +200,27 @@ static void hold(struct sim_world *w, const struct sim_plan_line *line)
     }
 }
 
+/* The check is told whom peers may take for dead: every host that the line
+ * names; all of them where the mesh is parted. */
+static void set_troubled(struct sim_fault *f)
+{
+    for (unsigned h = 0; h < f->world->options.hosts; h++) {
+        bool named = has(&f->line.hosts, h) || has(&f->line.to, h);
+
+        if (!named && !kinds[f->line.deed].parts)
+            continue;
+        sim_hosts_add(&f->troubled, h);
+        sim_check_set_trouble(f->world->check, h, true);
+    }
+}
+
+static void set_untroubled(const struct sim_fault *f)
+{
+    for (unsigned h = 0; h < f->world->options.hosts; h++)
+        if (has(&f->troubled, h))
+            sim_check_set_trouble(f->world->check, h, false);
+}
+
 static void fault_end(struct sim_fault *f)
 {
     struct sim_world *w = f->world;
@@ -212,6 +234,7 @@ static void fault_end(struct sim_fault *f)
     if (kinds[f->line.deed].parts)
         sim_net_rejoin(w->net, f->partition);
     hold(w, &f->line);
+    set_untroubled(f);
     sim_free(f);
 }
 
@@ -239,6 +262,7 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
     f->world = w;
     f->line = *line;
     f->partition = partition;
+    set_troubled(f);
     f->until_us =
         w->sched.now_us + (uint64_t)line->params[SIM_PARAM_FOR] * SIM_MS;
     f->next = w->faulting;
