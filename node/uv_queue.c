@@ -57,6 +57,41 @@ static struct committed *commit(struct uv_writer *w, struct intent *batch)
     return c;
 }
 
+/* With the mutex held. Nobody signals before the goal is reached. */
+static void gather(struct uv_writer *w)
+{
+    while (w->count < w->goal && !w->stopping) {
+        uint64_t now = uv_hrtime();
+
+        if (now >= w->goal_end_ns)
+            break;
+        (void)uv_cond_timedwait(&w->wake, &w->mutex, w->goal_end_ns - now);
+    }
+    w->goal = 0;
+}
+
+/* With the mutex held, after a commit of count intents. */
+static void gather_plan(struct uv_writer *w, size_t count, uint64_t waited_ns)
+{
+    size_t clients = count + w->count;
+
+    CHECK(w->goal == 0);
+    if (count < WRITER_GATHER_MIN || waited_ns < clients * WRITER_RETURN_NS)
+        return;
+    if (waited_ns > WRITER_GATHER_NS_MAX)
+        waited_ns = WRITER_GATHER_NS_MAX;
+    w->goal = clients < WRITER_BATCH_MAX ? clients : WRITER_BATCH_MAX;
+    w->goal_end_ns = uv_hrtime() + waited_ns;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec used;
+
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
 static void writer_main(void *arg)
 {
     struct uv_writer *w = arg;
@@ -66,15 +101,27 @@ static void writer_main(void *arg)
     for (;;) {
         struct intent *batch;
         struct committed *c;
+        uint64_t begun_ns;
+        uint64_t cpu_ns;
+        uint64_t took_ns;
+        size_t count;
 
+        gather(w);
         while (w->first == NULL && !w->stopping)
             uv_cond_wait(&w->wake, &w->mutex);
         if (w->first == NULL)
             break;
+        count = w->count;
         batch = take_batch(w);
+        count -= w->count;
         uv_mutex_unlock(&w->mutex);
+        begun_ns = uv_hrtime();
+        cpu_ns = thread_cpu_ns();
         c = commit(w, batch);
+        cpu_ns = thread_cpu_ns() - cpu_ns;
+        took_ns = uv_hrtime() - begun_ns;
         uv_mutex_lock(&w->mutex);
+        gather_plan(w, count, took_ns > cpu_ns ? took_ns - cpu_ns : 0);
         if (w->done_last != NULL)
             w->done_last->next = c;
         else
@@ -129,7 +176,8 @@ int uv_writer_submit(struct uv_writer *w, struct intent *intent)
         w->last = intent;
         w->count++;
         w->bytes += size;
-        uv_cond_signal(&w->wake);
+        if (w->count >= w->goal)
+            uv_cond_signal(&w->wake);
     }
     uv_mutex_unlock(&w->mutex);
     return error;
