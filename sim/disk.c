@@ -2,6 +2,7 @@
  * see disk.h. */
 #include "sim/disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ enum call_kind { CALL_WRITE = 1, CALL_TRUNCATE = 2, CALL_SYNC = 3 };
 /* One system call on data.mdb, with all that undoes and repeats it. */
 struct call {
     enum call_kind kind;
-    bool dsync; /* durable when it returns */
+    bool dsync;    /* durable when it returns */
+    bool doubtful; /* a sync of it has failed: no other covers it */
     uint64_t offset;
     uint64_t file_size; /* before */
     uint64_t file_size_after;
@@ -45,12 +47,16 @@ struct sim_disk {
     size_t unsynced;     /* calls among them that no sync covers */
     struct call pending; /* between before_write and after_write */
     bool window;
+    size_t window_start; /* calls before it */
     bool failed;
-    bool full;
+    bool faults[SIM_DISK_FAULTS];
+    uint64_t attempts;          /* writes, for fates */
+    struct sim_faults *counted; /* borrowed, may be NULL */
     struct sim_disk_counters counters;
 };
 
 static struct sim_disk *disks[SIM_DISKS_MAX];
+static struct sim_disk *entered; /* borrowed: whose host is running */
 
 /* What a descriptor of a watched file is. */
 static struct {
@@ -102,6 +108,8 @@ void sim_disk_free(struct sim_disk *d)
     for (size_t i = 0; i < SIM_DISKS_MAX; i++)
         if (disks[i] == d)
             disks[i] = NULL;
+    if (entered == d)
+        entered = NULL;
     journal_clear(d);
     if (d->fd >= 0)
         (void)sim_real_close(d->fd);
@@ -113,6 +121,7 @@ void sim_disk_open_window(struct sim_disk *d)
 {
     CHECK(!d->window && !d->failed);
     d->window = true;
+    d->window_start = d->count;
 }
 
 void sim_disk_fail(struct sim_disk *d)
@@ -121,10 +130,29 @@ void sim_disk_fail(struct sim_disk *d)
     d->failed = true;
 }
 
-void sim_disk_set_full(struct sim_disk *d, bool full)
+void sim_disk_set_fault(struct sim_disk *d, enum sim_disk_fault fault, bool on)
+{
+    CHECK(fault > 0 && fault < SIM_DISK_FAULTS);
+    d->faults[fault] = on;
+}
+
+void sim_disk_count(struct sim_disk *d, struct sim_faults *faults)
 {
     CHECK(d != NULL);
-    d->full = full;
+    d->counted = faults;
+}
+
+void sim_disk_enter(struct sim_disk *d)
+{
+    entered = d;
+}
+
+bool sim_disk_map_is_full(void)
+{
+    if (entered == NULL || entered->failed || !entered->faults[SIM_DISK_MAP])
+        return false;
+    sim_fault_happened(entered->counted, SIM_DEED_MAP_FULL);
+    return true;
 }
 
 void sim_disk_read_counters(const struct sim_disk *d,
@@ -208,14 +236,33 @@ static void journal_settle(struct sim_disk *d)
         journal_clear(d);
 }
 
+/* The errno of a write that fails because of a fault, or 0. */
+static int write_fault(struct sim_disk *d)
+{
+    uint64_t number = d->attempts++;
+
+    if (d->failed)
+        return EIO;
+    if (d->faults[SIM_DISK_FULL]) {
+        sim_fault_happened(d->counted, SIM_DEED_DISK_FULL);
+        return ENOSPC;
+    }
+    if (d->faults[SIM_DISK_ERROR] &&
+        (sim_fate_draw(d->fate, SIM_FATE_WRITE_ERROR, d->number, number) & 1) !=
+            0) {
+        sim_fault_happened(d->counted, SIM_DEED_DISK_ERROR);
+        return EIO;
+    }
+    return 0;
+}
+
 int sim_disk_before_write(int fd, uint64_t offset, size_t size)
 {
     CHECK(sim_disk_watches(fd));
     struct sim_disk *d = descriptors[fd].disk;
-    if (d->failed)
-        return EIO;
-    if (d->full)
-        return ENOSPC;
+    int error = write_fault(d);
+    if (error != 0)
+        return error;
     CHECK(d->pending.old_bytes == NULL);
     struct call c = {.kind = CALL_WRITE,
                      .dsync = descriptors[fd].dsync,
@@ -273,18 +320,38 @@ int sim_disk_before_truncate(int fd, uint64_t size)
     return 0;
 }
 
+/* Whether call index is certain to be on the platter, all having returned. */
+static bool is_synced(const struct sim_disk *d, size_t index)
+{
+    if (d->calls[index].dsync)
+        return true;
+    for (size_t i = index + 1; i < d->count; i++)
+        if (d->calls[i].kind == CALL_SYNC)
+            return true;
+    return false;
+}
+
 int sim_disk_sync(int fd)
 {
     CHECK(sim_disk_watches(fd));
     struct sim_disk *d = descriptors[fd].disk;
     if (d->failed)
         return EIO;
+    if (d->faults[SIM_DISK_SYNC]) {
+        for (size_t i = 0; i < d->count; i++)
+            d->calls[i].doubtful |= !is_synced(d, i);
+        sim_fault_happened(d->counted, SIM_DEED_SYNC_FAIL);
+        note_call(d, "disk-nosync", d->counters.syncs, slice_of(NULL, 0));
+        return EIO;
+    }
     struct call c = {.kind = CALL_SYNC, .file_size = file_size(fd)};
     c.file_size_after = c.file_size;
     d->counters.syncs++;
     note_call(d, "disk-sync", d->counters.syncs, slice_of(NULL, 0));
     journal_add(d, &c);
     d->unsynced = 0;
+    for (size_t i = 0; i < d->count; i++)
+        d->unsynced += d->calls[i].doubtful;
     journal_settle(d);
     return 0;
 }
@@ -361,6 +428,8 @@ static bool is_durable(const struct sim_disk *d, size_t index, size_t reached,
     CHECK(index < reached);
     if (d->calls[index].dsync && index < returned)
         return true;
+    if (d->calls[index].doubtful)
+        return false;
     for (size_t i = index + 1; i < returned; i++)
         if (d->calls[i].kind == CALL_SYNC)
             return true;
@@ -373,7 +442,8 @@ static void cut_calls(struct sim_disk *d, int fd)
 
     if (d->window)
         reached = (size_t)sim_fate_range(d->fate, SIM_FATE_CUT, d->number,
-                                         d->counters.power_cuts, 0, d->count);
+                                         d->counters.power_cuts,
+                                         d->window_start, d->count);
     bool quiet = reached == d->count;
     for (size_t i = d->count; i > 0; i--)
         undo_call(fd, &d->calls[i - 1]);
@@ -381,6 +451,53 @@ static void cut_calls(struct sim_disk *d, int fd)
         redo_call(d, fd, i, is_durable(d, i, reached, quiet));
     d->counters.calls_undone += d->count - reached;
     note_call(d, "disk-cut", reached, slice_of(NULL, 0));
+}
+
+void sim_disk_kill(struct sim_disk *d)
+{
+    size_t reached = d->count;
+
+    for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
+        CHECK(descriptors[i].disk != d);
+    d->counters.kills++;
+    if (d->window)
+        reached = (size_t)sim_fate_range(d->fate, SIM_FATE_KILL, d->number,
+                                         d->counters.kills, d->window_start,
+                                         d->count);
+    d->counters.calls_undone += d->count - reached;
+    while (d->count > reached) {
+        struct call *c = &d->calls[--d->count];
+        undo_call(d->fd, c);
+        d->bytes -= c->old_size + c->size;
+        sim_free(c->old_bytes);
+    }
+    d->unsynced = 0;
+    for (size_t i = 0; i < d->count; i++)
+        d->unsynced += d->calls[i].doubtful || !is_synced(d, i);
+    note_call(d, "disk-kill", reached, slice_of(NULL, 0));
+    d->window = false;
+    d->failed = false;
+    journal_settle(d);
+}
+
+void sim_disk_wipe(struct sim_disk *d)
+{
+    char path[PATH_SIZE_MAX + 256];
+    const struct dirent *entry;
+
+    for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
+        CHECK(descriptors[i].disk != d);
+    journal_clear(d);
+    if (d->fd >= 0)
+        (void)sim_real_close(d->fd);
+    d->fd = -1;
+    DIR *directory = opendir(d->directory);
+    CHECK(directory != NULL);
+    while ((entry = readdir(directory)) != NULL) {
+        (void)snprintf(path, sizeof path, "%s/%s", d->directory, entry->d_name);
+        (void)unlink(path);
+    }
+    (void)closedir(directory);
 }
 
 void sim_disk_power_cut(struct sim_disk *d)

@@ -18,20 +18,19 @@
 #include <sys/types.h>
 
 #include "sim/fate.h"
+#include "sim/faults.h"
 #include "sim/sched.h"
 
 #define SIM_SECTOR_SIZE 512
-#define SIM_DISKS_MAX 1024    /* at once in a process */
-#define SIM_DISK_FD_MAX 65536 /* file descriptors looked at */
-#define SIM_DISK_JOURNAL_BYTES_MAX                                             \
-    (64u << 20) /* then the kernel wrote back                                  \
-                 */
+#define SIM_DISKS_MAX 1024                    /* at once in a process */
+#define SIM_DISK_FD_MAX 65536                 /* file descriptors looked at */
+#define SIM_DISK_JOURNAL_BYTES_MAX (8u << 20) /* then the kernel wrote back */
 
 struct sim_disk;
 
 struct sim_disk_counters {
     uint64_t writes, bytes, syncs;
-    uint64_t power_cuts;
+    uint64_t power_cuts, kills;
     uint64_t calls_undone;    /* never happened, the cut came before */
     uint64_t sectors_kept;    /* unsynced, yet on the platter */
     uint64_t sectors_dropped; /* unsynced and lost */
@@ -49,11 +48,29 @@ void sim_disk_free(struct sim_disk *d);
 void sim_disk_open_window(struct sim_disk *d);
 /* From now on every write fails with EIO and leaves no trace. */
 void sim_disk_fail(struct sim_disk *d);
+/* After the last descriptor was closed: the process died, the machine did not.
+ * If a window is open, one of the calls made in it was the last; whatever was
+ * written until then is there, durable or not. The disk works again. */
+void sim_disk_kill(struct sim_disk *d);
 /* After the last descriptor was closed: the durable image is written back,
  * LMDB's lock file is deleted, the disk works again. */
 void sim_disk_power_cut(struct sim_disk *d);
-/* A whole write fails with ENOSPC while full. */
-void sim_disk_set_full(struct sim_disk *d, bool full);
+/* Every file in it is deleted; no descriptor is open. */
+void sim_disk_wipe(struct sim_disk *d);
+/* Faults that stay until switched off. Counted where they hit. */
+enum sim_disk_fault {
+    SIM_DISK_FULL = 1, /* writes fail with ENOSPC */
+    SIM_DISK_ERROR,    /* every other write, by fate, fails with EIO */
+    SIM_DISK_SYNC,     /* syncs fail with EIO, and what they should have made
+                          durable never will be: no later sync covers it */
+    SIM_DISK_MAP,      /* LMDB's map is full for puts of the entered disk */
+    SIM_DISK_FAULTS,
+};
+void sim_disk_set_fault(struct sim_disk *d, enum sim_disk_fault fault, bool on);
+/* faults (borrowed, NULL: nobody) counts from now on. */
+void sim_disk_count(struct sim_disk *d, struct sim_faults *faults);
+/* The disk of the host whose code runs from now on (borrowed, may be NULL). */
+void sim_disk_enter(struct sim_disk *d);
 void sim_disk_read_counters(const struct sim_disk *d,
                             struct sim_disk_counters *ret_counters);
 
@@ -68,6 +85,8 @@ void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes);
 /* Before an ftruncate and instead of an fsync: 0 or an errno. */
 int sim_disk_before_truncate(int fd, uint64_t size);
 int sim_disk_sync(int fd);
+/* Whether a put fails now for want of room in the map. */
+bool sim_disk_map_is_full(void);
 
 /* The calls themselves, unwatched; defined in lmdb_wrap.c. */
 ssize_t sim_real_pread(int fd, void *ret_bytes, size_t size, uint64_t offset);

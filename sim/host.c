@@ -10,18 +10,22 @@
 #include "crdt/base/check.h"
 #include "sim/check.h"
 #include "sim/entropy.h"
+#include "sim/memory.h"
+#include "sim/objects.h"
 
 #define WALL_OFFSET_MS_MAX 100 /* to both sides: within the drift allowed */
 #define GATHER_US 20           /* from the first intent to the batch */
 #define DELIVER_US 30          /* from the commit to the node's hearing of it */
 #define STEP_US_MIN 20
 #define STEP_US_MAX 200
+#define NO_MEMORY_US 10000 /* the writer tries again after this */
 
 struct lane {
     struct work *first;
     struct work **last;
     bool finished; /* the first has made its last step */
     uint64_t steps;
+    uint64_t waits_us; /* the object store took so long over the last step */
     struct sim_event event;
     struct sim_host *host;
     unsigned number;
@@ -41,9 +45,17 @@ struct sim_host {
     struct store *store;
     struct writer *writer; /* NULL in a joiner without identity */
     struct node *node;
-    bool dying; /* the power is gone; nobody hears it any more */
+    bool dying;             /* the power is gone; nobody hears it any more */
+    bool broken;            /* cannot go on: to be started anew */
+    unsigned life;          /* of its disk, from 1 */
+    uint64_t hold_until_us; /* stopped until then */
+    uint64_t slow_us;       /* added to works and commits */
+    uint64_t disk_slow_us;  /* added to commits */
+    uint64_t fail_after;    /* so many allocations succeed; 0: all */
+    struct sim_objects *objects;
 
     struct sim_event timer;
+    uint64_t deadline_ms; /* of the timer, by its clock */
     struct intent *queue; /* waiting for the writer */
     struct intent **queue_last;
     size_t queue_count;
@@ -61,6 +73,33 @@ struct sim_host {
 void sim_host_enter(struct sim_host *h)
 {
     sim_entropy_use(&h->entropy);
+    sim_disk_enter(h->disk);
+    sim_objects_enter(h->objects);
+    cm_alloc_fail_after(h->dying ? 0 : h->fail_after);
+}
+
+/* What runs from now on is not the host's. */
+static void host_leave(struct sim_host *h)
+{
+    uint64_t left = cm_alloc_fail_left();
+
+    sim_disk_enter(NULL);
+    sim_objects_enter(NULL);
+    cm_alloc_fail_after(0);
+    if (h->dying)
+        return;
+    if (h->fail_after > 0 && left == 0)
+        sim_fault_happened(h->place.faults, SIM_DEED_MALLOC);
+    h->fail_after = left;
+}
+
+/* A stopped process does nothing; e comes when it goes on. */
+static bool is_held(struct sim_host *h, struct sim_event *e)
+{
+    if (h->place.sched->now_us >= h->hold_until_us)
+        return false;
+    sim_sched_at(h->place.sched, e, h->hold_until_us);
+    return true;
 }
 
 /* ---- ports ---- */
@@ -88,6 +127,7 @@ static void port_arm(void *ctx, uint64_t deadline_ms)
     struct sim_host *h = ctx;
     uint64_t at = sim_clock_when_us(&h->clock, deadline_ms);
 
+    h->deadline_ms = deadline_ms;
     if (h->dying || at == UINT64_MAX)
         sim_sched_cancel(h->place.sched, &h->timer);
     else if (h->timer.place == 0 || h->timer.at_us != at)
@@ -168,6 +208,10 @@ static void set_stepping(struct lane *l)
     uint64_t delay = sim_fate_range(h->place.fate, SIM_FATE_WORK_TIME,
                                     (uint64_t)h->number << 8 | l->number,
                                     l->steps++, STEP_US_MIN, STEP_US_MAX);
+    if (h->slow_us > 0)
+        sim_fault_happened(h->place.faults, SIM_DEED_SLOW);
+    delay += h->slow_us + l->waits_us;
+    l->waits_us = 0;
     sim_sched_after(h->place.sched, &l->event, delay);
 }
 
@@ -238,20 +282,30 @@ static void on_gather(void *context)
 {
     struct sim_host *h = context;
 
+    if (is_held(h, &h->gather))
+        return;
     CHECK(h->batch == NULL && h->queue != NULL);
     h->batch = take_batch(h);
     uint64_t delay = sim_fate_range(h->place.fate, SIM_FATE_SYNC_TIME,
                                     h->number, h->batches++,
                                     h->place.sync_us_min, h->place.sync_us_max);
+    if (h->slow_us > 0)
+        sim_fault_happened(h->place.faults, SIM_DEED_SLOW);
+    if (h->disk_slow_us > 0)
+        sim_fault_happened(h->place.faults, SIM_DEED_DISK_SLOW);
+    delay += h->slow_us + h->disk_slow_us;
     sim_sched_after(h->place.sched, &h->commit, delay);
 }
 
+/* NULL when memory is short; then nothing has happened. */
 static struct commit_result *commit_batch(struct sim_host *h)
 {
     sim_host_enter(h);
     struct commit_result *r =
         writer_commit(h->writer, h->batch, sim_clock_wall_ms(&h->clock));
-    CHECK(r != NULL);
+    host_leave(h);
+    if (r == NULL)
+        return NULL;
     h->batch = NULL;
     sim_check_on_commit(h->place.check, h->number, r, sim_host_wall_ms(h));
     sim_sched_note(h->place.sched, "commit", h->number, r->revision,
@@ -263,8 +317,14 @@ static void on_commit(void *context)
 {
     struct sim_host *h = context;
 
+    if (is_held(h, &h->commit))
+        return;
     CHECK(h->batch != NULL && h->result == NULL);
     h->result = commit_batch(h);
+    if (h->result == NULL) {
+        sim_sched_after(h->place.sched, &h->commit, NO_MEMORY_US);
+        return;
+    }
     sim_sched_after(h->place.sched, &h->deliver, DELIVER_US);
     set_gathering(h);
 }
@@ -284,7 +344,8 @@ static void on_deliver(void *context)
 {
     struct sim_host *h = context;
 
-    deliver_result(h);
+    if (!is_held(h, &h->deliver))
+        deliver_result(h);
 }
 
 static struct work *pop_work(struct lane *l)
@@ -304,9 +365,13 @@ static void on_step(void *context)
     struct sim_host *h = l->host;
 
     CHECK(l->first != NULL);
+    if (is_held(h, &l->event))
+        return;
     sim_host_enter(h);
     if (!l->finished) {
         l->finished = !l->first->step(l->first);
+        l->waits_us = sim_objects_take_wait_us(h->objects);
+        host_leave(h);
     } else {
         struct work *w = pop_work(l);
         node_on_work(h->node, w);
@@ -319,6 +384,8 @@ static void on_timer(void *context)
 {
     struct sim_host *h = context;
 
+    if (is_held(h, &h->timer))
+        return;
     sim_host_enter(h);
     node_on_timer(h->node);
     sim_host_settle(h);
@@ -340,11 +407,10 @@ int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
     CHECK(place->sync_us_min <= place->sync_us_max);
     CHECK(place->sync_us_min > DELIVER_US); /* results are heard in turn */
     CHECK(strlen(directory) < SIM_HOST_PATH_MAX);
-    struct sim_host *h = cm_calloc(1, sizeof *h);
-    if (h == NULL)
-        return CM_ERR_NOMEM;
+    struct sim_host *h = sim_calloc(1, sizeof *h);
     h->place = *place;
     h->number = number;
+    h->life = 1;
     (void)snprintf(h->name, sizeof h->name, "n%u", number);
     (void)snprintf(h->directory, sizeof h->directory, "%s", directory);
     sim_entropy_stream(&h->entropy, place->seed, "sim sodium", number);
@@ -370,9 +436,11 @@ int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
     int error =
         sim_disk_create(&h->disk, directory, number, place->fate, place->sched);
     if (error != 0) {
-        cm_free(h);
+        sim_free(h);
         return error;
     }
+    sim_disk_count(h->disk, place->faults);
+    sim_objects_create(&h->objects, place->object_log, number);
     *ret_host = h;
     return 0;
 }
@@ -390,6 +458,7 @@ int sim_host_initialise(struct sim_host *h,
         return error;
     error = writer_initialise(s, identity, detail);
     store_close(s);
+    host_leave(h);
     return error;
 }
 
@@ -473,59 +542,16 @@ static void report_boot(struct sim_host *h, const struct commit_result *first)
                       first);
 }
 
-int sim_host_boot(struct sim_host *h, const char *token,
-                  struct cm_detail *detail)
+static void cancel_all(struct sim_host *h)
 {
-    struct commit_result *first = NULL;
-    bool has_identity = false;
-    bool ready = false;
+    struct sim_sched *s = h->place.sched;
 
-    CHECK(h->node == NULL && h->queue == NULL && h->batch == NULL);
-    sim_clock_boot(&h->clock);
-    sim_host_enter(h);
-    int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
-    if (error == 0)
-        error = meta_exists(h->store, META_INCARNATION, &has_identity);
-    if (error == 0)
-        error = meta_exists(h->store, META_READY, &ready);
-    if (error == 0 && has_identity)
-        error = open_writer(h, &first, detail);
-    if (error == 0)
-        report_boot(h, first);
-    if (error == 0)
-        error = start_node(h, ready ? NULL : token, first, detail);
-    if (first != NULL)
-        commit_result_free(first);
-    if (error != 0) {
-        sim_check_on_power_cut(h->place.check, h->number);
-        close_all(h);
-        return error;
-    }
-    sim_sched_note(h->place.sched, "boot", h->number, has_identity,
-                   slice_of(NULL, 0));
-    sim_host_settle(h);
-    return 0;
-}
-/* A joiner that got its certificate is given a store of its own. */
-void sim_host_settle(struct sim_host *h)
-{
-    struct store_identity identity;
-    struct cm_detail detail = {""};
-    struct commit_result *first = NULL;
-
-    if (h->dying || !node_wants_identity(h->node, &identity))
-        return;
-    CHECK(h->writer == NULL);
-    int error = writer_initialise(h->store, &identity, &detail);
-    if (error == 0)
-        error = open_writer(h, &first, &detail);
-    if (error != 0)
-        port_log(h, 'E', detail.text);
-    CHECK(error == 0);
-    sim_sched_note(h->place.sched, "identity", h->number, 0,
-                   slice_of(identity.incarnation.bytes, INCARNATION_SIZE));
-    report_boot(h, first);
-    node_set_identity(h->node, first);
+    sim_sched_cancel(s, &h->timer);
+    sim_sched_cancel(s, &h->gather);
+    sim_sched_cancel(s, &h->commit);
+    sim_sched_cancel(s, &h->deliver);
+    for (unsigned i = 0; i < WORK_LANES; i++)
+        sim_sched_cancel(s, &h->lanes[i].event);
 }
 
 /* Gives the dying node whatever it still waits for, so that it lets go of it:
@@ -538,7 +564,10 @@ static void drain_dying(struct sim_host *h)
         more = false;
         while (h->queue != NULL) {
             h->batch = take_batch(h);
-            node_on_commit(h->node, commit_batch(h));
+            struct commit_result *r = commit_batch(h);
+            CHECK(r != NULL);
+            sim_host_enter(h);
+            node_on_commit(h->node, r);
             more = true;
         }
         for (unsigned i = 0; i < WORK_LANES; i++) {
@@ -553,34 +582,224 @@ static void drain_dying(struct sim_host *h)
     }
 }
 
-void sim_host_power_cut(struct sim_host *h)
+static int open_all(struct sim_host *h, const char *token,
+                    struct cm_detail *detail)
 {
-    struct sim_sched *s = h->place.sched;
+    struct commit_result *first = NULL;
+    bool has_identity = false;
+    bool ready = false;
 
+    int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
+    if (error == 0)
+        error = meta_exists(h->store, META_INCARNATION, &has_identity);
+    if (error == 0)
+        error = meta_exists(h->store, META_READY, &ready);
+    if (error == 0 && has_identity)
+        error = open_writer(h, &first, detail);
+    if (error == 0)
+        report_boot(h, first);
+    if (error == 0)
+        error = start_node(h, ready ? NULL : token, first, detail);
+    if (first != NULL)
+        commit_result_free(first);
+    if (error == 0)
+        sim_sched_note(h->place.sched, "boot", h->number, has_identity,
+                       slice_of(NULL, 0));
+    return error;
+}
+
+int sim_host_boot(struct sim_host *h, const char *token,
+                  struct cm_detail *detail)
+{
+    CHECK(h->node == NULL && h->queue == NULL && h->batch == NULL);
+    sim_clock_boot(&h->clock);
+    h->broken = false;
+    sim_host_enter(h);
+    int error = open_all(h, token, detail);
+    if (error == 0) {
+        sim_host_settle(h);
+        return 0;
+    }
+    sim_sched_note(h->place.sched, "boot-failed", h->number, (uint64_t)-error,
+                   slice_of(NULL, 0));
+    sim_check_on_power_cut(h->place.check, h->number);
+    h->dying = true; /* whatever the node began is given back to it */
+    sim_net_set_up(h->place.net, h->number, false);
+    cancel_all(h);
+    if (h->node != NULL)
+        drain_dying(h);
+    close_all(h);
+    h->dying = false;
+    host_leave(h);
+    return error;
+}
+
+/* A joiner that got its certificate is given a store of its own. */
+static void give_identity(struct sim_host *h)
+{
+    struct store_identity identity;
+    struct cm_detail detail = {""};
+    struct commit_result *first = NULL;
+
+    if (h->dying || h->broken || !node_wants_identity(h->node, &identity))
+        return;
+    CHECK(h->writer == NULL);
+    int error = writer_initialise(h->store, &identity, &detail);
+    if (error == 0)
+        error = open_writer(h, &first, &detail);
+    if (error != 0) { /* the process ends with this error */
+        port_log(h, 'E', detail.text);
+        h->broken = true;
+        return;
+    }
+    sim_sched_note(h->place.sched, "identity", h->number, 0,
+                   slice_of(identity.incarnation.bytes, INCARNATION_SIZE));
+    report_boot(h, first);
+    node_set_identity(h->node, first);
+}
+
+void sim_host_settle(struct sim_host *h)
+{
+    give_identity(h);
+    host_leave(h);
+}
+
+bool sim_host_is_broken(const struct sim_host *h)
+{
+    return h->node != NULL && (h->broken || node_has_failed(h->node));
+}
+
+enum death { DEATH_POWER = 1, DEATH_CRASH, DEATH_STOP };
+
+static void die(struct sim_host *h, enum death death)
+{
     CHECK(h->node != NULL);
     sim_check_on_power_cut(h->place.check, h->number);
-    sim_sched_note(s, "power-cut", h->number, 0, slice_of(NULL, 0));
     h->dying = true;
     sim_host_enter(h);
-    sim_net_set_up(h->place.net, h->number, false);
-    sim_sched_cancel(s, &h->timer);
-    sim_sched_cancel(s, &h->gather);
-    sim_sched_cancel(s, &h->commit);
-    sim_sched_cancel(s, &h->deliver);
-    for (unsigned i = 0; i < WORK_LANES; i++)
-        sim_sched_cancel(s, &h->lanes[i].event);
+    if (death == DEATH_POWER)
+        sim_net_set_up(h->place.net, h->number, false);
+    else
+        sim_net_kill(h->place.net, h->number);
+    cancel_all(h);
     if (h->result != NULL)
         deliver_result(h);
-    if (h->batch != NULL) { /* the cut falls into this commit */
-        sim_disk_open_window(h->disk);
+    if (h->batch != NULL) { /* the end falls into this commit */
+        if (death != DEATH_STOP)
+            sim_disk_open_window(h->disk);
         h->result = commit_batch(h);
+        CHECK(h->result != NULL);
         deliver_result(h);
     }
-    sim_disk_fail(h->disk);
+    if (death != DEATH_STOP)
+        sim_disk_fail(h->disk);
+    sim_host_enter(h);
     drain_dying(h);
     close_all(h);
-    sim_disk_power_cut(h->disk);
+    if (death == DEATH_POWER)
+        sim_disk_power_cut(h->disk);
+    else
+        sim_disk_kill(h->disk);
+    host_leave(h);
     h->dying = false;
+    h->fail_after = 0;
+    sim_host_pause(h, 0);
+}
+
+void sim_host_power_cut(struct sim_host *h)
+{
+    sim_sched_note(h->place.sched, "power-cut", h->number, 0,
+                   slice_of(NULL, 0));
+    die(h, DEATH_POWER);
+}
+
+void sim_host_crash(struct sim_host *h)
+{
+    sim_sched_note(h->place.sched, "crash", h->number, 0, slice_of(NULL, 0));
+    die(h, DEATH_CRASH);
+}
+
+void sim_host_leave(struct sim_host *h)
+{
+    CHECK(h->node != NULL);
+    sim_host_enter(h);
+    node_leave(h->node);
+    sim_host_settle(h);
+}
+
+void sim_host_stop(struct sim_host *h)
+{
+    sim_sched_note(h->place.sched, "stop", h->number, 0, slice_of(NULL, 0));
+    die(h, DEATH_STOP);
+}
+
+void sim_host_wipe(struct sim_host *h)
+{
+    CHECK(h->node == NULL);
+    sim_check_on_wipe(h->place.check, h->number);
+    sim_disk_wipe(h->disk);
+    h->life++;
+    (void)snprintf(h->name, sizeof h->name, "n%u-%u", h->number, h->life);
+    make_keys(h);
+    sim_sched_note(h->place.sched, "wipe", h->number, h->life,
+                   slice_of(h->public_key, sizeof h->public_key));
+}
+
+/* ---- faults that stay ---- */
+
+void sim_host_pause(struct sim_host *h, uint64_t until_us)
+{
+    struct sim_sched *s = h->place.sched;
+    struct sim_event *events[4 + WORK_LANES] = {&h->timer, &h->gather,
+                                                &h->commit, &h->deliver};
+    uint64_t before = h->hold_until_us;
+
+    for (unsigned i = 0; i < WORK_LANES; i++)
+        events[4 + i] = &h->lanes[i].event;
+    h->hold_until_us = until_us;
+    /* What had been put off goes on at once. */
+    for (unsigned i = 0; i < 4 + WORK_LANES && until_us < before; i++)
+        if (events[i]->place != 0 && events[i]->at_us == before)
+            sim_sched_at(s, events[i], s->now_us);
+    sim_net_hold(h->place.net, h->number, until_us);
+}
+
+void sim_host_set_slow(struct sim_host *h, uint64_t all_us, uint64_t disk_us)
+{
+    h->slow_us = all_us;
+    h->disk_slow_us = disk_us;
+}
+
+void sim_host_fail_allocation(struct sim_host *h, uint64_t n)
+{
+    CHECK(h != NULL);
+    h->fail_after = n;
+}
+
+struct sim_disk *sim_host_disk(struct sim_host *h)
+{
+    return h->disk;
+}
+
+struct sim_objects *sim_host_objects(struct sim_host *h)
+{
+    return h->objects;
+}
+
+struct sim_clock *sim_host_clock(struct sim_host *h)
+{
+    return &h->clock;
+}
+
+void sim_host_clock_changed(struct sim_host *h)
+{
+    if (h->timer.place != 0)
+        port_arm(h, h->deadline_ms);
+}
+
+const uint8_t *sim_host_secret_key(const struct sim_host *h)
+{
+    return h->secret_key;
 }
 
 void sim_host_set_check(struct sim_host *h, struct sim_check *check)
@@ -595,8 +814,9 @@ void sim_host_free(struct sim_host *h)
     if (h->node != NULL)
         sim_host_power_cut(h);
     sim_disk_free(h->disk);
+    sim_objects_free(h->objects);
     sodium_memzero(h->secret_key, sizeof h->secret_key);
-    cm_free(h);
+    sim_free(h);
 }
 
 /* ---- clients ---- */
@@ -610,12 +830,15 @@ struct client_write {
 static void client_done(void *context, struct intent *i)
 {
     struct client_write *w = context;
+    uint64_t left = cm_alloc_fail_left();
 
+    cm_alloc_fail_after(0); /* the client is no part of the host */
     sim_check_on_write(w->host->place.check, w->host->number, i,
                        !w->host->dying);
     w->done(w->ctx, i, !w->host->dying);
+    cm_alloc_fail_after(left);
     intent_free(i);
-    cm_free(w);
+    sim_free(w);
 }
 
 int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
@@ -626,8 +849,7 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
         intent_free(i);
         return CM_ERR_CLOSED;
     }
-    struct client_write *w = cm_alloc(sizeof *w);
-    CHECK(w != NULL);
+    struct client_write *w = sim_alloc(sizeof *w);
     *w = (struct client_write){.host = h, .done = done, .ctx = ctx};
     i->done = client_done;
     i->context = w;
@@ -635,9 +857,10 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
     int error = node_submit(h->node, i);
     if (error == 0)
         sim_check_on_ask(h->place.check, h->number);
+    host_leave(h);
     if (error != 0) {
         intent_free(i);
-        cm_free(w);
+        sim_free(w);
     }
     return error;
 }

@@ -28,6 +28,8 @@ struct sim_place {
     struct sim_sched *sched;
     const struct sim_fate *fate;
     struct sim_net *net;
+    struct sim_faults *faults; /* counted; NULL: not */
+    struct sim_object_log *object_log;
     uint64_t seed;
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint32_t sync_us_min;       /* what a commit takes */
@@ -38,6 +40,8 @@ struct sim_place {
 
 struct sim_host;
 struct sim_check;
+struct sim_objects;
+struct sim_object_log;
 
 /* directory (copied) exists and belongs to this host. */
 int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
@@ -53,11 +57,34 @@ void sim_host_free(struct sim_host *h);
 int sim_host_boot(struct sim_host *h, const char *token,
                   struct cm_detail *detail);
 void sim_host_power_cut(struct sim_host *h);
+/* The process dies; what it had written stays, durable or not. */
+void sim_host_crash(struct sim_host *h);
+/* Says goodbye to its peers; a little later, the process ends in order. */
+void sim_host_leave(struct sim_host *h);
+void sim_host_stop(struct sim_host *h);
+/* While it is down: an empty disk, another key, another name. */
+void sim_host_wipe(struct sim_host *h);
+/* It is up, but its process would have ended by itself with an error. */
+bool sim_host_is_broken(const struct sim_host *h);
 bool sim_host_is_up(const struct sim_host *h);
 /* Writes the founder's first facts; before its first boot. */
 int sim_host_initialise(struct sim_host *h,
                         const struct store_identity *identity,
                         struct cm_detail *detail);
+
+/* ---- faults that stay until set otherwise ---- */
+
+/* The process stands still until then (0: it goes on). */
+void sim_host_pause(struct sim_host *h, uint64_t until_us);
+/* Added to each work's step and each commit; to each commit. */
+void sim_host_set_slow(struct sim_host *h, uint64_t all_us, uint64_t disk_us);
+/* The n-th allocation of its process from now on fails; 0: none. */
+void sim_host_fail_allocation(struct sim_host *h, uint64_t n);
+struct sim_disk *sim_host_disk(struct sim_host *h);
+struct sim_objects *sim_host_objects(struct sim_host *h);
+struct sim_clock *sim_host_clock(struct sim_host *h);
+/* To be called when its clock was made to run otherwise. */
+void sim_host_clock_changed(struct sim_host *h);
 
 /* A client's request on this host. answered: the node lived to tell; only
  * then does result 0 mean acknowledged. i is freed afterwards. */
@@ -72,14 +99,16 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
 struct node *sim_host_node(struct sim_host *h);
 struct store *sim_host_store(struct sim_host *h);             /* likewise */
 const uint8_t *sim_host_public_key(const struct sim_host *h); /* Ed25519 */
+const uint8_t *sim_host_secret_key(const struct sim_host *h);
 const char *sim_host_name(const struct sim_host *h);
 void sim_host_read_disk(const struct sim_host *h,
                         struct sim_disk_counters *ret_counters);
-/* To be called after every call into the node from outside of this module
- * (the token and status functions of node.h). */
-void sim_host_settle(struct sim_host *h);
-/* libsodium draws from this host's stream until another is entered. */
+/* Around every call into the node from outside of this module (the token,
+ * status and snapshot functions of node.h): between the two libsodium draws
+ * from this host's stream, and its faults hit. What the node calls back
+ * meanwhile allocates by sim/memory.h, since allocations may fail. */
 void sim_host_enter(struct sim_host *h);
+void sim_host_settle(struct sim_host *h);
 /* Virtual time as this host's wall clock tells it. */
 uint64_t sim_host_wall_ms(const struct sim_host *h);
 

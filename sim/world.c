@@ -1,22 +1,21 @@
 /* A mesh of simulated hosts: see world.h. */
 #include "sim/world.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/certificate.h"
 #include "crdt/digest.h"
 #include "sim/entropy.h"
+#include "sim/memory.h"
 #include "sim/world_fault.h"
 
 #define LOOK_US (10 * SIM_MS)
-#define TOKEN_TTL_MS (UINT64_C(24) * 3600 * 1000)
 #define CERTIFICATE_TTL_MS (UINT64_C(3650) * 24 * 3600 * 1000)
 #define CANONICAL_SIZE_MAX (256u << 20)
 
@@ -106,21 +105,14 @@ static void host_directory(const struct sim_world *w, unsigned host,
     CHECK(length > 0 && length < SIM_HOST_PATH_MAX);
 }
 
-/* Files only: hosts make no folders of their own. */
-static void remove_files(const char *path)
+static int remove_one(const char *path, const struct stat *st, int kind,
+                      struct FTW *ftw)
 {
-    char file[SIM_HOST_PATH_MAX + 256];
-    struct dirent *entry;
-
-    DIR *d = opendir(path);
-    if (d == NULL)
-        return;
-    while ((entry = readdir(d)) != NULL) {
-        (void)snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
-        (void)unlink(file);
-    }
-    (void)closedir(d);
-    (void)rmdir(path);
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    (void)remove(path);
+    return 0;
 }
 
 static void founder_certificate(struct sim_world *w, struct buffer *out)
@@ -183,6 +175,8 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .sched = &w->sched,
         .fate = &w->fate,
         .net = w->net,
+        .faults = &w->faults,
+        .object_log = w->object_log,
         .seed = o->seed,
         .probe_interval_ms = o->probe_interval_ms,
         .sync_us_min = o->sync_us_min,
@@ -198,6 +192,7 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         int error = sim_host_create(&w->hosts[i], &place, i, path);
         if (error != 0)
             return cm_fail(detail, error, "cannot make host %u", i);
+        sim_presence_init(&w->presences[i], w, i);
     }
     return 0;
 }
@@ -225,9 +220,7 @@ int sim_world_create(struct sim_world **ret_world,
     struct random_stream stream;
 
     CHECK(options->hosts > 0 && options->hosts <= SIM_WORLD_HOSTS_MAX);
-    struct sim_world *w = cm_calloc(1, sizeof *w);
-    if (w == NULL)
-        return CM_ERR_NOMEM;
+    struct sim_world *w = sim_calloc(1, sizeof *w);
     sim_entropy_stream(&stream, options->seed, "sim start", 0);
     sim_entropy_use(&stream);
     CHECK(sodium_init() >= 0);
@@ -235,6 +228,7 @@ int sim_world_create(struct sim_world **ret_world,
     sim_sched_init(&w->sched);
     w->sched.trace.text = options->trace;
     sim_fate_init(&w->fate, options->seed);
+    sim_object_log_create(&w->object_log, &w->sched, &w->fate, &w->faults);
     int error = make_directory(w, detail);
     if (error == 0)
         error = sim_net_create(&w->net, options->hosts, &options->net,
@@ -259,19 +253,25 @@ void sim_world_free(struct sim_world *w)
         return;
     sim_world_faults_release(w);
     for (unsigned i = 0; i < w->options.hosts; i++) {
-        char path[SIM_HOST_PATH_MAX];
         sim_host_free(w->hosts[i]);
-        cm_free(w->tokens[i]);
-        host_directory(w, i, path);
-        remove_files(path);
+        sim_free(w->tokens[i]);
     }
     if (w->directory[0] != 0)
-        (void)rmdir(w->directory);
+        (void)nftw(w->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     sim_check_free(w->check);
     sim_net_free(w->net);
     sim_sched_release(&w->sched);
+    sim_object_log_free(w->object_log);
     authority_clear(&w->authority);
-    cm_free(w);
+    sim_free(w);
+}
+
+void sim_world_target(const struct sim_world *w,
+                      char ret_target[SIM_HOST_PATH_MAX])
+{
+    int length =
+        snprintf(ret_target, SIM_HOST_PATH_MAX, "%s/objects", w->directory);
+    CHECK(length > 0 && length < SIM_HOST_PATH_MAX);
 }
 
 /* ---- hosts ---- */
@@ -279,69 +279,29 @@ void sim_world_free(struct sim_world *w)
 int sim_world_boot(struct sim_world *w, unsigned host, struct cm_detail *detail)
 {
     CHECK(host < w->options.hosts);
-    return sim_host_boot(w->hosts[host], w->tokens[host], detail);
+    w->presences[host].member = true;
+    w->presences[host].by_hand = false;
+    int error = sim_host_boot(w->hosts[host], w->tokens[host], detail);
+    sim_presence_kick(&w->presences[host]);
+    return error;
 }
 
 void sim_world_power_cut(struct sim_world *w, unsigned host)
 {
     CHECK(host < w->options.hosts);
-    struct node *n = sim_host_node(w->hosts[host]);
-    if (n != NULL && node_is_ready(n)) { /* it starts by itself from now on */
-        cm_free(w->tokens[host]);
-        w->tokens[host] = NULL;
-    }
+    sim_presence_note(&w->presences[host]);
+    w->presences[host].by_hand = true;
     sim_host_power_cut(w->hosts[host]);
-}
-
-struct joining {
-    struct sim_world *world;
-    unsigned host;
-    struct sim_event event; /* the operator carries the token over */
-};
-
-static void on_carried(void *context)
-{
-    struct joining *j = context;
-    struct cm_detail detail = {""};
-
-    int error = sim_world_boot(j->world, j->host, &detail);
-    if (error != 0 && j->world->options.log != NULL)
-        (void)fprintf(j->world->options.log, "host %u does not boot: %s\n",
-                      j->host, detail.text);
-    CHECK(error == 0);
-    cm_free(j);
-}
-
-static void on_token(void *ctx, int error, const char *token,
-                     const char *detail)
-{
-    struct joining *j = ctx;
-    struct sim_world *w = j->world;
-
-    if (error != 0 && w->options.log != NULL)
-        (void)fprintf(w->options.log, "no token for host %u: %s\n", j->host,
-                      detail != NULL ? detail : cm_strerror(error));
-    CHECK(error == 0);
-    size_t size = strlen(token) + 1;
-    w->tokens[j->host] = cm_alloc(size);
-    CHECK(w->tokens[j->host] != NULL);
-    memcpy(w->tokens[j->host], token, size);
-    sim_event_init(&j->event, "token", j->host, on_carried, j);
-    sim_sched_after(&w->sched, &j->event, SIM_MS);
 }
 
 void sim_world_join(struct sim_world *w, unsigned host, unsigned issuer)
 {
     CHECK(host < w->options.hosts && issuer < w->options.hosts);
     CHECK(w->tokens[host] == NULL && !sim_host_is_up(w->hosts[host]));
-    struct joining *j = cm_calloc(1, sizeof *j);
-    CHECK(j != NULL);
-    j->world = w;
-    j->host = host;
-    sim_host_enter(w->hosts[issuer]);
-    node_token_create(sim_host_node(w->hosts[issuer]), 1, TOKEN_TTL_MS,
-                      on_token, j);
-    sim_host_settle(w->hosts[issuer]);
+    w->presences[host].issuer = issuer;
+    w->presences[host].member = true;
+    w->presences[host].by_hand = false;
+    sim_presence_kick(&w->presences[host]);
 }
 
 /* ---- running ---- */

@@ -9,6 +9,8 @@
 #include "crdt/authority.h"
 #include "sim/check.h"
 #include "sim/host.h"
+#include "sim/objects.h"
+#include "sim/presence.h"
 
 #define SIM_WORLD_HOSTS_MAX 256
 #define SIM_MS UINT64_C(1000) /* microseconds */
@@ -39,7 +41,9 @@ struct sim_world {
     struct sim_fault *faulting; /* owned: in force; world_fault.h */
     size_t faulting_count;
     struct sim_net *net;
+    struct sim_object_log *object_log; /* what hosts put to targets */
     struct sim_host *hosts[SIM_WORLD_HOSTS_MAX];
+    struct sim_presence presences[SIM_WORLD_HOSTS_MAX];
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
     struct authority authority;
@@ -52,12 +56,18 @@ int sim_world_create(struct sim_world **ret_world,
                      const struct sim_world_options *options,
                      struct cm_detail *detail);
 void sim_world_free(struct sim_world *w);
+/* A target for snapshots (node_snapshot_now), removed with the world. */
+void sim_world_target(const struct sim_world *w,
+                      char ret_target[SIM_HOST_PATH_MAX]);
 
-/* Powers a host on; a joiner with the token it was given. */
+/* Powers a host on; a joiner with the token it was given. From now on it is
+ * started again whenever a fault has ended it (presence.h). */
 int sim_world_boot(struct sim_world *w, unsigned host,
                    struct cm_detail *detail);
+/* It stays off until it is booted. */
 void sim_world_power_cut(struct sim_world *w, unsigned host);
-/* Asks issuer for a token and starts host with it when it is there. */
+/* Asks issuer for a token and starts host with it when it is there; asks and
+ * starts again for as long as that does not succeed. */
 void sim_world_join(struct sim_world *w, unsigned host, unsigned issuer);
 
 void sim_world_run_for(struct sim_world *w, uint64_t us);

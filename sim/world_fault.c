@@ -59,6 +59,28 @@ static uint64_t most(const struct sim_world *w, enum sim_deed d, unsigned host,
     return (uint64_t)most;
 }
 
+static int64_t sum(const struct sim_world *w, enum sim_deed d, unsigned host,
+                   enum sim_param p)
+{
+    int64_t sum = 0;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next)
+        if (hits_host(f, d, host))
+            sum += f->line.params[p];
+    return sum;
+}
+
+static uint64_t latest_us(const struct sim_world *w, enum sim_deed d,
+                          unsigned host)
+{
+    uint64_t latest = 0;
+
+    for (const struct sim_fault *f = w->faulting; f != NULL; f = f->next)
+        if (hits_host(f, d, host) && f->until_us > latest)
+            latest = f->until_us;
+    return latest;
+}
+
 static void hold_rate(struct sim_world *w, enum sim_deed d, unsigned host)
 {
     static const struct {
@@ -152,12 +174,124 @@ static unsigned free_partition(const struct sim_world *w)
     return p;
 }
 
+/* ---- hosts ---- */
+
+static void hold_presence(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    (void)d;
+    sim_presence_set_away(
+        &w->presences[host],
+        any(w, SIM_DEED_CRASH, host) || any(w, SIM_DEED_POWER_CUT, host) ||
+            any(w, SIM_DEED_WIPE, host) || any(w, SIM_DEED_LEAVE, host));
+}
+
+static void hold_pause(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    if (sim_host_is_up(w->hosts[host]))
+        sim_host_pause(w->hosts[host], latest_us(w, d, host));
+}
+
+static void hold_slow(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    (void)d;
+    uint64_t all = (uint64_t)sum(w, SIM_DEED_SLOW, host, SIM_PARAM_MS);
+    uint64_t disk = (uint64_t)sum(w, SIM_DEED_DISK_SLOW, host, SIM_PARAM_MS);
+
+    sim_host_set_slow(w->hosts[host], all * SIM_MS, disk * SIM_MS);
+}
+
+static void hold_disk(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    enum sim_disk_fault fault = d == SIM_DEED_DISK_FULL    ? SIM_DISK_FULL
+                                : d == SIM_DEED_DISK_ERROR ? SIM_DISK_ERROR
+                                : d == SIM_DEED_SYNC_FAIL  ? SIM_DISK_SYNC
+                                                           : SIM_DISK_MAP;
+
+    sim_disk_set_fault(sim_host_disk(w->hosts[host]), fault, any(w, d, host));
+}
+
+static void hold_clock(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    struct sim_clock *c = sim_host_clock(w->hosts[host]);
+    int64_t drift = sum(w, SIM_DEED_CLOCK_DRIFT, host, SIM_PARAM_PPM);
+
+    if (drift > SIM_CLOCK_DRIFT_PPM_MAX)
+        drift = SIM_CLOCK_DRIFT_PPM_MAX;
+    if (drift < -SIM_CLOCK_DRIFT_PPM_MAX)
+        drift = -SIM_CLOCK_DRIFT_PPM_MAX;
+    if (d == SIM_DEED_CLOCK_STEP)
+        sim_clock_set_step(c, sum(w, d, host, SIM_PARAM_MS));
+    else if (d == SIM_DEED_CLOCK_FREEZE)
+        sim_clock_set_frozen(c, any(w, d, host));
+    else
+        sim_clock_set_drift(c, (int32_t)drift);
+    sim_host_clock_changed(w->hosts[host]);
+}
+
+static void hold_objects(struct sim_world *w, enum sim_deed d, unsigned host)
+{
+    struct sim_objects *o = sim_host_objects(w->hosts[host]);
+    uint32_t ppm = (uint32_t)most(w, d, host, SIM_PARAM_PPM);
+
+    if (d == SIM_DEED_OBJECTS_SLOW)
+        sim_objects_set_slow(o, most(w, d, host, SIM_PARAM_MS) * SIM_MS);
+    else
+        sim_objects_set_rate(o,
+                             d == SIM_DEED_OBJECTS_ERROR   ? SIM_OBJECTS_ERROR
+                             : d == SIM_DEED_OBJECTS_STALE ? SIM_OBJECTS_STALE
+                             : d == SIM_DEED_OBJECTS_OLD   ? SIM_OBJECTS_OLD
+                             : d == SIM_DEED_OBJECTS_LOSE  ? SIM_OBJECTS_LOSE
+                                                           : SIM_OBJECTS_FLIP,
+                             ppm);
+}
+
+static void begin_death(struct sim_fault *f, unsigned host)
+{
+    struct sim_presence *p = &f->world->presences[host];
+
+    if (f->line.deed == SIM_DEED_CRASH)
+        sim_presence_crash(p);
+    else if (f->line.deed == SIM_DEED_POWER_CUT)
+        sim_presence_power_cut(p);
+    else if (f->line.deed == SIM_DEED_LEAVE)
+        sim_presence_leave(p);
+    else
+        sim_presence_wipe(p);
+}
+
+static void begin_malloc(struct sim_fault *f, unsigned host)
+{
+    struct sim_host *h = f->world->hosts[host];
+
+    if (sim_host_is_up(h))
+        sim_host_fail_allocation(h, (uint64_t)f->line.params[SIM_PARAM_COUNT]);
+}
+
+static void begin_join(struct sim_fault *f, unsigned host)
+{
+    struct sim_world *w = f->world;
+    struct sim_presence *p = &w->presences[host];
+
+    if (p->member)
+        return;
+    p->joining = true;
+    /* Only founders issue; whom else the plan names can sponsor nobody. */
+    sim_world_join(w, host, 0);
+}
+
+/* It has had its effect when it has begun. */
+static void begin_counted(struct sim_fault *f, unsigned host)
+{
+    if (sim_host_is_up(f->world->hosts[host]))
+        sim_fault_happened(&f->world->faults, f->line.deed);
+}
+
 /* ---- kinds ---- */
 
 /* What a kind does when it begins, and what it makes of a host, or of a link,
  * whenever one begins or ends. */
 struct kind {
-    void (*begin)(struct sim_fault *f);
+    void (*begin)(struct sim_fault *f, unsigned host);
     void (*hold)(struct sim_world *w, enum sim_deed d, unsigned host);
     void (*hold_link)(struct sim_world *w, enum sim_deed d, unsigned from,
                       unsigned to);
@@ -181,6 +315,28 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_PARTITION] = {.parts = true},
     [SIM_DEED_BRIDGE] = {.parts = true},
     [SIM_DEED_FLAP] = {.parts = true},
+    [SIM_DEED_CRASH] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_POWER_CUT] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_WIPE] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_LEAVE] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_PAUSE] = {.begin = begin_counted, .hold = hold_pause},
+    [SIM_DEED_SLOW] = {.hold = hold_slow},
+    [SIM_DEED_DISK_SLOW] = {.hold = hold_slow},
+    [SIM_DEED_MALLOC] = {.begin = begin_malloc},
+    [SIM_DEED_DISK_FULL] = {.hold = hold_disk},
+    [SIM_DEED_MAP_FULL] = {.hold = hold_disk},
+    [SIM_DEED_SYNC_FAIL] = {.hold = hold_disk},
+    [SIM_DEED_DISK_ERROR] = {.hold = hold_disk},
+    [SIM_DEED_CLOCK_STEP] = {.begin = begin_counted, .hold = hold_clock},
+    [SIM_DEED_CLOCK_DRIFT] = {.begin = begin_counted, .hold = hold_clock},
+    [SIM_DEED_CLOCK_FREEZE] = {.begin = begin_counted, .hold = hold_clock},
+    [SIM_DEED_OBJECTS_ERROR] = {.hold = hold_objects},
+    [SIM_DEED_OBJECTS_SLOW] = {.hold = hold_objects},
+    [SIM_DEED_OBJECTS_STALE] = {.hold = hold_objects},
+    [SIM_DEED_OBJECTS_OLD] = {.hold = hold_objects},
+    [SIM_DEED_OBJECTS_LOSE] = {.hold = hold_objects},
+    [SIM_DEED_OBJECTS_FLIP] = {.hold = hold_objects},
+    [SIM_DEED_JOIN] = {.begin = begin_join},
 };
 
 /* What holds for all that line names. */
@@ -253,6 +409,9 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
     if (w->faulting_count >= SIM_WORLD_FAULTS_MAX)
         return cm_fail(detail, CM_ERR_LIMIT, "%u faults are in force",
                        SIM_WORLD_FAULTS_MAX);
+    if (line->deed == SIM_DEED_WIPE && has(&line->hosts, 0))
+        return cm_fail(detail, CM_ERR_AUTHORITY,
+                       "host 0 alone can let others in: it cannot be wiped");
     if (k->parts)
         partition = free_partition(w);
     if (k->parts && partition == SIM_NET_PARTITIONS_MAX)
@@ -276,8 +435,9 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
         sim_net_partition(w->net, partition, line->deed, times_ms(f));
         set_sides(f);
     }
-    if (k->begin != NULL)
-        k->begin(f);
+    for (unsigned h = 0; k->begin != NULL && h < w->options.hosts; h++)
+        if (has(&line->hosts, h))
+            k->begin(f, h);
     hold(w, line);
     return 0;
 }

@@ -22,6 +22,9 @@
 struct mesh {
     struct sim_world *world;
     unsigned keys;
+    bool snapshots; /* host 1 takes one twice a second */
+    unsigned good;
+    unsigned bad;
 };
 
 static bool host_is_ready(struct sim_world *w, void *ctx)
@@ -32,7 +35,7 @@ static bool host_is_ready(struct sim_world *w, void *ctx)
     return n != NULL && node_is_ready(n);
 }
 
-static void start(struct mesh *m, uint64_t seed)
+static void start_some(struct mesh *m, uint64_t seed, unsigned joined)
 {
     struct sim_world_options o = sim_world_default_options(seed, HOSTS);
     struct cm_detail detail = {""};
@@ -40,14 +43,19 @@ static void start(struct mesh *m, uint64_t seed)
     o.net.loss_ppm = o.net.duplicate_ppm = o.net.reorder_ppm = 0;
     o.net.bytes_per_ms = 0;
     o.log = getenv("SIM_LOG") != NULL ? stderr : NULL;
-    m->keys = 0;
+    *m = (struct mesh){.keys = 0};
     assert_int_equal(sim_world_create(&m->world, &o, &detail), 0);
     assert_int_equal(sim_world_boot(m->world, 0, &detail), 0);
-    for (unsigned i = 1; i < HOSTS; i++) {
+    for (unsigned i = 1; i < joined; i++) {
         sim_world_join(m->world, i, 0);
         assert_true(
             sim_world_run_until(m->world, host_is_ready, &i, JOIN_LIMIT_US));
     }
+}
+
+static void start(struct mesh *m, uint64_t seed)
+{
+    start_some(m, seed, HOSTS);
 }
 
 static void on_written(void *ctx, const struct intent *i, bool answered)
@@ -75,10 +83,33 @@ static void write_everywhere(struct mesh *m)
     }
 }
 
+static void on_snapshot(void *ctx, const struct snapshot_report *report)
+{
+    struct mesh *m = ctx;
+
+    m->good += report->error == 0;
+    m->bad += report->error != 0;
+}
+
+static void snapshot(struct mesh *m, unsigned host)
+{
+    struct sim_host *h = m->world->hosts[host];
+    char target[SIM_HOST_PATH_MAX];
+
+    if (!sim_host_is_up(h) || !node_is_ready(sim_host_node(h)))
+        return;
+    sim_world_target(m->world, target);
+    sim_host_enter(h);
+    node_snapshot_now(sim_host_node(h), target, on_snapshot, m);
+    sim_host_settle(h);
+}
+
 static void run_writing(struct mesh *m, uint64_t us)
 {
     for (uint64_t done = 0; done < us; done += SIM_SECOND / 2) {
         write_everywhere(m);
+        if (m->snapshots)
+            snapshot(m, 1);
         sim_world_run_for(m->world, SIM_SECOND / 2);
     }
 }
@@ -135,16 +166,19 @@ static void try_one(struct mesh *m, const struct trial *t, uint64_t id)
     assert_true(sim_world_run_until(m->world, sim_world_converged, NULL,
                                     CONVERGE_LIMIT_US));
     run_writing(m, 5 * SIM_SECOND);
-    assert_int_equal(*count, after);
+    if (t->deed != SIM_DEED_MALLOC)
+        assert_int_equal(*count, after);
     assert_true(sim_world_run_until(m->world, sim_world_converged, NULL,
                                     CONVERGE_LIMIT_US));
 }
 
-static void try_all(const struct trial *trials, size_t count, uint64_t seed)
+static void try_all(const struct trial *trials, size_t count, uint64_t seed,
+                    bool snapshots)
 {
     struct mesh m;
 
     start(&m, seed);
+    m.snapshots = snapshots;
     for (size_t i = 0; i < count; i++)
         try_one(&m, &trials[i], 100 + i);
     for (unsigned h = 0; h < HOSTS; h++)
@@ -176,7 +210,116 @@ static void test_network(void **state)
     };
 
     (void)state;
-    try_all(trials, COUNT(trials), 21);
+    try_all(trials, COUNT(trials), 21, false);
+}
+
+static void test_processes(void **state)
+{
+    static const struct trial trials[] = {
+        {SIM_DEED_CRASH, "1", "", 5000, .least = 1},
+        {SIM_DEED_CRASH, "0", "", 0, .least = 1},
+        {SIM_DEED_POWER_CUT, "12", "", 5000, .least = 2},
+        {SIM_DEED_POWER_CUT, "0123", "", 5000, .least = 4},
+        {SIM_DEED_PAUSE, "2", "", 8000, .least = 1},
+        {SIM_DEED_SLOW, "3", "", 10000, .ms = 40, .least = 20},
+        {SIM_DEED_LEAVE, "2", "", 5000, .least = 1},
+        {SIM_DEED_WIPE, "3", "", 5000, .least = 1},
+    };
+
+    (void)state;
+    try_all(trials, COUNT(trials), 24, false);
+}
+
+static void test_memory(void **state)
+{
+    struct trial t = {SIM_DEED_MALLOC, "1", "", 1000, .least = 1};
+    struct mesh m;
+
+    (void)state;
+    start(&m, 25);
+    for (int64_t n = 1; n < 400; n += n / 4 + 1) {
+        t.count = n;
+        t.for_ms = 1000 + 25 * n;
+        try_one(&m, &t, 100 + (uint64_t)n);
+    }
+    sim_world_free(m.world);
+}
+
+static void test_storage(void **state)
+{
+    static const struct trial trials[] = {
+        {SIM_DEED_DISK_FULL, "1", "", 5000, .least = 5},
+        {SIM_DEED_MAP_FULL, "1", "", 5000, .least = 5},
+        {SIM_DEED_SYNC_FAIL, "1", "", 5000, .least = 5},
+        {SIM_DEED_DISK_ERROR, "1", "", 5000, .least = 5},
+        {SIM_DEED_DISK_SLOW, "1", "", 5000, .ms = 100, .least = 5},
+        {SIM_DEED_SYNC_FAIL, "0", "", 5000, .least = 5},
+        {SIM_DEED_DISK_ERROR, "0", "", 5000, .least = 5},
+        {SIM_DEED_POWER_CUT, "0123", "", 1000, .least = 4},
+    };
+
+    (void)state;
+    try_all(trials, COUNT(trials), 26, false);
+}
+
+static void test_clocks(void **state)
+{
+    static const struct trial trials[] = {
+        {SIM_DEED_CLOCK_STEP, "1", "", 10000, .ms = 5000, .least = 1},
+        {SIM_DEED_CLOCK_STEP, "1", "", 10000, .ms = -5000, .least = 1},
+        {SIM_DEED_CLOCK_DRIFT, "2", "", 20000, .ppm = 100000, .least = 1},
+        {SIM_DEED_CLOCK_DRIFT, "2", "", 20000, .ppm = -100000, .least = 1},
+        {SIM_DEED_CLOCK_FREEZE, "3", "", 10000, .least = 1},
+    };
+    struct mesh m;
+
+    (void)state;
+    try_all(trials, COUNT(trials), 27, false);
+    start(&m, 28);
+    struct sim_host *h = m.world->hosts[1];
+    uint64_t wall = sim_host_wall_ms(h);
+    uint64_t mono = sim_clock_mono_ms(sim_host_clock(h));
+    (void)begin(&m, &trials[2], 1); /* another host's: nothing happens here */
+    (void)begin(&m, &trials[0], 2);
+    assert_int_equal(sim_host_wall_ms(h), wall + 5000);
+    sim_world_run_for(m.world, 20 * SIM_SECOND);
+    assert_int_equal(sim_host_wall_ms(h), wall + 20000);
+    assert_int_equal(sim_clock_mono_ms(sim_host_clock(h)), mono + 20000);
+    h = m.world->hosts[3];
+    wall = sim_host_wall_ms(h);
+    (void)begin(&m, &trials[4], 3);
+    sim_world_run_for(m.world, 9 * SIM_SECOND);
+    assert_int_equal(sim_host_wall_ms(h), wall);
+    sim_world_run_for(m.world, 2 * SIM_SECOND);
+    assert_int_equal(sim_host_wall_ms(h), wall + 11000);
+    h = m.world->hosts[2];
+    wall = sim_host_wall_ms(h);
+    mono = sim_clock_mono_ms(sim_host_clock(h));
+    (void)begin(&m, &trials[2], 4);
+    sim_world_run_for(m.world, 30 * SIM_SECOND);
+    assert_int_equal(sim_host_wall_ms(h), wall + 32000);
+    assert_int_equal(sim_clock_mono_ms(sim_host_clock(h)), mono + 32000);
+    sim_world_free(m.world);
+}
+
+/* A host beyond the first ones joins by a line. */
+static void test_join(void **state)
+{
+    static const struct trial join = {
+        .deed = SIM_DEED_JOIN, .hosts = "3", .to = "1"};
+    struct mesh m;
+    unsigned third = 3;
+
+    (void)state;
+    start_some(&m, 29, HOSTS - 1);
+    (void)begin(&m, &join, 1);
+    assert_true(
+        sim_world_run_until(m.world, host_is_ready, &third, JOIN_LIMIT_US));
+    sim_world_run_for(m.world, 2 * SIM_SECOND);
+    assert_int_equal(m.world->faults.counts[SIM_DEED_JOIN], 1);
+    assert_true(sim_world_run_until(m.world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+    sim_world_free(m.world);
 }
 
 /* Two of a kind at once: the end of one leaves the other in force. */
@@ -235,9 +378,10 @@ static void test_heal_core(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_network),
-        cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_heal_core),
+        cmocka_unit_test(test_network), cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_memory),  cmocka_unit_test(test_storage),
+        cmocka_unit_test(test_clocks),  cmocka_unit_test(test_join),
+        cmocka_unit_test(test_overlap), cmocka_unit_test(test_heal_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
