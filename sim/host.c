@@ -18,6 +18,7 @@
 #define DELIVER_US 30          /* from the commit to the node's hearing of it */
 #define STEP_US_MIN 20
 #define STEP_US_MAX 200
+#define LOG_LINE_MAX 1024  /* folded into the trace */
 #define NO_MEMORY_US 10000 /* the writer tries again after this */
 
 struct lane {
@@ -45,9 +46,11 @@ struct sim_host {
     struct store *store;
     struct writer *writer; /* NULL in a joiner without identity */
     struct node *node;
-    bool dying;             /* the power is gone; nobody hears it any more */
-    bool broken;            /* cannot go on: to be started anew */
-    unsigned life;          /* of its disk, from 1 */
+    bool dying;    /* the power is gone; nobody hears it any more */
+    bool broken;   /* cannot go on: to be started anew */
+    unsigned life; /* of its disk, from 1 */
+    uint64_t up_since_us;
+    uint64_t up_us;         /* of the lives before */
     uint64_t hold_until_us; /* stopped until then */
     uint64_t slow_us;       /* added to works and commits */
     uint64_t disk_slow_us;  /* added to commits */
@@ -227,13 +230,33 @@ static void port_work(void *ctx, struct work *w)
     set_stepping(l);
 }
 
+/* The directory's name differs from run to run: what is folded into the trace
+ * says "@" instead. */
+static void note_line(struct sim_host *h, char level, const char *text)
+{
+    const char *end = strrchr(h->directory, '/');
+    size_t length = end != NULL ? (size_t)(end - h->directory) : 0;
+    char line[LOG_LINE_MAX];
+    size_t size = 0;
+
+    while (*text != 0 && size < sizeof line) {
+        if (length > 0 && strncmp(text, h->directory, length) == 0) {
+            line[size++] = '@';
+            text += length;
+        } else {
+            line[size++] = *text++;
+        }
+    }
+    sim_sched_note(h->place.sched, "log", h->number, (uint64_t)level,
+                   slice_of(line, size));
+}
+
 static void port_log(void *ctx, char level, const char *text)
 {
     struct sim_host *h = ctx;
     const struct sim_place *p = &h->place;
 
-    sim_sched_note(p->sched, "log", h->number, (uint64_t)level,
-                   slice_of_string(text));
+    note_line(h, level, text);
     if (p->log != NULL)
         (void)fprintf(p->log, "%10" PRIu64 " us %s %c%s %s\n", p->sched->now_us,
                       h->name, level, h->dying ? " (dying)" : "", text);
@@ -617,6 +640,7 @@ int sim_host_boot(struct sim_host *h, const char *token,
     sim_host_enter(h);
     int error = open_all(h, token, detail);
     if (error == 0) {
+        h->up_since_us = h->place.sched->now_us;
         sim_host_settle(h);
         return 0;
     }
@@ -676,6 +700,7 @@ static void die(struct sim_host *h, enum death death)
     CHECK(h->node != NULL);
     sim_check_on_power_cut(h->place.check, h->number);
     h->dying = true;
+    h->up_us += h->place.sched->now_us - h->up_since_us;
     sim_host_enter(h);
     if (death == DEATH_POWER)
         sim_net_set_up(h->place.net, h->number, false);
@@ -868,6 +893,13 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
 bool sim_host_is_up(const struct sim_host *h)
 {
     return h->node != NULL;
+}
+
+uint64_t sim_host_up_us(const struct sim_host *h)
+{
+    uint64_t now = h->node != NULL ? h->place.sched->now_us : h->up_since_us;
+
+    return h->up_us + (now - h->up_since_us);
 }
 
 struct node *sim_host_node(struct sim_host *h)

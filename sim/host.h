@@ -67,6 +67,8 @@ void sim_host_wipe(struct sim_host *h);
 /* It is up, but its process would have ended by itself with an error. */
 bool sim_host_is_broken(const struct sim_host *h);
 bool sim_host_is_up(const struct sim_host *h);
+/* Virtual time that it has been up, all its lives together. */
+uint64_t sim_host_up_us(const struct sim_host *h);
 /* Writes the founder's first facts; before its first boot. */
 int sim_host_initialise(struct sim_host *h,
                         const struct store_identity *identity,

@@ -97,7 +97,8 @@ static bool advance(struct sim_run *r, uint64_t limit_us)
 
 static bool in_core(const struct sim_run *r, unsigned host, bool all)
 {
-    return all ? r->hosts[host].wanted : sim_hosts_has(&r->plan->core, host);
+    return all ? r->world->presences[host].member
+               : sim_hosts_has(&r->plan->core, host);
 }
 
 /* What keeps the hosts from being alike, for a person; false if nothing. */
@@ -225,9 +226,7 @@ static void execute(struct sim_run *r)
     if (r->over)
         return;
     result->start_us = r->world->sched.now_us;
-    result->node_us = 0; /* of the plan's time, not of founding */
-    for (unsigned h = 0; h < r->plan->nodes; h++)
-        r->hosts[h].up_since_us = result->start_us;
+    r->up_us = sim_run_hosts_up_us(r); /* of founding, not the plan's time */
     sim_run_deeds_schedule(r);
     if (!advance(r, result->start_us + r->plan->duration_ms * SIM_MS))
         return;
@@ -256,7 +255,7 @@ static void finish(struct sim_run *r)
     const struct sim_trace *t = &r->world->sched.trace;
     char directory[SIM_HOST_PATH_MAX];
 
-    sim_run_hosts_account(r);
+    result->node_us = sim_run_hosts_up_us(r) - r->up_us;
     result->virtual_us = r->world->sched.now_us;
     result->chain = t->chain;
     result->events = t->count;

@@ -195,8 +195,8 @@ void sim_workload_begin(struct sim_run_deed *d)
         r->result->unanswered++;
         return;
     }
-    sim_host_enter(h);
     if (d->line->deed == SIM_DEED_SNAPSHOT) {
+        sim_host_enter(h);
         node_snapshot_now(sim_host_node(h), r->objects, snapshot_done, d);
         sim_host_settle(h);
         return;

@@ -328,6 +328,13 @@ bool sim_world_run_until(struct sim_world *w, sim_world_holds holds, void *ctx,
     return true;
 }
 
+bool sim_world_is_ready(const struct sim_world *w, unsigned host)
+{
+    CHECK(host < w->options.hosts);
+    return sim_host_is_up(w->hosts[host]) &&
+           node_is_ready(sim_host_node(w->hosts[host]));
+}
+
 bool sim_world_all_ready(struct sim_world *w, void *ctx)
 {
     (void)ctx;

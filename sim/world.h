@@ -77,6 +77,8 @@ typedef bool (*sim_world_holds)(struct sim_world *w, void *ctx);
 bool sim_world_run_until(struct sim_world *w, sim_world_holds holds, void *ctx,
                          uint64_t limit_us);
 
+/* It is up and has joined. */
+bool sim_world_is_ready(const struct sim_world *w, unsigned host);
 /* Holds when every host that is up is ready. */
 bool sim_world_all_ready(struct sim_world *w, void *ctx);
 /* Holds when all hosts are up and show equal digests and vectors. */
