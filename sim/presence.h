@@ -20,12 +20,13 @@ struct sim_world;
 struct sim_presence {
     struct sim_world *world;
     unsigned host;
-    bool member;  /* shall be in the mesh */
-    bool by_hand; /* switched off until it is booted by hand */
-    bool away;    /* a fault keeps it away */
-    bool joined;  /* this life of its disk has been ready */
-    bool joining; /* its becoming ready counts as a join */
-    bool asked;   /* a token has been asked for */
+    bool member;   /* shall be in the mesh */
+    bool by_hand;  /* switched off until it is booted by hand */
+    bool away;     /* a fault keeps it away */
+    bool joined;   /* this life of its disk has been ready */
+    bool joining;  /* its becoming ready counts as a join */
+    bool troubled; /* the check was told so */
+    bool asked;    /* a token has been asked for */
     unsigned issuer;
     uint64_t asked_us;
     struct sim_event look;

@@ -2,6 +2,7 @@
 #include "sim/world_fault.h"
 
 #include "crdt/base/check.h"
+#include "sim/check.h"
 #include "sim/memory.h"
 
 /* One line in force. */
@@ -9,7 +10,6 @@ struct sim_fault {
     struct sim_fault *next;
     struct sim_world *world;
     struct sim_plan_line line; /* hosts are taken out of it by healing */
-    struct sim_hosts troubled; /* whom peers may take for dead meanwhile */
     uint64_t until_us;
     unsigned partition; /* its number in the network */
     struct sim_event end;
@@ -339,6 +339,36 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_JOIN] = {.begin = begin_join},
 };
 
+/* Whether peers may take the host for dead because of this fault: then the
+ * check does not count it. */
+static bool troubles(const struct sim_fault *f, unsigned host)
+{
+    switch (sim_deed_family(f->line.deed)) {
+    case SIM_FAMILY_NETWORK: /* a cut troubles both sides */
+        return kinds[f->line.deed].parts || has(&f->line.hosts, host) ||
+               has(&f->line.to, host);
+    case SIM_FAMILY_HOSTILE:
+        return true;
+    case SIM_FAMILY_OBJECTS:
+        return false;
+    default:
+        return has(&f->line.hosts, host);
+    }
+}
+
+static void tell_troubles(struct sim_world *w)
+{
+    for (unsigned h = 0; h < w->options.hosts; h++) {
+        bool troubled = false;
+        for (const struct sim_fault *f = w->faulting; f != NULL && !troubled;
+             f = f->next)
+            troubled = troubles(f, h);
+        if (troubled != w->presences[h].troubled)
+            sim_check_set_trouble(w->check, h, troubled);
+        w->presences[h].troubled = troubled;
+    }
+}
+
 /* What holds for all that line names. */
 static void hold(struct sim_world *w, const struct sim_plan_line *line)
 {
@@ -356,27 +386,6 @@ static void hold(struct sim_world *w, const struct sim_plan_line *line)
     }
 }
 
-/* The check is told whom peers may take for dead: every host that the line
- * names; all of them where the mesh is parted. */
-static void set_troubled(struct sim_fault *f)
-{
-    for (unsigned h = 0; h < f->world->options.hosts; h++) {
-        bool named = has(&f->line.hosts, h) || has(&f->line.to, h);
-
-        if (!named && !kinds[f->line.deed].parts)
-            continue;
-        sim_hosts_add(&f->troubled, h);
-        sim_check_set_trouble(f->world->check, h, true);
-    }
-}
-
-static void set_untroubled(const struct sim_fault *f)
-{
-    for (unsigned h = 0; h < f->world->options.hosts; h++)
-        if (has(&f->troubled, h))
-            sim_check_set_trouble(f->world->check, h, false);
-}
-
 static void fault_end(struct sim_fault *f)
 {
     struct sim_world *w = f->world;
@@ -390,7 +399,7 @@ static void fault_end(struct sim_fault *f)
     if (kinds[f->line.deed].parts)
         sim_net_rejoin(w->net, f->partition);
     hold(w, &f->line);
-    set_untroubled(f);
+    tell_troubles(w);
     sim_free(f);
 }
 
@@ -421,7 +430,6 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
     f->world = w;
     f->line = *line;
     f->partition = partition;
-    set_troubled(f);
     f->until_us =
         w->sched.now_us + (uint64_t)line->params[SIM_PARAM_FOR] * SIM_MS;
     f->next = w->faulting;
@@ -439,6 +447,7 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
         if (has(&line->hosts, h))
             k->begin(f, h);
     hold(w, line);
+    tell_troubles(w);
     return 0;
 }
 
@@ -486,6 +495,7 @@ void sim_world_heal(struct sim_world *w, const struct sim_hosts *hosts)
         }
         f = next;
     }
+    tell_troubles(w);
 }
 
 size_t sim_world_faults(const struct sim_world *w)
