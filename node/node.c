@@ -583,13 +583,19 @@ static void note_held(struct node *n, const struct commit_result *r)
     n->status.clock_ahead = r->clock_ahead;
 }
 
-void node_take_result(struct node *n, struct commit_result *r)
+static void take_state(struct node *n, struct commit_result *r)
 {
     vv_release(&n->vv);
     n->vv = r->vv;
     vv_init(&r->vv);
     n->digest = r->digest;
     n->revision = r->revision;
+}
+
+void node_take_result(struct node *n, struct commit_result *r)
+{
+    if (!r->stale)
+        take_state(n, r);
     n->pending_events = r->pending_events;
     n->pending_bytes = r->pending_bytes;
     n->expiry_wall_ms = r->expiry_wall_ms;

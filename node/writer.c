@@ -319,7 +319,8 @@ static int result_empty(struct commit_result *r, const struct writer *w)
     buffer_clear(&r->memory);
     vv_release(&r->vv);
     r->wrote = false;
-    return result_fill(r, w);
+    r->stale = w->stale; /* then memory shows what was not committed */
+    return r->stale ? 0 : result_fill(r, w);
 }
 
 struct commit_result *writer_commit(struct writer *w, struct intent *batch,

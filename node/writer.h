@@ -88,6 +88,9 @@ struct commit_result {
                                     pushed (own) and counted */
     size_t events_count;
     struct buffer memory;
+    bool stale;            /* nothing was committed, and the store cannot be
+                              read just now: revision, vv and digest say
+                              nothing, what was known before still holds */
     struct vv vv;          /* as committed */
     struct hash digest;    /* digest_finish of state and VV */
     struct roster *roster; /* NULL when unchanged; the result's reference, to

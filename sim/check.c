@@ -484,6 +484,10 @@ static void take_commit(struct sim_check *c, unsigned host,
         return;
     }
     CHECK(h->up && h->has_identity);
+    if (r->stale) { /* it claims nothing; the next result shows what is */
+        h->doubtful = true;
+        return;
+    }
     check_result(c, h, r);
     const struct intent *adoption = find_adoption(r);
     if (adoption != NULL)
