@@ -591,6 +591,7 @@ static void step(struct sim_check *c)
 {
     c->next_tick_us = check_now(c) + SIM_CHECK_LOOK_US;
     check_tick_members(c);
+    check_watches_poll(c);
     look(c, c->tick_host++ % c->options.hosts_count);
 }
 

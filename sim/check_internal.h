@@ -170,6 +170,7 @@ void check_members_down(struct sim_check *c, struct check_host *h);
 void check_members_wiped(struct sim_check *c, struct check_host *h);
 
 /* check_watch.c */
+void check_watches_poll(struct sim_check *c); /* a few commits of each */
 void check_watches_quiescent(struct sim_check *c, const bool *core);
 void check_watches_free(struct sim_check *c);
 

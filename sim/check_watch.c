@@ -8,7 +8,7 @@
 #include "crdt/base/check.h"
 #include "sim/check_internal.h"
 
-#define CHANGES_MAX (1u << 20) /* of one commit */
+#define POLL_COMMITS 64 /* of one watch, in one tick */
 
 /* An entry that the commit touched, and what must be told of it. */
 struct expected {
@@ -375,6 +375,12 @@ void sim_check_watch_poll(struct sim_check_watch *w, unsigned limit)
         store_reader_release(r);
     }
     cm_alloc_fail_after(left);
+}
+
+void check_watches_poll(struct sim_check *c)
+{
+    for (struct sim_check_watch *w = c->watches; w != NULL; w = w->next)
+        sim_check_watch_poll(w, POLL_COMMITS);
 }
 
 void check_watches_quiescent(struct sim_check *c, const bool *core)

@@ -198,6 +198,14 @@ static void compare_states(struct sim_run *r)
     buffer_release(&first);
 }
 
+static bool breaks_objects(const struct sim_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (sim_deed_family(plan->lines[i].deed) == SIM_FAMILY_OBJECTS)
+            return true;
+    return false;
+}
+
 static void judge(struct sim_run *r)
 {
     uint64_t unused = 0;
@@ -213,6 +221,8 @@ static void judge(struct sim_run *r)
     for (unsigned h = 0; h < r->plan->nodes; h++)
         core[h] = in_core(r, h, true);
     sim_check_quiescent(r->world->check, core);
+    (void)sim_check_snapshot(r->world->check, r->objects,
+                             breaks_objects(r->plan));
     look_at_check(r);
 }
 

@@ -15,6 +15,7 @@
 #include "sim/memory.h"
 #include "sim/world_fault.h"
 
+#define WATCH_EVERY 4 /* hosts: one of them has a watcher */
 #define LOOK_US (10 * SIM_MS)
 #define CERTIFICATE_TTL_MS (UINT64_C(3650) * 24 * 3600 * 1000)
 #define CANONICAL_SIZE_MAX (256u << 20)
@@ -210,6 +211,10 @@ static int make_check(struct sim_world *w)
     int error = sim_check_create(&w->check, &options);
     for (unsigned i = 0; i < w->options.hosts && error == 0; i++)
         sim_host_set_check(w->hosts[i], w->check);
+    for (unsigned i = 0; i < w->options.hosts && error == 0; i += WATCH_EVERY) {
+        struct sim_check_watch *watch = NULL;
+        error = sim_check_watch_create(&watch, w->check, i, "");
+    }
     return error;
 }
 
