@@ -489,6 +489,7 @@ static void take_commit(struct sim_check *c, unsigned host,
         return;
     }
     check_result(c, h, r);
+    size_t contested = c->recent_count;
     const struct intent *adoption = find_adoption(r);
     if (adoption != NULL)
         adopt(c, h, r, adoption->revision);
@@ -509,6 +510,8 @@ static void take_commit(struct sim_check *c, unsigned host,
     check_state(c, h, &r->vv, &r->digest);
     if (r->roster != NULL)
         check_roster(c, h, r->roster);
+    if (c->recent_count > contested)
+        check_look_at_contested(c, h, c->recent_count - contested);
 }
 
 /* ---- clients and traffic ---- */

@@ -160,6 +160,9 @@ void check_intents(struct sim_check *c, struct check_host *h,
 
 /* check_store.c: what readers see */
 void check_look_at_store(struct sim_check *c, struct check_host *h);
+/* The newest so many of the contested entries. */
+void check_look_at_contested(struct sim_check *c, struct check_host *h,
+                             size_t count);
 void check_dump(struct sim_check *c, struct check_host *h);
 
 /* check_members.c: what gossip says */

@@ -147,15 +147,19 @@ static bool check_head(const struct look *l)
     return same;
 }
 
-static void look_at_recent(const struct look *l)
+/* The newest so many of those that are remembered. */
+static void look_at_recent(const struct look *l, size_t limit)
 {
-    size_t count = l->c->recent_count < CHECK_RECENT_MAX ? l->c->recent_count
-                                                         : CHECK_RECENT_MAX;
+    size_t ever = l->c->recent_count;
+    size_t count = ever < CHECK_RECENT_MAX ? ever : CHECK_RECENT_MAX;
     struct entry entry;
 
+    if (count > limit)
+        count = limit;
     entry_init(&entry);
-    for (size_t i = 0; i < count; i++) {
-        const struct entry_id *id = &l->c->recent[i];
+    for (size_t i = 1; i <= count; i++) {
+        const struct entry_id *id =
+            &l->c->recent[(ever - i) % CHECK_RECENT_MAX];
         int error = store_get(l->reader, id, &entry, NULL);
 
         if (error == CM_ERR_NOT_FOUND)
@@ -231,9 +235,20 @@ void check_look_at_store(struct sim_check *c, struct check_host *h)
     if (!begin(&l, c, h))
         return;
     if (check_head(&l)) {
-        look_at_recent(&l);
+        look_at_recent(&l, CHECK_RECENT_MAX);
         look_at_slice(&l);
     }
+    store_reader_release(l.reader);
+}
+
+void check_look_at_contested(struct sim_check *c, struct check_host *h,
+                             size_t count)
+{
+    struct look l;
+
+    if (!begin(&l, c, h))
+        return;
+    look_at_recent(&l, count);
     store_reader_release(l.reader);
 }
 
