@@ -201,6 +201,10 @@ static void draw_targets(struct expansion *e, struct sim_plan_line *l)
 
     if (sim_deed_targets(l->deed) == SIM_TARGET_ONE) {
         l->hosts = draw_hosts(e, 1);
+        if (l->deed == SIM_DEED_WIPE && sim_hosts_has(&l->hosts, 0)) {
+            sim_hosts_remove(&l->hosts, 0); /* nobody could let it in again */
+            sim_hosts_add(&l->hosts, 1);
+        }
         return;
     }
     /* One host, all of them, or something between: each is its own case. */
@@ -330,10 +334,8 @@ static void add_operation(struct expansion *e, unsigned host, uint64_t at_ms)
     struct sim_plan_line l = {.deed = draw_deed(e), .at_ms = at_ms};
     int64_t *p = l.params;
 
-    if (!sim_run_can(l.deed)) {
-        CHECK(l.deed == SIM_DEED_WATCH);
+    if (!sim_run_can(l.deed))
         l.deed = SIM_DEED_PUT;
-    }
     bool set = sim_deed_takes(l.deed, SIM_PARAM_ELEMENT);
     sim_hosts_add(&l.hosts, host);
     if (sim_deed_takes(l.deed, SIM_PARAM_KEY))
@@ -405,26 +407,29 @@ static void draw_network(struct expansion *e)
     n->reorder_ppm = chance(e, 50) ? 0 : (uint32_t)draw(e, 0, 50000);
 }
 
-/* At least two, so that there is something to converge; none that is told to
- * be hostile, for then it would be no core. */
+/* At least two, so that there is something to converge, unless hardly anyone
+ * is left: none that is told to be hostile, for then it would be no core, and
+ * none that may have to join anew, for the issuer may be outside. */
 static void draw_core(struct expansion *e)
 {
     struct sim_plan *p = e->plan;
-    struct sim_hosts hostile = {{0}};
-    unsigned honest = p->joined;
+    struct sim_hosts without = {{0}};
+    unsigned possible = p->joined;
 
     for (size_t i = 0; i < p->count; i++)
-        if (p->lines[i].deed == SIM_DEED_HOSTILE)
-            sim_hosts_add(&hostile, sim_hosts_first(&p->lines[i].hosts));
+        if (p->lines[i].deed == SIM_DEED_HOSTILE ||
+            p->lines[i].deed == SIM_DEED_WIPE)
+            sim_hosts_add(&without, sim_hosts_first(&p->lines[i].hosts));
     for (unsigned h = 0; h < p->joined; h++)
-        honest -= sim_hosts_has(&hostile, h);
+        possible -= sim_hosts_has(&without, h);
     unsigned wanted =
-        honest < 2 ? honest
-                   : (unsigned)draw(e, honest / 2 > 2 ? honest / 2 : 2, honest);
+        possible < 2
+            ? possible
+            : (unsigned)draw(e, possible / 2 > 2 ? possible / 2 : 2, possible);
     p->core = (struct sim_hosts){{0}};
     while (sim_hosts_count(&p->core) < wanted) {
         unsigned h = (unsigned)draw(e, 0, p->joined - 1);
-        if (!sim_hosts_has(&hostile, h))
+        if (!sim_hosts_has(&without, h))
             sim_hosts_add(&p->core, h);
     }
 }

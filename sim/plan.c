@@ -232,6 +232,11 @@ static int check_line(const struct sim_plan *p, const struct sim_plan_line *l,
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "line with id %llu: a host is not below nodes=%u",
                        (unsigned long long)l->id, p->nodes);
+    if (l->deed == SIM_DEED_WIPE && sim_hosts_has(&l->hosts, 0))
+        return cm_fail(detail, CM_ERR_MALFORMED,
+                       "line with id %llu: n0 alone can let others in: "
+                       "it cannot be wiped",
+                       (unsigned long long)l->id);
     if (l->at_ms > p->duration_ms)
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "line with id %llu: its time is after duration=%llu",

@@ -1,20 +1,17 @@
 /* One plan in one world, from founding to judgement: see run.h. */
 #include "sim/run.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "sim/memory.h"
 #include "sim/run_internal.h"
 
-#define LOOK_US (250 * SIM_MS) /* between looks at convergence */
-#define REST_US (2 * SIM_SECOND)
-#define TREE_DEPTH_MAX 16 /* directories open while a tree is removed */
+#define LOOK_US (250 * SIM_MS)     /* between looks at convergence */
+#define REST_US (100 * SIM_SECOND) /* longer than the check excuses */
+#define JOIN_LIMIT_US (60 * SIM_SECOND)
 
 const char *sim_outcome_name(enum sim_outcome o)
 {
@@ -64,19 +61,18 @@ void sim_run_fail(struct sim_run *r, enum sim_outcome outcome,
     va_end(args);
 }
 
-/* An invariant that does not hold ends the run. */
+/* What the check has found ends the run. */
 static void look_at_check(struct sim_run *r)
 {
-    const struct sim_check_violation *v = NULL;
+    const struct sim_check_violation *v = sim_check_violation(r->world->check);
 
-    if (r->world->check != NULL)
-        v = sim_check_violation(r->world->check);
-    if (v != NULL)
-        sim_run_fail(r, v->kind == SIM_CHECK_SAFETY ? SIM_SAFETY : SIM_LIVENESS,
-                     v->fingerprint,
-                     v->host == SIM_CHECK_ALL_HOSTS ? SIM_PLAN_HOSTS_MAX
-                                                    : v->host,
-                     "%s", v->text);
+    if (v == NULL || r->over)
+        return;
+    sim_run_fail(r, v->kind == SIM_CHECK_SAFETY ? SIM_SAFETY : SIM_LIVENESS,
+                 v->fingerprint,
+                 v->host < r->plan->nodes ? v->host : SIM_PLAN_HOSTS_MAX, "%s",
+                 v->text);
+    r->result->at_us = v->at_us;
 }
 
 /* Runs until limit_us; false once the run has failed. */
@@ -86,11 +82,21 @@ static bool advance(struct sim_run *r, uint64_t limit_us)
 
     while (!r->over && sim_sched_step(s, limit_us)) {
         sim_check_step(r->world->check);
-        look_at_check(r);
         if (r->options.observer != NULL)
             r->options.observer(r->options.observer_ctx, r);
+        look_at_check(r);
     }
     return !r->over;
+}
+
+/* How long hosts have been up, all together. */
+static uint64_t up_us(const struct sim_run *r)
+{
+    uint64_t us = 0;
+
+    for (unsigned h = 0; h < r->plan->nodes; h++)
+        us += sim_host_up_us(r->world->hosts[h]);
+    return us;
 }
 
 /* ---- convergence ---- */
@@ -166,77 +172,74 @@ static void await_convergence(struct sim_run *r, bool all, uint64_t within_ms,
 
 /* ---- at rest ---- */
 
-/* Every entry, byte for byte, and each digest anew. */
-static void compare_states(struct sim_run *r)
-{
-    struct buffer first;
-    unsigned first_host = SIM_PLAN_HOSTS_MAX;
-
-    buffer_init(&first, 0);
-    for (unsigned h = 0; h < r->plan->nodes && !r->over; h++) {
-        struct buffer here;
-        if (!in_core(r, h, true))
-            continue;
-        if (sim_world_audit(r->world, h) != 0)
-            sim_run_fail(r, SIM_SAFETY, "digest", h,
-                         "the digest of n%u is not that of its entries", h);
-        int error = sim_world_canonical(r->world, h, &here);
-        if (error != 0)
-            sim_run_fail(r, SIM_SAFETY, "store-readable", h,
-                         "the store of n%u cannot be read: %s", h,
-                         cm_strerror(error));
-        else if (first_host == SIM_PLAN_HOSTS_MAX) {
-            first_host = h;
-            first = here;
-            continue;
-        } else if (!slice_equal(buffer_slice(&first), buffer_slice(&here)))
-            sim_run_fail(r, SIM_SAFETY, "equal-vectors", h,
-                         "n%u and n%u have equal digests and other entries",
-                         first_host, h);
-        buffer_release(&here);
-    }
-    buffer_release(&first);
-}
-
-static bool breaks_objects(const struct sim_plan *plan)
-{
-    for (size_t i = 0; i < plan->count; i++)
-        if (sim_deed_family(plan->lines[i].deed) == SIM_FAMILY_OBJECTS)
-            return true;
-    return false;
-}
-
 static void judge(struct sim_run *r)
 {
+    struct sim_check *c = r->world->check;
+    struct sim_check_counters counters;
+    bool members[SIM_PLAN_HOSTS_MAX] = {false};
     uint64_t unused = 0;
+    bool damaged = false;
 
-    (void)advance(r, r->world->sched.now_us + REST_US);
-    /* Nothing was written since: they may not have drifted apart again. */
-    await_convergence(r, true, REST_US / SIM_MS, &unused);
-    if (!r->over)
-        compare_states(r);
-    if (r->over || r->world->check == NULL)
+    /* Until nobody has an excuse any more. Nothing is written meanwhile: they
+     * may not drift apart again. */
+    if (!advance(r, r->world->sched.now_us + REST_US))
         return;
-    bool core[SIM_PLAN_HOSTS_MAX];
+    await_convergence(r, true, 0, &unused);
+    if (r->over)
+        return;
     for (unsigned h = 0; h < r->plan->nodes; h++)
-        core[h] = in_core(r, h, true);
-    sim_check_quiescent(r->world->check, core);
-    (void)sim_check_snapshot(r->world->check, r->objects,
-                             breaks_objects(r->plan));
+        members[h] = in_core(r, h, true);
+    for (size_t i = 0; i < r->plan->count; i++)
+        damaged |=
+            sim_deed_family(r->plan->lines[i].deed) == SIM_FAMILY_OBJECTS;
+    sim_check_quiescent(c, members);
+    r->result->snapshots = sim_check_snapshot(c, r->objects, damaged);
     look_at_check(r);
+    sim_check_read_counters(c, &counters);
+    r->result->watched = counters.watched;
 }
 
 /* ---- the whole ---- */
+
+static bool is_ready(struct sim_world *w, void *ctx)
+{
+    return sim_world_is_ready(w, *(const unsigned *)ctx);
+}
+
+/* Founds the mesh and lets the plan's first members join, without faults. */
+static void gather(struct sim_run *r)
+{
+    struct sim_world *w = r->world;
+    struct cm_detail detail = {""};
+
+    if (sim_world_boot(w, 0, &detail) != 0) {
+        sim_run_fail(r, SIM_LIVENESS, "founding", 0, "n0 does not boot: %s",
+                     detail.text);
+        return;
+    }
+    for (unsigned h = 0; h < r->plan->joined; h++) {
+        if (h > 0)
+            sim_world_join(w, h, 0);
+        if (sim_world_run_until(w, is_ready, &h, JOIN_LIMIT_US))
+            continue;
+        const struct node *n = sim_host_node(w->hosts[h]);
+        sim_run_fail(r, SIM_LIVENESS, "joining", h,
+                     "n%u did not get ready within %u s, without any fault: %s",
+                     h, (unsigned)(JOIN_LIMIT_US / SIM_SECOND),
+                     n == NULL ? "it is not up" : node_not_ready_reason(n));
+        return;
+    }
+}
 
 static void execute(struct sim_run *r)
 {
     struct sim_run_result *result = r->result;
 
-    sim_run_hosts_begin(r);
+    gather(r);
     if (r->over)
         return;
     result->start_us = r->world->sched.now_us;
-    r->up_us = sim_run_hosts_up_us(r); /* of founding, not the plan's time */
+    r->founding_us = up_us(r);
     sim_run_deeds_schedule(r);
     if (!advance(r, result->start_us + r->plan->duration_ms * SIM_MS))
         return;
@@ -250,22 +253,13 @@ static void execute(struct sim_run *r)
         judge(r);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type,
-                      struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 static void finish(struct sim_run *r)
 {
     struct sim_run_result *result = r->result;
     const struct sim_trace *t = &r->world->sched.trace;
-    char directory[SIM_HOST_PATH_MAX];
 
-    result->node_us = sim_run_hosts_up_us(r) - r->up_us;
+    result->node_us = up_us(r) - r->founding_us;
+    result->fault_kinds = sim_fault_kinds(&r->world->faults);
     result->virtual_us = r->world->sched.now_us;
     result->chain = t->chain;
     result->events = t->count;
@@ -274,11 +268,9 @@ static void finish(struct sim_run *r)
                                                      : SIM_TRACE_LINKS_MAX;
         (void)fwrite(t->links, sizeof *t->links, kept, r->options.links);
     }
-    (void)snprintf(directory, sizeof directory, "%s", r->world->directory);
     r->world->sched.trace.text = NULL;
     sim_world_free(r->world);
-    (void)nftw(directory, remove_one, TREE_DEPTH_MAX, FTW_DEPTH | FTW_PHYS);
-    cm_free(r->deeds);
+    sim_free(r->deeds);
 }
 
 static int check_doable(const struct sim_plan *plan, struct cm_detail *detail)
@@ -308,9 +300,7 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     if (r->options.ret_directory != NULL)
         (void)snprintf(r->options.ret_directory, SIM_HOST_PATH_MAX, "%s",
                        r->world->directory);
-    int length = snprintf(r->objects, sizeof r->objects, "%s/objects",
-                          r->world->directory);
-    CHECK(length > 0 && (size_t)length < sizeof r->objects);
+    sim_world_target(r->world, r->objects);
     return 0;
 }
 
@@ -324,22 +314,20 @@ int sim_run_plan(const struct sim_plan *plan,
         return error;
     *ret_result = (struct sim_run_result){.nodes = plan->nodes,
                                           .host = SIM_PLAN_HOSTS_MAX};
-    struct sim_run *r = cm_calloc(1, sizeof *r);
-    if (r == NULL)
-        return CM_ERR_NOMEM;
+    struct sim_run *r = sim_calloc(1, sizeof *r);
     r->plan = plan;
     r->result = ret_result;
     if (options != NULL)
         r->options = *options;
-    r->deeds = cm_calloc(plan->count + 1, sizeof *r->deeds);
-    error = r->deeds == NULL ? CM_ERR_NOMEM : make_world(r, detail);
+    r->deeds = sim_calloc(plan->count + 1, sizeof *r->deeds);
+    error = make_world(r, detail);
     if (error != 0) {
-        cm_free(r->deeds);
-        cm_free(r);
+        sim_free(r->deeds);
+        sim_free(r);
         return error;
     }
     execute(r);
     finish(r);
-    cm_free(r);
+    sim_free(r);
     return 0;
 }

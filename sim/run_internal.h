@@ -1,6 +1,5 @@
-/* What the parts of a run share. run.c leads, run_hosts.c makes the mesh,
- * run_faults.c does what lines of the plan say, workload.c is
- * the clients. */
+/* What the parts of a run share: run.c leads, run_deeds.c makes events of the
+ * plan's lines, workload.c is the clients. */
 #ifndef SIM_RUN_INTERNAL_H
 #define SIM_RUN_INTERNAL_H
 
@@ -20,7 +19,6 @@ struct sim_run {
     struct sim_world *world;
     struct sim_run_result *result;   /* borrowed */
     struct sim_run_deed *deeds;      /* owned, one for each line */
-    uint64_t up_us;                  /* of all hosts, before time 0 */
     char objects[SIM_HOST_PATH_MAX]; /* where snapshots go */
     bool over;                       /* it has failed: nothing follows */
 };
@@ -32,14 +30,7 @@ void sim_run_fail(struct sim_run *r, enum sim_outcome outcome,
                   const char *fingerprint, unsigned host, const char *format,
                   ...) __attribute__((format(printf, 5, 6)));
 
-/* ---- run_hosts.c ---- */
-
-/* Founds the mesh and lets the plan's first members join. */
-void sim_run_hosts_begin(struct sim_run *r);
-/* How long hosts have been up, all together. */
-uint64_t sim_run_hosts_up_us(const struct sim_run *r);
-
-/* ---- run_faults.c ---- */
+/* ---- run_deeds.c ---- */
 
 void sim_run_deeds_schedule(struct sim_run *r);
 /* Ends what troubles the core, and cuts it off from the others, which stay as
