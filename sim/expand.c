@@ -407,29 +407,30 @@ static void draw_network(struct expansion *e)
     n->reorder_ppm = chance(e, 50) ? 0 : (uint32_t)draw(e, 0, 50000);
 }
 
-/* At least two, so that there is something to converge, unless hardly anyone
- * is left: none that is told to be hostile, for then it would be no core, and
- * none that may have to join anew, for the issuer may be outside. */
+/* At least two, so that there is something to converge; none that is told to
+ * be hostile, for then it would be no core. If hosts may have to join anew, the
+ * issuer belongs to it. */
 static void draw_core(struct expansion *e)
 {
     struct sim_plan *p = e->plan;
-    struct sim_hosts without = {{0}};
-    unsigned possible = p->joined;
+    struct sim_hosts hostile = {{0}};
+    unsigned honest = p->joined;
 
-    for (size_t i = 0; i < p->count; i++)
-        if (p->lines[i].deed == SIM_DEED_HOSTILE ||
-            p->lines[i].deed == SIM_DEED_WIPE)
-            sim_hosts_add(&without, sim_hosts_first(&p->lines[i].hosts));
-    for (unsigned h = 0; h < p->joined; h++)
-        possible -= sim_hosts_has(&without, h);
-    unsigned wanted =
-        possible < 2
-            ? possible
-            : (unsigned)draw(e, possible / 2 > 2 ? possible / 2 : 2, possible);
     p->core = (struct sim_hosts){{0}};
+    for (size_t i = 0; i < p->count; i++) {
+        if (p->lines[i].deed == SIM_DEED_HOSTILE)
+            sim_hosts_add(&hostile, sim_hosts_first(&p->lines[i].hosts));
+        if (p->lines[i].deed == SIM_DEED_WIPE)
+            sim_hosts_add(&p->core, 0);
+    }
+    for (unsigned h = 0; h < p->joined; h++)
+        honest -= sim_hosts_has(&hostile, h);
+    unsigned wanted =
+        honest < 2 ? honest
+                   : (unsigned)draw(e, honest / 2 > 2 ? honest / 2 : 2, honest);
     while (sim_hosts_count(&p->core) < wanted) {
         unsigned h = (unsigned)draw(e, 0, p->joined - 1);
-        if (!sim_hosts_has(&without, h))
+        if (!sim_hosts_has(&hostile, h))
             sim_hosts_add(&p->core, h);
     }
 }

@@ -17,8 +17,9 @@ struct sim_run {
     const struct sim_plan *plan; /* borrowed */
     struct sim_run_options options;
     struct sim_world *world;
-    struct sim_run_result *result;   /* borrowed */
-    struct sim_run_deed *deeds;      /* owned, one for each line */
+    struct sim_run_result *result; /* borrowed */
+    struct sim_run_deed *deeds;    /* owned, one for each line */
+    uint64_t founding_us; /* that hosts were up before the plan's time 0 */
     char objects[SIM_HOST_PATH_MAX]; /* where snapshots go */
     bool over;                       /* it has failed: nothing follows */
 };
