@@ -11,6 +11,8 @@ struct sim_run_deed {
     const struct sim_plan_line *line; /* borrowed from the plan */
     struct sim_event event;
     bool closed; /* the client of an operation has got its answer */
+    struct sim_check_watch *watch; /* the check's; polled at event */
+    uint64_t until_us;             /* that the client watches */
 };
 
 struct sim_run {

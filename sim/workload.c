@@ -10,6 +10,7 @@
 
 #define VALUE_MAX (1u << 20)
 #define AUTHOR "client"
+#define WATCH_COMMITS_MAX 8 /* taken at a look */
 
 /* ---- keys and values ---- */
 
@@ -185,11 +186,37 @@ static void snapshot_done(void *ctx, const struct snapshot_report *report)
                    slice_of(&report->error, sizeof report->error));
 }
 
+/* The client looks again and again, at whatever its host has to tell; a host
+ * that was down has to go on where the client's last look ended. */
+static void watch(struct sim_run_deed *d)
+{
+    struct sim_run *r = d->run;
+    struct sim_sched *s = &r->world->sched;
+    uint64_t each_us = (uint64_t)d->line->params[SIM_PARAM_MS] * SIM_MS;
+
+    if (d->watch == NULL) {
+        r->result->operations++;
+        r->result->acknowledged++;
+        d->until_us =
+            s->now_us + (uint64_t)d->line->params[SIM_PARAM_FOR] * SIM_MS;
+        CHECK(sim_check_watch_create(
+                  &d->watch, r->world->check, sim_hosts_first(&d->line->hosts),
+                  d->line->id % 3 == 0 ? "shared/" : "") == 0);
+    }
+    sim_check_watch_poll(d->watch, WATCH_COMMITS_MAX);
+    if (s->now_us < d->until_us)
+        sim_sched_after(s, &d->event, each_us > 0 ? each_us : SIM_MS);
+}
+
 void sim_workload_begin(struct sim_run_deed *d)
 {
     struct sim_run *r = d->run;
     struct sim_host *h = r->world->hosts[sim_hosts_first(&d->line->hosts)];
 
+    if (d->line->deed == SIM_DEED_WATCH) {
+        watch(d);
+        return;
+    }
     r->result->operations++;
     if (!sim_host_is_up(h)) {
         r->result->unanswered++;
