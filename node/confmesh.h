@@ -161,6 +161,16 @@ int confmesh_txn_commit(struct confmesh_txn *t,
                         struct confmesh_token *ret_token);
 void confmesh_txn_abort(struct confmesh_txn *t);
 
+/* Waits until the event that the token names is here; a read begun after that
+ * sees it. CONFMESH_ERR_TIMEOUT; confmesh_error tells what is missing. */
+int confmesh_wait_here(struct confmesh *c, const char *token,
+                       uint64_t timeout_ms);
+/* Waits until members ("2", "majority", "all"; this node counts) have committed
+ * it to their disks. CONFMESH_ERR_TIMEOUT: confmesh_error names who has not;
+ * the write stands and spreads all the same. At most ten minutes. */
+int confmesh_wait_members(struct confmesh *c, const char *token,
+                          const char *members, uint64_t timeout_ms);
+
 /* ---- watching ---- */
 
 enum confmesh_change_kind {

@@ -18,7 +18,7 @@ static void copy_text(char *to, size_t room, struct slice text)
 static void decode_sync(struct frame *f, struct unpacker *u)
 {
     unpack_array_of(u, 3);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     vv_unpack(u, &f->vv);
     f->answer = unpack_bool(u);
 }
@@ -28,7 +28,7 @@ static void decode_events(struct frame *f, struct unpacker *u)
     size_t i;
 
     unpack_array_of(u, 2);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     f->events_count = unpack_array(u, FRAME_EVENTS_MAX);
     f->events = *u;
     for (i = 0; i < f->events_count && u->error == 0; i++)
@@ -38,7 +38,7 @@ static void decode_events(struct frame *f, struct unpacker *u)
 static void decode_join(struct frame *f, struct unpacker *u)
 {
     unpack_array_of(u, 5);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     unpack_bytes(u, f->token_id, sizeof f->token_id);
     unpack_bytes(u, f->token_secret, sizeof f->token_secret);
     copy_text(f->name, sizeof f->name, unpack_string(u, NAME_SIZE_MAX));
@@ -50,7 +50,7 @@ static void decode_grant(struct frame *f, struct unpacker *u)
     size_t i;
 
     unpack_array_of(u, 4);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     f->certificate = unpack_bin(u, CERTIFICATE_SIZE_MAX);
     f->generation_order = unpack_bin(u, CHANNEL_FRAME_MAX);
     f->addresses_count = unpack_array(u, FRAME_ADDRESSES_MAX);
@@ -61,14 +61,36 @@ static void decode_grant(struct frame *f, struct unpacker *u)
 static void decode_snapshot(struct frame *f, struct unpacker *u)
 {
     unpack_array_of(u, 3);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     f->bytes = unpack_bin(u, FRAME_PIECE_MAX);
     f->last = unpack_bool(u);
+}
+
+static void decode_dots(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, f->kind == FRAME_ASK ? 3 : 2);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
+    f->dots_count = unpack_array(u, FRAME_DOTS_MAX);
+    if (u->error == 0 && f->dots_count == 0)
+        unpack_fail(u, CM_ERR_MALFORMED);
+    for (size_t i = 0; i < f->dots_count && u->error == 0; i++) {
+        dot_unpack(u, &f->dots[i]);
+        if (u->error == 0 && i > 0 &&
+            incarnation_compare(&f->dots[i - 1].incarnation,
+                                &f->dots[i].incarnation) >= 0)
+            unpack_fail(u, CM_ERR_NONCANONICAL);
+    }
+    if (f->kind == FRAME_ASK)
+        f->wait_ms = unpack_uint(u, FRAME_ASK_MS_MAX);
 }
 
 static void decode_kind(struct frame *f, struct unpacker *u)
 {
     switch (f->kind) {
+    case FRAME_ASK:
+    case FRAME_COMMITTED:
+        decode_dots(f, u);
+        return;
     case FRAME_SYNC:
         decode_sync(f, u);
         return;
@@ -86,7 +108,7 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         return;
     case FRAME_REFUSED:
         unpack_array_of(u, 3);
-        (void)unpack_uint(u, FRAME_PUSH);
+        (void)unpack_uint(u, FRAME_KIND_LAST);
         f->code = -(int)unpack_uint(u, 255);
         if (f->code == 0) /* a refusal without a reason is none */
             unpack_fail(u, CM_ERR_MALFORMED);
@@ -100,7 +122,7 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         break;
     }
     unpack_array_of(u, 2);
-    (void)unpack_uint(u, FRAME_PUSH);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
     if (f->kind == FRAME_HELLO)
         address_unpack(u, &f->address);
     else if (f->kind == FRAME_SYNC_END)
@@ -121,7 +143,7 @@ int frame_decode(struct frame *ret_frame, struct slice bytes)
     vv_init(&ret_frame->vv);
     unpack_init(&look, bytes);
     (void)unpack_array(&look, 8);
-    kind = unpack_uint(&look, FRAME_PUSH);
+    kind = unpack_uint(&look, FRAME_KIND_LAST);
     if (look.error != 0 || kind < FRAME_HELLO)
         return CM_ERR_MALFORMED;
     ret_frame->kind = (enum frame_kind)kind;
@@ -141,7 +163,7 @@ void frame_release(struct frame *f)
 
 static void begin(struct buffer *out, enum frame_kind kind, size_t fields)
 {
-    CHECK(kind >= FRAME_HELLO && kind <= FRAME_PUSH);
+    CHECK(kind >= FRAME_HELLO && kind <= FRAME_KIND_LAST);
     pack_array(out, fields + 1);
     pack_uint(out, kind);
 }
@@ -231,4 +253,27 @@ void frame_push(struct buffer *out, struct slice event)
 {
     begin(out, FRAME_PUSH, 1);
     pack_bin(out, event);
+}
+
+static void pack_dots(struct buffer *out, const struct dot *dots, size_t count)
+{
+    CHECK(count >= 1 && count <= FRAME_DOTS_MAX);
+    pack_array(out, count);
+    for (size_t i = 0; i < count; i++)
+        dot_pack(out, &dots[i]);
+}
+
+void frame_ask(struct buffer *out, const struct dot *dots, size_t count,
+               uint64_t wait_ms)
+{
+    CHECK(wait_ms <= FRAME_ASK_MS_MAX);
+    begin(out, FRAME_ASK, 2);
+    pack_dots(out, dots, count);
+    pack_uint(out, wait_ms);
+}
+
+void frame_committed(struct buffer *out, const struct dot *dots, size_t count)
+{
+    begin(out, FRAME_COMMITTED, 1);
+    pack_dots(out, dots, count);
 }

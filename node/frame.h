@@ -20,13 +20,20 @@ enum frame_kind {
     FRAME_SPONSOR = 8,  /* an incarnation asks to be rostered and brought up */
     FRAME_SNAPSHOT = 9, /* a piece of a message of the sponsor's snapshot */
     FRAME_PUSH = 10,    /* one event too large for a datagram */
+    FRAME_ASK = 11,     /* tell me how far you have committed these, until
+                           you have committed all of them */
+    FRAME_COMMITTED = 12, /* what the sender has committed of them: a part of
+                             its version vector as it is on its disk */
 };
+#define FRAME_KIND_LAST FRAME_COMMITTED
 
 #define FRAME_EVENTS_BYTES_MAX (1536u << 10)
 #define FRAME_EVENTS_MAX 4096
 #define FRAME_ADDRESSES_MAX 64
 #define FRAME_TEXT_MAX 256
 #define FRAME_PIECE_MAX (1u << 20)
+#define FRAME_DOTS_MAX 16 /* incarnations of one ASK or COMMITTED */
+#define FRAME_ASK_MS_MAX (10u * 60 * 1000)
 
 struct frame {
     enum frame_kind kind;
@@ -43,11 +50,15 @@ struct frame {
     struct slice generation_order; /* GRANT */
     struct address addresses[FRAME_ADDRESSES_MAX]; /* GRANT */
     size_t addresses_count;
-    int code;                       /* REFUSED: a cm_error */
-    char text[FRAME_TEXT_MAX];      /* REFUSED */
-    struct incarnation incarnation; /* SPONSOR */
-    struct slice bytes;             /* SNAPSHOT, PUSH */
-    bool last;                      /* SNAPSHOT: the message is whole now */
+    int code;                        /* REFUSED: a cm_error */
+    char text[FRAME_TEXT_MAX];       /* REFUSED */
+    struct incarnation incarnation;  /* SPONSOR */
+    struct slice bytes;              /* SNAPSHOT, PUSH */
+    bool last;                       /* SNAPSHOT: the message is whole now */
+    struct dot dots[FRAME_DOTS_MAX]; /* ASK, COMMITTED: ascending, one of an
+                                        incarnation */
+    size_t dots_count;               /* at least 1 */
+    uint64_t wait_ms;                /* ASK: forget it after that */
 };
 
 /* Slices borrow from bytes. Release after success only. */
@@ -70,5 +81,8 @@ void frame_sponsor(struct buffer *out, const struct incarnation *incarnation);
 /* Messages of any size travel in pieces of at most FRAME_PIECE_MAX. */
 void frame_snapshot(struct buffer *out, struct slice piece, bool last);
 void frame_push(struct buffer *out, struct slice event);
+void frame_ask(struct buffer *out, const struct dot *dots, size_t count,
+               uint64_t wait_ms);
+void frame_committed(struct buffer *out, const struct dot *dots, size_t count);
 
 #endif

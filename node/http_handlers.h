@@ -30,6 +30,8 @@ void http_written_json(struct http_request *r, struct intent *intent);
 /* Of a transaction: what it read, and every failure; members of an object. */
 void http_put_results(struct buffer *out, const struct intent *intent);
 void http_put_failures(struct buffer *out, const struct intent *intent);
+/* Refuses parameters that are not in the NULL-terminated list: then false. */
+bool http_only_parameters(struct http_request *r, const char *const *known);
 /* ttl (a duration from now) or expires (a time), as texts or NULL; 0 in
  * *ret_expires when there is neither. CM_ERR_INVALID with detail. */
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,

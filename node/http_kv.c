@@ -17,6 +17,7 @@
 #include "node/http_json.h"
 #include "node/http_kv_read.h"
 #include "node/http_pending.h"
+#include "node/http_wait.h"
 
 #define DELETE_CHUNK_OPS 1000
 #define DELETE_CHUNK_BYTES (256u << 10)
@@ -25,11 +26,19 @@
  * to protect, so unknown parameters are refused. The last row is what clients
  * of the dialect send along and what means nothing here. */
 static const char *const kv_parameters[] = {
-    "raw",        "recurse",   "keys",      "separator", "index",
-    "wait",       "flags",     "cas",       "dc",        "siblings",
-    "if-version", "if-absent", "unrevoke",  "stale",     "pretty",
-    "token",      "ns",        "partition", "near",      "filter",
-    "hash",       "cached",    "default",   "ttl",       "expires",
+    "raw",        "recurse",
+    "keys",       "separator",
+    "index",      "wait",
+    "flags",      "cas",
+    "dc",         "siblings",
+    "if-version", "if-absent",
+    "unrevoke",   "stale",
+    "pretty",     "token",
+    "ns",         "partition",
+    "near",       "filter",
+    "hash",       "cached",
+    "default",    "ttl",
+    "expires",    HTTP_WAIT_PARAMETERS,
 };
 
 static const struct {
@@ -146,6 +155,19 @@ static bool read_condition(struct http_request *r, struct local_op *op)
     return true;
 }
 
+/* "true" with the token; if what was to be waited for did not come, that. */
+static void answer_true(struct http_request *r, const struct dot *dot)
+{
+    if (http_wait_error(r) != 0)
+        http_refuse(r, http_wait_status(r), http_wait_error(r), "%s",
+                    http_wait_text(r));
+    else
+        http_answer(r, 200, HTTP_TYPE_JSON, slice_of_string("true"));
+    if (dot->seq > 0)
+        http_header_dot(r, "X-Confmesh-Token", dot);
+    http_wait_headers(r);
+}
+
 /* "true" with the token, "false", or why not. */
 static void kv_written(struct http_request *r, struct intent *intent)
 {
@@ -153,9 +175,7 @@ static void kv_written(struct http_request *r, struct intent *intent)
 
     r->revision = intent->revision;
     if (intent->result == 0) {
-        http_answer(r, 200, HTTP_TYPE_JSON, slice_of_string("true"));
-        if (intent->dot.seq > 0)
-            http_header_dot(r, "X-Confmesh-Token", &intent->dot);
+        answer_true(r, &intent->dot);
     } else if (intent->result == CM_ERR_CONDITION) {
         http_answer(r, 200, HTTP_TYPE_JSON, slice_of_string("false"));
     } else if (intent->result == CM_ERR_REVOKED &&
@@ -255,12 +275,15 @@ static int delete_tree_gather(struct http_request *r, struct delete_tree *d,
     return 0;
 }
 
-static void delete_tree_finish(struct http_request *r, struct delete_tree *d)
+static void delete_tree_finish(struct http_request *r)
 {
+    struct delete_tree *d = r->job;
+
+    /* Own events are in order: who has the last has them all. */
+    if (!http_wait_written(r, &d->last, delete_tree_finish))
+        return;
     r->revision = d->revision;
-    http_answer(r, 200, HTTP_TYPE_JSON, slice_of_string("true"));
-    if (d->last.seq > 0)
-        http_header_dot(r, "X-Confmesh-Token", &d->last);
+    answer_true(r, &d->last);
 }
 
 static void delete_tree_next(struct http_request *r)
@@ -273,7 +296,7 @@ static void delete_tree_next(struct http_request *r)
     int error;
 
     if (!d->more) {
-        delete_tree_finish(r, d);
+        delete_tree_finish(r);
         return;
     }
     intent = http_intent(r);
@@ -295,10 +318,10 @@ static void delete_tree_next(struct http_request *r)
         if (error != 0)
             http_refuse_code(r, error, NULL);
         else
-            delete_tree_finish(r, d);
+            delete_tree_finish(r);
         return;
     }
-    http_submit(r, intent, delete_tree_written);
+    http_submit_step(r, intent, delete_tree_written);
 }
 
 static void kv_delete(struct http_request *r, struct slice key)
@@ -359,6 +382,8 @@ void http_kv(struct http_request *r)
                     "the key is missing; write it after /v1/kv/");
         return;
     }
+    if (!http_wait_after(r, http_kv))
+        return;
     if (r->method == HTTP_GET)
         http_kv_read(r, slice_of(key, size), tree);
     else if (r->method == HTTP_PUT)

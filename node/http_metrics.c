@@ -63,6 +63,8 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
     counter(out, "events_refused_total",
             "Events refused: signature, authority, mesh, generation.",
             s->events_refused);
+    gauge(out, "awaits", "Requests that wait for an event, here or elsewhere.",
+          s->awaits);
     counter(out, "repairs_total", "Anti-entropy sessions.", s->repairs);
     counter(out, "disk_full_total", "Batches refused for want of space.",
             s->disk_full);

@@ -3,6 +3,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/http_wait.h"
 
 struct http_pending *http_pending_new(struct http_request *r)
 {
@@ -72,34 +73,70 @@ void http_pending_wake(struct http_request *r)
         http_request_wake(r);
 }
 
+/* The members have it, or the time is over. */
+static void on_waited(struct http_request *r)
+{
+    struct intent *intent = r->written;
+
+    CHECK(intent != NULL);
+    r->written_done(r, intent);
+}
+
+/* True when done is to be called at once. */
+static bool wait_first(struct http_request *r, struct intent *intent,
+                       http_pending_done done)
+{
+    struct dot none = {.seq = 0};
+    bool wrote = intent->result == 0 && intent->wrote;
+
+    CHECK(r->written == NULL);
+    r->written = intent;
+    r->written_done = done;
+    if (http_wait_written(r, wrote ? &intent->dot : &none, on_waited))
+        return true;
+    return false;
+}
+
 static void on_intent(void *context, struct intent *intent)
 {
     struct http_pending *p = context;
     http_pending_done done = p->done;
+    bool step = p->step;
     struct http_request *r = http_pending_finish(p);
 
-    if (r != NULL) {
-        CHECK(r->response == NULL);
-        done(r, intent);
-        CHECK(r->response != NULL || r->pending != NULL);
+    if (r == NULL) {
+        intent_free(intent);
+        return;
     }
-    intent_free(intent);
-    if (r != NULL)
-        http_pending_wake(r);
+    CHECK(r->response == NULL);
+    if (step) {
+        done(r, intent);
+        intent_free(intent);
+    } else if (wait_first(r, intent, done)) {
+        done(r, intent);
+    }
+    CHECK(r->response != NULL || r->pending != NULL);
+    http_pending_wake(r);
 }
 
-void http_submit(struct http_request *r, struct intent *intent,
-                 http_pending_done done)
+static void submit(struct http_request *r, struct intent *intent,
+                   http_pending_done done, bool step)
 {
-    struct http_pending *p = http_pending_new(r);
+    struct http_pending *p;
     int error;
 
     CHECK(intent != NULL && done != NULL);
+    if (!http_wait_begin(r)) {
+        intent_free(intent);
+        return;
+    }
+    p = http_pending_new(r);
     if (p == NULL) {
         intent_free(intent);
         return;
     }
     p->done = done;
+    p->step = step;
     intent->done = on_intent;
     intent->context = p;
     r->context->counters.writes++;
@@ -111,4 +148,16 @@ void http_submit(struct http_request *r, struct intent *intent,
         return;
     }
     http_pending_park(r);
+}
+
+void http_submit(struct http_request *r, struct intent *intent,
+                 http_pending_done done)
+{
+    submit(r, intent, done, false);
+}
+
+void http_submit_step(struct http_request *r, struct intent *intent,
+                      http_pending_done done)
+{
+    submit(r, intent, done, true);
 }

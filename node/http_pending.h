@@ -17,6 +17,7 @@ struct http_pending {
     struct http_pending *next;
     struct http_pending *prev;
     http_pending_done done;
+    bool step; /* others follow: nothing is waited for yet */
 };
 
 /* NULL when memory is short (and answered). */
@@ -33,8 +34,12 @@ void http_pending_park(struct http_request *r);
 void http_pending_wake(struct http_request *r);
 
 /* Takes the intent, in every case. done answers the request, or submits the
- * next one; it borrows the intent. A refused submission is answered here. */
+ * next one; it borrows the intent. A refused submission is answered here. What
+ * was written is waited for first if the request asks for it (http_wait.h). */
 void http_submit(struct http_request *r, struct intent *intent,
                  http_pending_done done);
+/* The same, one step of several: the last one waits. */
+void http_submit_step(struct http_request *r, struct intent *intent,
+                      http_pending_done done);
 
 #endif

@@ -11,7 +11,9 @@
 #include "crdt/base/check.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
+#include "node/http_wait.h"
 #include "node/http_watch.h"
+#include "node/intent.h"
 
 static bool is_under(struct slice path, const char *prefix)
 {
@@ -57,6 +59,9 @@ void http_request_reset(struct http_request *r)
     buffer_release(&r->body);
     cm_free((void *)(uintptr_t)r->wait_key.data);
     cm_free(r->job);
+    intent_free(r->written);
+    http_wait_free(r);
+    r->written = NULL;
     r->uri = NULL;
     r->query_text = NULL;
     r->query.count = 0;

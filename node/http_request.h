@@ -49,6 +49,23 @@ struct http_request;
 typedef void (*http_handler)(struct http_request *r);
 
 struct http_watch;
+struct intent;
+
+/* What a request waits for, and what came of it; see http_wait.h. */
+struct http_wait {
+    struct dot dot; /* after */
+    bool arrived;
+    bool asked; /* wait-for */
+    bool begun;
+    struct node_quorum quorum;
+    uint64_t timeout_ms;
+    http_handler then;
+    int error;          /* of the wait; the write stands */
+    struct buffer json; /* the report */
+    char text[512];     /* the sentence of a failure */
+    char confirmed[1024];
+    char missing[1024];
+};
 
 struct http_request {
     struct http_context *context;
@@ -79,7 +96,10 @@ struct http_request {
     uint64_t wait_deadline_ms;    /* of a blocking query */
     struct http_pending *pending; /* the node works for it */
     struct http_watch *watch;
-    void *job; /* of a handler in several steps; cm_free */
+    void *job;              /* of a handler in several steps; cm_free */
+    struct http_wait *wait; /* owned; NULL: waits for nothing */
+    struct intent *written; /* done, kept until its wait is over; owned */
+    void (*written_done)(struct http_request *r, struct intent *intent);
 
     struct MHD_Response *response; /* NULL until answered */
     unsigned status;

@@ -5,6 +5,7 @@
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
+#include "node/http_wait.h"
 
 static struct slice path_rest(const struct http_request *r, const char *prefix)
 {
@@ -12,25 +13,6 @@ static struct slice path_rest(const struct http_request *r, const char *prefix)
 
     CHECK(slice_starts_with(r->path, slice_of_string(prefix)));
     return slice_of(r->path.data + size, r->path.size - size);
-}
-
-/* known: NULL-terminated. */
-static bool only_parameters(struct http_request *r, const char *const *known)
-{
-    for (size_t i = 0; i < r->query.count; i++) {
-        const char *name = r->query.items[i].name;
-        size_t k = 0;
-
-        while (known[k] != NULL && strcmp(name, known[k]) != 0)
-            k++;
-        if (known[k] == NULL) {
-            http_refuse(r, 400, CM_ERR_INVALID,
-                        "unknown parameter \"%.64s\"; correct or remove it",
-                        name);
-            return false;
-        }
-    }
-    return true;
 }
 
 static bool decode_part(struct http_request *r, struct slice raw,
@@ -66,7 +48,7 @@ static void submit_one(struct http_request *r, const struct local_op *op)
 
 void http_revoke(struct http_request *r)
 {
-    static const char *const known[] = {NULL};
+    static const char *const known[] = {HTTP_WAIT_PARAMETERS, NULL};
     uint8_t key[KEY_SIZE_MAX];
     struct local_op op = {.kind = OP_REVOKE};
 
@@ -74,8 +56,10 @@ void http_revoke(struct http_request *r)
         http_refuse(r, 405, CM_ERR_INVALID, "revoking is a POST; use that");
         return;
     }
-    if (!only_parameters(r, known) ||
+    if (!http_only_parameters(r, known) ||
         !decode_part(r, path_rest(r, "/v1/revoke/"), "the key", key, &op.key))
+        return;
+    if (!http_wait_after(r, http_revoke))
         return;
     submit_one(r, &op);
 }
@@ -160,8 +144,8 @@ static void write_set(struct http_request *r, struct slice key,
 
 void http_set(struct http_request *r)
 {
-    static const char *const known[] = {"revoke", "unrevoke", "ttl", "expires",
-                                        NULL};
+    static const char *const known[] = {"revoke",  "unrevoke",           "ttl",
+                                        "expires", HTTP_WAIT_PARAMETERS, NULL};
     struct slice rest = path_rest(r, "/v1/set/");
     const uint8_t *slash = memchr(rest.data, '/', rest.size);
     uint8_t key_bytes[KEY_SIZE_MAX];
@@ -171,8 +155,10 @@ void http_set(struct http_request *r)
     size_t first = slash != NULL ? (size_t)(slash - rest.data) : rest.size;
     struct slice behind;
 
-    if (!only_parameters(r, known) ||
+    if (!http_only_parameters(r, known) ||
         !decode_part(r, slice_of(rest.data, first), "the key", key_bytes, &key))
+        return;
+    if (!http_wait_after(r, http_set))
         return;
     if (slash == NULL) {
         if (r->method == HTTP_GET)

@@ -6,6 +6,7 @@
 #include "node/http_json.h"
 #include "node/http_pending.h"
 #include "node/http_txn_read.h"
+#include "node/http_wait.h"
 
 #define FAILURES_SIZE_MAX (1u << 20)
 
@@ -66,8 +67,10 @@ static void consul_done(struct http_request *r, struct intent *intent)
             buffer_append_byte(&out, ',');
         put_consul_result(r, &out, reader, &result);
     }
-    append(&out, "],\"Errors\":null}\n");
-    finish(r, 200, &out);
+    append(&out, "],\"Errors\":null");
+    http_wait_put(r, &out);
+    append(&out, "}\n");
+    finish(r, http_wait_status(r), &out);
 }
 
 static void consul_failed(struct http_request *r, struct intent *intent)
@@ -97,6 +100,7 @@ static void consul_written(struct http_request *r, struct intent *intent)
         consul_done(r, intent);
     if (intent->result == 0 && intent->dot.seq > 0)
         http_header_dot(r, "X-Confmesh-Token", &intent->dot);
+    http_wait_headers(r);
 }
 
 /* ---- own answers: see http_written_json for what all writes tell ---- */
@@ -181,6 +185,7 @@ static void submit(struct http_request *r, json_t *body, uint64_t tag)
 
 void http_txn(struct http_request *r)
 {
+    static const char *const known[] = {HTTP_WAIT_PARAMETERS, NULL};
     struct store_reader *reader = http_context_reader(r->context);
     json_t *body;
 
@@ -188,10 +193,14 @@ void http_txn(struct http_request *r)
         http_refuse(r, 405, CM_ERR_INVALID, "a transaction is a POST or PUT");
         return;
     }
+    if (!http_only_parameters(r, known))
+        return;
     if (reader == NULL) {
         http_refuse_code(r, CM_ERR_IO, NULL);
         return;
     }
+    if (!http_wait_after(r, http_txn))
+        return;
     body = parse(r);
     if (body == NULL)
         return;

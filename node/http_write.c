@@ -1,11 +1,13 @@
 /* What all writing handlers share: making the intent, telling its outcome. */
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "crdt/base/check.h"
 #include "node/args.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
+#include "node/http_wait.h"
 
 #define REFUSAL_SIZE_MAX (1u << 20)
 
@@ -49,6 +51,24 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
     intent_free(intent);
     http_refuse_code(r, error, NULL);
     return false;
+}
+
+bool http_only_parameters(struct http_request *r, const char *const *known)
+{
+    for (size_t i = 0; i < r->query.count; i++) {
+        const char *name = r->query.items[i].name;
+        size_t k = 0;
+
+        while (known[k] != NULL && strcmp(name, known[k]) != 0)
+            k++;
+        if (known[k] == NULL) {
+            http_refuse(r, 400, CM_ERR_INVALID,
+                        "unknown parameter \"%.64s\"; correct or remove it",
+                        name);
+            return false;
+        }
+    }
+    return true;
 }
 
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,
@@ -183,12 +203,14 @@ void http_written_json(struct http_request *r, struct intent *intent)
     http_json_bool(&out, intent->wrote);
     if (intent->detailed)
         http_put_results(&out, intent);
+    http_wait_put(r, &out);
     buffer_append_string(&out, "}\n");
     if (out.error != 0) {
         http_refuse_code(r, out.error, NULL);
     } else {
-        http_answer_buffer(r, 200, HTTP_TYPE_JSON, &out);
-        if (intent->dot.seq > 0 && r->status == 200)
+        http_answer_buffer(r, http_wait_status(r), HTTP_TYPE_JSON, &out);
+        http_wait_headers(r);
+        if (intent->dot.seq > 0)
             http_header_dot(r, "X-Confmesh-Token", &intent->dot);
     }
     buffer_release(&out);

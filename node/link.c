@@ -63,6 +63,7 @@ void link_gone(struct node *n, struct link *l, const char *reason)
     link_unlink(n, l);
     sponsor_link_gone(n, l);
     joiner_on_link_gone(n, l, reason);
+    awaits_link_gone(n, l);
     channel_free(l->channel);
     buffer_release(&l->outbox);
     vv_release(&l->theirs);
@@ -274,6 +275,12 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
     case FRAME_SPONSOR:
         sponsor_on_request(n, l, f);
         break;
+    case FRAME_ASK:
+        awaits_on_ask(n, l, f);
+        break;
+    case FRAME_COMMITTED:
+        awaits_on_committed(n, l, f);
+        break;
     case FRAME_JOIN:
     case FRAME_GRANT:
     case FRAME_REFUSED:
@@ -363,6 +370,8 @@ static uint64_t link_due(const struct link *l)
         return l->asked_ms + REPAIR_TIMEOUT_MS;
     if (l->established && (l->sponsors || l->paused))
         return UINT64_MAX; /* it waits for us */
+    if (l->established && l->asks_until_ms > l->deadline_ms)
+        return l->asks_until_ms; /* somebody waits for a confirmation */
     return l->deadline_ms;
 }
 

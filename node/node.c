@@ -277,6 +277,8 @@ int node_create(struct node **ret_node, const struct node_config *config,
         earlier(config->snapshot_interval_ms, SNAPSHOT_INTERVAL_MS_MAX);
     n->next_stream = 1;
     n->expiry_wall_ms = UINT64_MAX;
+    n->awaits_due_ms = UINT64_MAX;
+    n->awaits_retry_ms = UINT64_MAX;
     (void)snprintf(n->name, sizeof n->name, "%s",
                    config->name != NULL ? config->name : "");
     error = init_parts(n, config);
@@ -305,6 +307,7 @@ void node_free(struct node *n)
     if (n == NULL)
         return;
     n->joiner.failed = true; /* closing its link is no reason to try again */
+    awaits_close(n);
     while (n->links != NULL)
         link_close(n, n->links);
     gossip_free(n->gossip);
@@ -326,6 +329,7 @@ void node_free(struct node *n)
 void node_leave(struct node *n)
 {
     peers_flush(n);
+    awaits_close(n);
     if (n->gossip == NULL)
         return;
     gossip_leave(n->gossip, node_now(n));
@@ -373,8 +377,10 @@ static void on_member(struct node *n, const struct gossip_event *e)
     address_format(where, &view.address);
     node_log(n, e->state == MEMBER_SUSPECT ? 'D' : 'I', "member %s at %s: %s",
              view.name, where, state_name(e->state));
-    if (e->state == MEMBER_ALIVE)
+    if (e->state == MEMBER_ALIVE) {
         peers_remember(n, &e->peer, &view.address);
+        awaits_member_alive(n, &e->peer);
+    }
 }
 
 static void on_contact(struct node *n, const struct gossip_event *e)
@@ -419,6 +425,7 @@ static void arm(struct node *n)
     due = earlier(due, snapshots_deadline(n));
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
+    due = earlier(due, awaits_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
     n->ports.timer->arm(n->ports.ctx, due);
@@ -468,6 +475,7 @@ void node_on_timer(struct node *n)
     snapshots_tick(n, now);
     expiry_tick(n, now);
     clocks_tick(n, now);
+    awaits_tick(n, now);
     peers_tick(n, now);
     node_drain(n);
 }
@@ -609,6 +617,7 @@ void node_take_result(struct node *n, struct commit_result *r)
         r->roster = NULL;
         if (n->gossip != NULL)
             certify_roster(n);
+        awaits_roster_changed(n);
     }
     if (r->alarm_fork)
         node_alarm_fork(n);
@@ -659,6 +668,7 @@ void node_on_commit(struct node *n, struct commit_result *r)
             intent_free(i);
         i = next;
     }
+    awaits_committed(n);
     if (wrote && n->listener != NULL)
         n->listener(n->listener_ctx, n->revision);
     node_drain(n);
@@ -800,6 +810,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.held = n->held;
     s.clocks = n->clocks.count;
     s.clock_offset_ms = n->clocks.offset_ms;
+    s.awaits = n->awaits_count;
     s.streams = n->links_count;
     s.snapshot_sequence = n->snapshot_sequence;
     s.snapshot_wall_ms = n->snapshot_wall_ms;

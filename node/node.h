@@ -8,6 +8,7 @@
 #define NODE_NODE_H
 
 #include "gossip/gossip.h"
+#include "node/frame.h"
 #include "node/port.h"
 #include "node/store.h"
 #include "node/writer.h"
@@ -97,6 +98,7 @@ struct node_status {
     size_t members_in_sync; /* peers whose last digest equals ours */
     size_t pending_events;
     size_t pending_bytes;
+    size_t awaits; /* waits for events under way */
     size_t streams;
     uint64_t commits; /* since the start */
     uint64_t local_intents;
@@ -123,6 +125,51 @@ struct node_status {
 void node_status_read(const struct node *n, struct node_status *ret_status);
 /* Members other than this node; see gossip.h. */
 const struct gossip *node_gossip(const struct node *n);
+
+/* ---- waiting for an event ---- */
+
+#define NODE_AWAITS_MAX 4096 /* waits at a time */
+#define NODE_AWAIT_MS_MAX FRAME_ASK_MS_MAX
+
+/* How many members must have committed it. Rostered writers count, this node
+ * among them, each node once; readers never do. */
+struct node_quorum {
+    enum { QUORUM_COUNT, QUORUM_MAJORITY, QUORUM_ALL } kind;
+    size_t count; /* QUORUM_COUNT */
+};
+/* "3", "majority", "all". CM_ERR_INVALID with detail. */
+int node_quorum_parse(struct node_quorum *ret, const char *text,
+                      struct cm_detail *detail);
+/* How many members count now, and how many q asks for. */
+size_t node_quorum_members(const struct node *n);
+size_t node_quorum_wanted(const struct node *n, const struct node_quorum *q);
+
+struct node_await_member {
+    const char *name;
+    bool confirmed;
+    const char *state; /* "alive", …, "unknown" */
+};
+struct node_await_report {
+    int error; /* 0; CM_ERR_TIMEOUT, CM_ERR_CLOSED */
+    size_t wanted;
+    size_t confirmed;
+    const struct node_await_member *members; /* none when waiting here alone */
+    size_t members_count;
+};
+/* The report is borrowed for the call. */
+typedef void (*node_await_done)(void *ctx,
+                                const struct node_await_report *report);
+/* Waits until this node (q NULL) or as many members as q wants have committed
+ * the event; no polling: commits here and confirmations of others wake it. A
+ * confirmation is the member's version vector as it is on its disk, asked for
+ * over a channel. done is called once, perhaps before this returns. CM_ERR_BUSY
+ * when NODE_AWAITS_MAX wait; then done is not called. */
+int node_await(struct node *n, const struct dot *dot,
+               const struct node_quorum *q, uint64_t timeout_ms,
+               node_await_done done, void *ctx);
+bool node_has_room_to_await(const struct node *n);
+/* Highest seq of that incarnation committed here, 0 = none. */
+uint64_t node_committed_seq(const struct node *n, const struct incarnation *i);
 
 /* Makes a join token of uses redemptions, valid for ttl_ms. done is called with
  * the token's text after its record is durable, or with an error

@@ -35,6 +35,11 @@
 
 #define CLOCKS_EVERY_MS 1000 /* between looks at the peers' clocks */
 #define CLOCKS_TELL_MS 50    /* the writer is told of a change so large */
+/* One incarnation that a peer waits for. */
+struct confirm_ask {
+    struct dot wanted;
+    uint64_t told; /* seq that it knows of, 0: none */
+};
 
 /* One stream to another node. */
 struct link {
@@ -58,6 +63,10 @@ struct link {
     uint64_t asked_ms;
     bool serving;     /* their SYNC is being answered */
     struct vv theirs; /* what they have, advanced as we send */
+    /* What the peer wants to hear when it is committed here. */
+    struct confirm_ask asks[FRAME_DOTS_MAX]; /* sorted by incarnation */
+    size_t asks_count;
+    uint64_t asks_until_ms; /* both ways: the link is kept that long */
     /* Joining. */
     bool joins;    /* the joiner's own link */
     bool sponsors; /* SPONSOR is being answered here */
@@ -179,6 +188,11 @@ struct node {
     uint64_t expiry_retry_ms; /* not before; the last try failed */
     bool expiry_asked;        /* an intent is under way */
 
+    struct await *awaits; /* list; awaits.c */
+    size_t awaits_count;
+    uint64_t awaits_due_ms;   /* first deadline; UINT64_MAX: none */
+    uint64_t awaits_retry_ms; /* when members are asked again; UINT64_MAX */
+
     node_commit_listener listener;
     void *listener_ctx;
     struct node_status status; /* counters and texts */
@@ -279,6 +293,19 @@ uint64_t expiry_deadline(const struct node *n);
 void clocks_input(struct node *n); /* before anything is given to gossip */
 void clocks_tick(struct node *n, uint64_t now);
 uint64_t clocks_deadline(const struct node *n);
+
+/* awaits.c */
+void awaits_committed(struct node *n); /* after every commit result */
+void awaits_roster_changed(struct node *n);
+void awaits_on_ask(struct node *n, struct link *l, const struct frame *f);
+void awaits_on_committed(struct node *n, const struct link *l,
+                         const struct frame *f);
+/* What was asked over it is forgotten there. */
+void awaits_link_gone(struct node *n, const struct link *l);
+void awaits_member_alive(struct node *n, const struct key_id *peer);
+void awaits_tick(struct node *n, uint64_t now);
+uint64_t awaits_deadline(const struct node *n);
+void awaits_close(struct node *n); /* ends all: CM_ERR_CLOSED */
 
 /* peers.c */
 void peers_load(struct node *n);

@@ -10,9 +10,11 @@
 
 #include "crdt/base/check.h"
 #include "crdt/base/pack.h"
+#include "crdt/dot.h"
 #include "node/paths.h"
 
-#define ERROR_TEXT_MAX 2048 /* bytes of a node's message that are shown */
+#define WAIT_DEFAULT_MS 10000 /* the node's own */
+#define ERROR_TEXT_MAX 2048   /* bytes of a node's message that are shown */
 
 bool cli_has(const struct cli *c, const char *flag)
 {
@@ -77,6 +79,64 @@ int cli_check_key(const struct cli *c, const char *field, const char *text)
     if (!utf8_is_valid(slice_of_string(text)))
         return cli_usage_error(c, "%s is not valid UTF-8; write it in UTF-8",
                                field);
+    return 0;
+}
+
+void cli_query_add(struct buffer *target, const char *name, const char *value)
+{
+    bool first = memchr(target->data, '?', target->size) == NULL;
+
+    buffer_append_byte(target, first ? '?' : '&');
+    buffer_append_string(target, name);
+    if (value != NULL) {
+        buffer_append_byte(target, '=');
+        client_percent_encode(target, slice_of_string(value), true);
+    }
+}
+
+static bool is_quorum(const char *text)
+{
+    uint64_t number = 0;
+
+    return strcmp(text, "majority") == 0 || strcmp(text, "all") == 0 ||
+           (args_number(&number, text, UINT32_MAX, "--wait", NULL) == 0 &&
+            number > 0);
+}
+
+int cli_query_wait(const struct cli *c, struct buffer *target,
+                   uint64_t *ret_timeout_ms)
+{
+    struct cm_detail detail = {""};
+    const char *after = cli_value(c, "after");
+    const char *members = cli_value(c, "wait");
+    const char *timeout = cli_value(c, "timeout");
+    uint64_t ms = WAIT_DEFAULT_MS;
+    struct dot dot;
+
+    *ret_timeout_ms = 0;
+    if (after != NULL && dot_parse(&dot, after) != 0)
+        return cli_usage_error(c,
+                               "--after is '%.80s', but must be the token that "
+                               "a write printed with --json (INCARNATION:SEQ)",
+                               after);
+    if (members != NULL && !is_quorum(members))
+        return cli_usage_error(c,
+                               "--wait is '%.40s', but must be a number of "
+                               "members from 1 on, majority or all",
+                               members);
+    if (timeout != NULL && after == NULL && members == NULL)
+        return cli_usage_error(c, "--timeout needs --wait or --after");
+    if (timeout != NULL &&
+        args_duration_ms(&ms, timeout, "--timeout", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (after != NULL)
+        cli_query_add(target, "after", after);
+    if (members != NULL)
+        cli_query_add(target, "wait-for", members);
+    if (timeout != NULL)
+        cli_query_add(target, "timeout", timeout);
+    if (after != NULL || members != NULL)
+        *ret_timeout_ms = 2 * ms + CLIENT_CALL_TIMEOUT_MS;
     return 0;
 }
 
@@ -322,6 +382,15 @@ static void print_failures(const struct cli *c, const struct client_response *r)
     json_decref(answer);
 }
 
+static void print_body(const struct client_response *r)
+{
+    json_t *answer =
+        json_loadb((const char *)r->body.data, r->body.size, 0, NULL);
+    if (answer != NULL)
+        cli_print_json(answer);
+    json_decref(answer);
+}
+
 static int transact_answer(const struct cli *c, const struct client_response *r,
                            bool quiet)
 {
@@ -337,6 +406,9 @@ static int transact_answer(const struct cli *c, const struct client_response *r,
             print_failures(c, r);
         return CLI_FALSE;
     }
+    /* Written, but not everybody wanted has it: both are told. */
+    if (r->status == 504 && c->json && !quiet)
+        print_body(r);
     if (r->status != 200)
         return cli_refused(c, r);
     json_t *answer = cli_json_body(c, r);
@@ -362,8 +434,19 @@ int cli_transact(const struct cli *c, json_t *ops, bool quiet)
     if (author != NULL &&
         json_object_set_new(body, "author", json_string(author)) != 0)
         code = cli_usage_error(c, "--author is not valid UTF-8");
+    struct buffer target;
+    uint64_t timeout_ms = 0;
+    buffer_init(&target, CLIENT_TARGET_MAX);
+    buffer_append_string(&target, "/v1/txn");
     if (code == 0)
-        code = cli_call_json(c, "/v1/txn", body, 0, &response);
+        code = cli_query_wait(c, &target, &timeout_ms);
+    buffer_append_byte(&target, 0);
+    if (code == 0 && target.error != 0)
+        code = cli_failed(c, "out of memory");
+    if (code == 0)
+        code = cli_call_json(c, (const char *)target.data, body, timeout_ms,
+                             &response);
+    buffer_release(&target);
     json_decref(body);
     if (code != 0)
         return code;

@@ -59,6 +59,12 @@ void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* 0, or CLI_USAGE after saying which limit text breaks: keys and elements are
  * 1..480 bytes of UTF-8, key and element together too. */
 int cli_check_key(const struct cli *c, const char *field, const char *text);
+/* Appends "?name=value" or "&name=value" (value NULL: the name alone). */
+void cli_query_add(struct buffer *target, const char *name, const char *value);
+/* --after, --wait and --timeout into the query, and the time that the call may
+ * take then. 0, or CLI_USAGE after saying what is wrong. */
+int cli_query_wait(const struct cli *c, struct buffer *target,
+                   uint64_t *ret_timeout_ms);
 /* --ttl and --expires-at: 0, or CLI_USAGE after saying what is wrong. */
 int cli_check_expiry(const struct cli *c);
 int cli_check_prefix(const struct cli *c, const char *text);

@@ -92,7 +92,9 @@ int cli_verb_get(struct cli *c)
         buffer_append_string(&target, "?siblings");
     else if (!c->json)
         buffer_append_string(&target, "?raw");
-    code = cli_call(c, &request, &target, &response);
+    code = cli_query_wait(c, &target, &request.timeout_ms);
+    if (code == 0)
+        code = cli_call(c, &request, &target, &response);
     buffer_release(&target);
     if (code != 0)
         return code;

@@ -5,7 +5,20 @@
 #include "node/cli/cli.h"
 
 #define WORDS_MANY 100000
-#define WRITE_FLAGS "if-version author"
+#define WRITE_FLAGS "if-version author " WAIT_FLAGS
+#define WAIT_FLAGS "wait after timeout"
+#define READ_FLAGS "after timeout"
+#define WAIT_HELP                                                              \
+    "  --wait N|majority|all   return when so many members, this one "         \
+    "included,\n"                                                              \
+    "                     have it on disk; else exit code 2, and the write\n"  \
+    "                     stands\n"                                            \
+    "  --after TOKEN      first wait for that write to be here\n"              \
+    "  --timeout 10s      of --wait and --after\n"
+#define AFTER_HELP                                                             \
+    "  --after TOKEN   first wait for that write (see 'put --json') to be\n"   \
+    "                  here; exit code 2 if it does not come\n"                \
+    "  --timeout 10s   how long at most\n"
 
 const struct cli_verb cli_verbs[] = {
     {"init", "DIR", "name authority passphrase-file no-passphrase",
@@ -53,37 +66,40 @@ const struct cli_verb cli_verbs[] = {
      "  --expires-at TIME  gone then (2026-11-21T10:00:00Z, or seconds since\n"
      "                     1970)\n"
      "  --flags N          a number kept beside the value\n"
-     "  --author NAME      who wrote it, for watchers\n"
+     "  --author NAME      who wrote it, for watchers\n" WAIT_HELP
      "Conditions hold on this node; a concurrent write elsewhere becomes a\n"
      "sibling (see 'get --siblings').\n\n"
      "  confmesh put app/log/level debug\n"
      "  confmesh put app/cert - < cert.der\n"
+     "  confmesh put app/color green --wait majority --timeout 5s\n"
      "  confmesh put session/42 alice --ttl 30m\n"
      "  confmesh put locks/migrated yes --if-absent || echo 'was there'\n",
      2, 2, cli_verb_put},
-    {"get", "KEY", "siblings", "print a value",
+    {"get", "KEY", "siblings " READ_FLAGS, "print a value",
      "Prints the value's bytes and nothing else, no line feed. Exit code 1 if\n"
      "the key is absent.\n"
      "  --json       with version and flags\n"
-     "  --siblings   concurrent values that lost as well, as JSON\n\n"
+     "  --siblings   concurrent values that lost as well, as JSON\n" AFTER_HELP
+     "\n"
      "  level=$(confmesh get app/log/level)\n"
      "  confmesh get app/cert > cert.der\n",
      1, 1, cli_verb_get},
     {"del", "KEY", WRITE_FLAGS, "delete a key",
-     "A concurrent write elsewhere may win over it; see 'revoke'.\n\n"
+     "A concurrent write elsewhere may win over it; see 'revoke'.\n" WAIT_HELP
+     "\n"
      "  confmesh del app/log/level\n",
      1, 1, cli_verb_del},
-    {"revoke", "KEY...", "author", "delete keys for good",
+    {"revoke", "KEY...", "author " WAIT_FLAGS, "delete keys for good",
      "A revoked key stays revoked whatever stale writers do, until a put with\n"
      "--unrevoke or --if-version names the revoke. Several keys are one\n"
-     "transaction.\n\n"
-     "  confmesh revoke users/bob\n"
+     "transaction.\n" WAIT_HELP "\n"
+     "  confmesh revoke users/bob --wait all --timeout 30s\n"
      "  confmesh put users/bob '{}' --unrevoke\n",
      1, WORDS_MANY, cli_verb_revoke},
-    {"list", "[PREFIX]", "values", "list keys",
+    {"list", "[PREFIX]", "values " READ_FLAGS, "list keys",
      "One key per line, control characters escaped as in C.\n"
      "  --values   KEY, a tab, VALUE\n"
-     "  --json     one JSON value per line\n\n"
+     "  --json     one JSON value per line\n" AFTER_HELP "\n"
      "  confmesh list app/\n"
      "  confmesh list --values --json | jq .\n",
      0, 1, cli_verb_list},
@@ -97,29 +113,31 @@ const struct cli_verb cli_verbs[] = {
      "  --json            one object per line\n\n"
      "  confmesh watch app/ | while read -r kind key value; do ...; done\n",
      0, 1, cli_verb_watch},
-    {"set add", "KEY ELEMENT...", "unrevoke author ttl expires-at",
+    {"set add", "KEY ELEMENT...", "unrevoke author ttl expires-at " WAIT_FLAGS,
      "add elements to a set",
      "Concurrent adds all stay. Several elements are one transaction.\n"
      "  --ttl 1h           gone after this time, everywhere\n"
      "  --expires-at TIME  gone then\n"
-     "  --unrevoke         lift a revoke\n\n"
+     "  --unrevoke         lift a revoke\n" WAIT_HELP "\n"
      "  confmesh set add admins alice carol\n",
      2, WORDS_MANY, cli_verb_set_add},
-    {"set remove", "KEY ELEMENT...", "author", "remove elements from a set",
-     "Removes what this node sees; a concurrent add stays.\n\n"
+    {"set remove", "KEY ELEMENT...", "author " WAIT_FLAGS,
+     "remove elements from a set",
+     "Removes what this node sees; a concurrent add stays.\n" WAIT_HELP "\n"
      "  confmesh set remove admins carol\n",
      2, WORDS_MANY, cli_verb_set_remove},
-    {"set revoke", "KEY ELEMENT...", "author",
+    {"set revoke", "KEY ELEMENT...", "author " WAIT_FLAGS,
      "remove elements from a set for good",
-     "An element that was revoked stays out until 'set add --unrevoke'.\n\n"
+     "An element that was revoked stays out until 'set add "
+     "--unrevoke'.\n" WAIT_HELP "\n"
      "  confmesh set revoke admins mallory\n",
      2, WORDS_MANY, cli_verb_set_revoke},
-    {"set members", "KEY", "", "list a set's elements",
+    {"set members", "KEY", READ_FLAGS, "list a set's elements",
      "One per line, control characters escaped as in C. Exit code 1 if there\n"
-     "is none.\n\n"
+     "is none.\n" AFTER_HELP "\n"
      "  confmesh set members admins\n",
      1, 1, cli_verb_set_members},
-    {"txn", "[FILE|-]", "author", "several operations, all or none",
+    {"txn", "[FILE|-]", "author " WAIT_FLAGS, "several operations, all or none",
      "Lines of text, or JSON ({\"ops\":[...]} as POST /v1/txn takes it):\n"
      "  put KEY VALUE [--if-absent] [--if-version DOT] [--unrevoke]\n"
      "                [--flags N] [--ttl 1h] [--expires-at TIME]\n"
@@ -136,7 +154,8 @@ const struct cli_verb cli_verbs[] = {
      "\\xHH. At most\n"
      "4096 operations and 1 MiB. What is read is printed as KEY, a tab, "
      "VALUE.\n"
-     "Exit code 1 and nothing written when a condition is false.\n\n"
+     "Exit code 1 and nothing written when a condition is false.\n" WAIT_HELP
+     "\n"
      "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n"
      "  printf 'check-not-exists lock\\nget-tree app/\\n' | confmesh txn\n",
      0, 1, cli_verb_txn},

@@ -68,7 +68,9 @@ int cli_verb_list(struct cli *c)
     buffer_append_string(&target, "/v1/kv/");
     client_percent_encode(&target, slice_of_string(prefix), false);
     buffer_append_string(&target, values ? "?recurse" : "?keys");
-    code = cli_call(c, &request, &target, &response);
+    code = cli_query_wait(c, &target, &request.timeout_ms);
+    if (code == 0)
+        code = cli_call(c, &request, &target, &response);
     buffer_release(&target);
     if (code != 0)
         return code;

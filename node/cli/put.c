@@ -6,19 +6,6 @@
 #include "crdt/dot.h"
 #include "node/cli/cli.h"
 
-/* Appends "?name" or "&name". */
-static void query_add(struct buffer *target, const char *name,
-                      const char *value)
-{
-    bool first = memchr(target->data, '?', target->size) == NULL;
-    buffer_append_byte(target, first ? '?' : '&');
-    buffer_append_string(target, name);
-    if (value != NULL) {
-        buffer_append_byte(target, '=');
-        client_percent_encode(target, slice_of_string(value), true);
-    }
-}
-
 static int conditions(const struct cli *c, struct buffer *target)
 {
     struct cm_detail detail = {""};
@@ -35,7 +22,7 @@ static int conditions(const struct cli *c, struct buffer *target)
         return cli_usage_error(
             c, "--if-absent and --if-version exclude each other");
     if (cli_has(c, "if-absent"))
-        query_add(target, "if-absent", NULL);
+        cli_query_add(target, "if-absent", NULL);
     if (version != NULL && dot_parse(&dot, version) != 0)
         return cli_usage_error(c,
                                "--if-version is '%.80s', but must be a "
@@ -43,25 +30,67 @@ static int conditions(const struct cli *c, struct buffer *target)
                                "(INCARNATION:SEQ)",
                                version);
     if (version != NULL)
-        query_add(target, "if-version", version);
+        cli_query_add(target, "if-version", version);
     if (cli_value(c, "ttl") != NULL)
-        query_add(target, "ttl", cli_value(c, "ttl"));
+        cli_query_add(target, "ttl", cli_value(c, "ttl"));
     if (cli_value(c, "expires-at") != NULL)
-        query_add(target, "expires", cli_value(c, "expires-at"));
+        cli_query_add(target, "expires", cli_value(c, "expires-at"));
     if (cli_has(c, "unrevoke"))
-        query_add(target, "unrevoke", NULL);
+        cli_query_add(target, "unrevoke", NULL);
     if (flags != NULL) {
         if (args_number(&number, flags, UINT64_MAX, "--flags", &detail) != 0)
             return cli_usage_error(c, "%s", detail.text);
-        query_add(target, "flags", flags);
+        cli_query_add(target, "flags", flags);
     }
     return 0;
+}
+
+/* "a,b" as an array; without the header an empty one. */
+static void set_names(json_t *object, const char *name,
+                      const struct client_response *r, const char *header)
+{
+    struct slice v = {0};
+    json_t *list = json_array();
+
+    (void)client_response_header(r, header, &v);
+    CHECK(list != NULL);
+    while (v.size > 0) {
+        const uint8_t *comma = memchr(v.data, ',', v.size);
+        size_t size = comma != NULL ? (size_t)(comma - v.data) : v.size;
+        (void)json_array_append_new(list,
+                                    json_stringn((const char *)v.data, size));
+        size += comma != NULL;
+        v = slice_of(v.data + size, v.size - size);
+    }
+    (void)json_object_set_new(object, name, list);
+}
+
+static void print_written(const struct client_response *r, bool waited)
+{
+    json_t *object = json_object();
+    struct slice token;
+    CHECK(object != NULL);
+    (void)json_object_set_new(object, "wrote", json_true());
+    if (client_response_header(r, "X-Confmesh-Token", &token))
+        (void)json_object_set_new(
+            object, "token",
+            json_stringn((const char *)token.data, token.size));
+    if (waited) {
+        set_names(object, "confirmed", r, "X-Confmesh-Confirmed");
+        set_names(object, "missing", r, "X-Confmesh-Missing");
+    }
+    cli_print_json(object);
+    json_decref(object);
 }
 
 static int answer(const struct cli *c, const struct client_response *r)
 {
     struct slice body = buffer_slice(&r->body);
     struct slice token;
+    /* Written, but not everybody wanted has it: both are told. */
+    if (r->status != 200 && c->json &&
+        client_response_header(r, "X-Confmesh-Token", &token))
+        print_written(r, cli_value(c, "wait") != NULL);
     if (r->status != 200)
         return cli_refused(c, r);
     if (slice_starts_with(body, slice_of_string("false"))) {
@@ -70,22 +99,13 @@ static int answer(const struct cli *c, const struct client_response *r)
     }
     if (!slice_starts_with(body, slice_of_string("true")))
         return cli_failed(c, "the node's answer is neither true nor false");
-    if (c->json) {
-        json_t *object = json_object();
-        CHECK(object != NULL);
-        (void)json_object_set_new(object, "wrote", json_true());
-        if (client_response_header(r, "X-Confmesh-Token", &token))
-            (void)json_object_set_new(
-                object, "token",
-                json_stringn((const char *)token.data, token.size));
-        cli_print_json(object);
-        json_decref(object);
-    }
+    if (c->json)
+        print_written(r, cli_value(c, "wait") != NULL);
     return CLI_DONE;
 }
 
 static int send_put(const struct cli *c, struct slice value,
-                    const struct buffer *target)
+                    const struct buffer *target, uint64_t timeout_ms)
 {
     const char *author = cli_value(c, "author");
     struct client_response response;
@@ -93,6 +113,7 @@ static int send_put(const struct cli *c, struct slice value,
         .method = "PUT",
         .has_body = true,
         .body = value,
+        .timeout_ms = timeout_ms,
     };
     if (author != NULL) {
         if (author[0] == 0 || strlen(author) > AUTHOR_SIZE_MAX)
@@ -113,6 +134,7 @@ int cli_verb_put(struct cli *c)
 {
     CHECK(c->words_count == 2);
     struct buffer target, value;
+    uint64_t timeout_ms = 0;
     buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_init(&value, VALUE_SIZE_MAX + 65536);
     int code = cli_check_key(c, "KEY", c->words[0]);
@@ -121,6 +143,8 @@ int cli_verb_put(struct cli *c)
         client_percent_encode(&target, slice_of_string(c->words[0]), false);
         code = conditions(c, &target);
     }
+    if (code == 0)
+        code = cli_query_wait(c, &target, &timeout_ms);
     if (code == 0 && strcmp(c->words[1], "-") == 0)
         code = cli_read_input(c, "-", "VALUE", VALUE_SIZE_MAX, &value);
     else
@@ -131,7 +155,7 @@ int cli_verb_put(struct cli *c)
                                "split it over several keys",
                                VALUE_SIZE_MAX);
     if (code == 0)
-        code = send_put(c, buffer_slice(&value), &target);
+        code = send_put(c, buffer_slice(&value), &target, timeout_ms);
     buffer_release(&value);
     buffer_release(&target);
     return code;

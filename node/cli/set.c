@@ -98,7 +98,9 @@ int cli_verb_set_members(struct cli *c)
     buffer_init(&target, CLIENT_TARGET_MAX);
     buffer_append_string(&target, "/v1/set/");
     client_percent_encode(&target, slice_of_string(c->words[0]), true);
-    code = cli_call(c, &request, &target, &response);
+    code = cli_query_wait(c, &target, &request.timeout_ms);
+    if (code == 0)
+        code = cli_call(c, &request, &target, &response);
     buffer_release(&target);
     if (code != 0)
         return code;

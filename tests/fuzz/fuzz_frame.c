@@ -55,6 +55,12 @@ static void encode(struct buffer *out, struct frame *f)
     case FRAME_PUSH:
         frame_push(out, f->bytes);
         break;
+    case FRAME_ASK:
+        frame_ask(out, f->dots, f->dots_count, f->wait_ms);
+        break;
+    case FRAME_COMMITTED:
+        frame_committed(out, f->dots, f->dots_count);
+        break;
     }
 }
 
@@ -65,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (frame_decode(&f, slice_of(data, size)) != 0)
         return 0;
-    CHECK(f.kind >= FRAME_HELLO && f.kind <= FRAME_PUSH);
+    CHECK(f.kind >= FRAME_HELLO && f.kind <= FRAME_KIND_LAST);
     buffer_init(&out, 2 * CHANNEL_FRAME_MAX);
     encode(&out, &f);
     CHECK(slice_equal(buffer_slice(&out), slice_of(data, size)));

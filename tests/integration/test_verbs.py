@@ -4,6 +4,7 @@ and over HTTP, against real processes."""
 import base64
 import http.client
 import json
+import signal
 import time
 
 import harness
@@ -197,6 +198,100 @@ def test_txn_is_whole(t):
         node.start()
         values = {v for k, v in node.values().items() if k.startswith("c/")}
         check_equal(len(values), 1, "a transaction in part")
+
+
+# ---- causal tokens and waiting ----
+
+def test_after(t):
+    alpha, beta = t.mesh(2)
+    for number in range(20):
+        token = json.loads(alpha.ok("put", "k", str(number), "--json"))["token"]
+        check_equal(beta.ok("get", "k", "--after", token),
+                    str(number).encode())
+    token = json.loads(alpha.ok("set", "add", "s", "x", "--json"))["token"]
+    check_equal(beta.ok("set", "members", "s", "--after", token), b"x\n")
+    token = json.loads(alpha.ok("txn", "--json", stdin="put l/1 a\n"
+                                "put l/2 b\n"))["token"]
+    check_equal(beta.ok("list", "l/", "--after", token), b"l/1\nl/2\n")
+    check_equal(beta.ok("txn", "--after", token, stdin="get l/1"),
+                b"l/1\ta\n")
+    origin, seq = token.split(":")
+    ahead = "%s:%d" % (origin, int(seq) + 1)
+    refused(beta.cli("get", "k", "--after", ahead, "--timeout", "100ms"), 2,
+            "504", "of alpha has not arrived", "up to %s" % seq)
+    refused(beta.cli("get", "k", "--after", "0" * 31 + "1:1", "--timeout",
+                     "100ms"), 2, "not known here")
+    refused(beta.cli("get", "k", "--after", "zz"), 64, "--after")
+    refused(beta.cli("get", "k", "--timeout", "1s"), 64, "--timeout needs")
+    # It waits, and is woken by the event itself.
+    thread = harness.Thread(lambda: beta.cli("get", "k", "--after", ahead))
+    wait_until(lambda: metric(beta, "confmesh_awaits") == 1, "it waits")
+    alpha.ok("put", "k", "last")
+    check_equal(thread.finish().stdout, b"last")
+    check_equal(metric(beta, "confmesh_awaits"), 0)
+
+
+def metric(node, name):
+    for line in node.request("GET", "/metrics").body.decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise harness.Failure("no metric " + name)
+
+
+def test_wait_members(t):
+    alpha, beta, gamma = t.mesh(3)
+    alpha.wait_alive(3)
+    written = json.loads(alpha.ok("put", "k", "1", "--wait", "all", "--json"))
+    check_equal((written["confirmed"], written["missing"]),
+                (sorted(["alpha", "beta", "gamma"],
+                        key=written["confirmed"].index), []))
+    check_equal(beta.get("k"), b"1")
+    check_equal(gamma.get("k"), b"1")
+    for _ in range(20):
+        alpha.ok("put", "k", "2", "--wait", "all")
+    answer = json.loads(alpha.ok("txn", "--wait", "majority", "--json",
+                                 stdin="put k 3"))
+    check_equal(answer["wait"]["wanted"], 2)
+    alpha.ok("set", "add", "s", "e", "--wait", "3")
+    alpha.ok("revoke", "r", "--wait", "2")
+    alpha.ok("del", "k", "--wait", "1")
+    refused(alpha.cli("put", "k", "v", "--wait", "4"), 2, "roster has 3",
+            "nothing was written")
+    refused(alpha.cli("put", "k", "v", "--wait", "some"), 64, "--wait")
+    # One that does not answer is named, and the write stands.
+    gamma.process.signal(signal.SIGSTOP)
+    try:
+        result = alpha.cli("put", "k", "4", "--wait", "all", "--timeout",
+                           "300ms", "--json")
+        refused(result, 2, "2 of the 3 members", "gamma", "not undone")
+        written = json.loads(result.stdout)
+        check_equal(written["missing"], ["gamma"])
+        check_equal(written["token"].count(":"), 1)
+        check_equal(alpha.ok("put", "k", "5", "--wait", "majority"), b"")
+        result = alpha.cli("txn", "--wait", "all", "--timeout", "300ms",
+                           "--json", stdin="put k 6")
+        check_equal(result.returncode, 2)
+        answer = json.loads(result.stdout)
+        check_equal([m["name"] for m in answer["wait"]["missing"]], ["gamma"])
+        check_equal(beta.ok("get", "k", "--after", answer["token"]), b"6")
+    finally:
+        # It comes back while somebody waits for it.
+        thread = harness.Thread(lambda: alpha.cli(
+            "put", "k", "7", "--wait", "all", "--timeout", "60s"))
+        wait_until(lambda: metric(alpha, "confmesh_awaits") == 1, "it waits")
+        gamma.process.signal(signal.SIGCONT)
+    result = thread.finish(90)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(gamma.get("k"), b"7")
+    # Dead and started again while somebody waits.
+    gamma.kill()
+    thread = harness.Thread(lambda: alpha.cli(
+        "put", "k", "8", "--wait", "all", "--timeout", "60s"))
+    wait_until(lambda: metric(alpha, "confmesh_awaits") == 1, "it waits")
+    gamma.start()
+    result = thread.finish(90)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(gamma.get("k"), b"8")
 
 
 if __name__ == "__main__":

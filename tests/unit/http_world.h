@@ -45,6 +45,7 @@ struct node {
     atomic_bool ready;
     atomic_bool hold; /* intents stay queued */
     atomic_bool full; /* submissions are refused */
+    atomic_bool no_awaits;
     atomic_bool stop_keeps_intents;
     char dir[32];
     char socket_path[64];
@@ -179,6 +180,67 @@ void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
     (void)snprintf(report.name, sizeof(report.name), "%s",
                    to != NULL ? to : "configured");
     done(ctx, &report);
+}
+
+uint64_t node_committed_seq(const struct node *n, const struct incarnation *i)
+{
+    struct store_reader *r;
+    struct vv vv;
+    uint64_t ret;
+
+    vv_init(&vv);
+    assert_int_equal(store_reader_begin(n->store, &r), 0);
+    assert_int_equal(store_vv(r, &vv), 0);
+    ret = vv_seq(&vv, i);
+    vv_release(&vv);
+    store_reader_release(r);
+    return ret;
+}
+
+size_t node_quorum_members(const struct node *n)
+{
+    (void)n;
+    return 3;
+}
+
+size_t node_quorum_wanted(const struct node *n, const struct node_quorum *q)
+{
+    (void)n;
+    return q->kind == QUORUM_ALL ? 3 : q->kind == QUORUM_COUNT ? q->count : 2;
+}
+
+bool node_has_room_to_await(const struct node *n)
+{
+    return !atomic_load(&((struct node *)(uintptr_t)n)->no_awaits);
+}
+
+/* Of three members two have everything, one is dead; every wait is over at
+ * once. */
+int node_await(struct node *n, const struct dot *dot,
+               const struct node_quorum *q, uint64_t timeout_ms,
+               node_await_done done, void *ctx)
+{
+    static const struct node_await_member members[] = {
+        {"alpha", true, "alive"},
+        {"beta", true, "alive"},
+        {"gamma", false, "dead"},
+    };
+    struct node_await_report report = {.wanted = 1};
+
+    (void)timeout_ms;
+    if (atomic_load(&n->no_awaits))
+        return CM_ERR_BUSY;
+    if (q != NULL) {
+        report.wanted = node_quorum_wanted(n, q);
+        report.members = members;
+        report.members_count = 3;
+        report.confirmed = 2;
+        report.error = report.wanted > 2 ? CM_ERR_TIMEOUT : 0;
+    } else if (node_committed_seq(n, &dot->incarnation) < dot->seq) {
+        report.error = CM_ERR_TIMEOUT;
+    }
+    done(ctx, &report);
+    return 0;
 }
 
 const char *node_name_of(const struct node *n, const struct incarnation *i)

@@ -48,6 +48,8 @@ static void make(struct buffer *out, enum frame_kind kind)
     const struct address addresses[] = {address_of("127.0.0.1:1"),
                                         address_of("[::1]:65535")};
     struct incarnation incarnation = support_incarnation(3);
+    struct dot dots[2] = {{support_incarnation(1), 7},
+                          {support_incarnation(2), UINT64_MAX}};
 
     switch (kind) {
     case FRAME_HELLO:
@@ -81,6 +83,12 @@ static void make(struct buffer *out, enum frame_kind kind)
         break;
     case FRAME_PUSH:
         frame_push(out, slice_of("event", 5));
+        break;
+    case FRAME_ASK:
+        frame_ask(out, dots, 2, 5000);
+        break;
+    case FRAME_COMMITTED:
+        frame_committed(out, dots, 1);
         break;
     }
     assert_int_equal(out->error, 0);
@@ -161,6 +169,15 @@ static void check(struct frame *f)
     case FRAME_PUSH:
         support_assert_slices(f->bytes, slice_of("event", 5));
         break;
+    case FRAME_ASK:
+        assert_int_equal(f->dots_count, 2);
+        assert_true(f->dots[1].seq == UINT64_MAX);
+        assert_int_equal(f->wait_ms, 5000);
+        break;
+    case FRAME_COMMITTED:
+        assert_int_equal(f->dots_count, 1);
+        assert_int_equal(f->dots[0].seq, 7);
+        break;
     }
 }
 
@@ -169,7 +186,7 @@ static void each_kind_comes_back(void **state)
     int kind;
 
     (void)state;
-    for (kind = FRAME_HELLO; kind <= FRAME_PUSH; kind++) {
+    for (kind = FRAME_HELLO; kind <= FRAME_KIND_LAST; kind++) {
         struct buffer bytes;
         struct frame f;
 
@@ -191,7 +208,7 @@ static void prefixes_and_tails_are_refused(void **state)
     size_t size;
 
     (void)state;
-    for (kind = FRAME_HELLO; kind <= FRAME_PUSH; kind++) {
+    for (kind = FRAME_HELLO; kind <= FRAME_KIND_LAST; kind++) {
         struct buffer bytes;
         struct frame f;
 
@@ -212,7 +229,7 @@ static void flips_are_survived(void **state)
     size_t i;
 
     (void)state;
-    for (kind = FRAME_HELLO; kind <= FRAME_PUSH; kind++) {
+    for (kind = FRAME_HELLO; kind <= FRAME_KIND_LAST; kind++) {
         struct buffer bytes;
 
         buffer_init(&bytes, 4096);
@@ -255,7 +272,7 @@ static void bounds_are_kept(void **state)
     begin(&bytes, 2, 0); /* no such kinds */
     pack_bool(&bytes, true);
     assert_refused(&bytes);
-    begin(&bytes, 2, FRAME_PUSH + 1);
+    begin(&bytes, 2, FRAME_KIND_LAST + 1);
     pack_bool(&bytes, true);
     assert_refused(&bytes);
     begin(&bytes, 3, FRAME_REFUSED); /* for no reason */

@@ -487,6 +487,76 @@ static void test_transactions(void **state)
     assert_int_equal(ask("GET", "/v1/kv/b?raw", NULL)->size, 3);
 }
 
+/* ---- waiting ---- */
+
+static void test_causal_tokens(void **state)
+{
+    char token[64];
+    char target[160];
+    const struct reply *r;
+    uint64_t seq;
+
+    (void)state;
+    put("a", "1");
+    (void)snprintf(token, sizeof(token), "%s",
+                   header(ask("PUT", "/v1/kv/a", "2"), "X-Confmesh-Token"));
+    (void)snprintf(target, sizeof(target), "/v1/kv/a?raw&after=%s", token);
+    assert_reply(ask("GET", target, NULL), 200, "2");
+    seq = strtoull(strchr(token, ':') + 1, NULL, 10);
+    (void)snprintf(target, sizeof(target),
+                   "/v1/kv/a?after=%.32s:%llu&timeout=1s", token,
+                   (unsigned long long)seq + 1);
+    assert_says(ask("GET", target, NULL), 504, "has not arrived");
+    (void)snprintf(target, sizeof(target), "/v1/set/a?after=%s", token);
+    assert_int_equal(ask("GET", target, NULL)->status, 404);
+    assert_says(ask("GET", "/v1/kv/a?after=zz", NULL), 400, "after");
+    (void)snprintf(target, sizeof(target), "/v1/kv/a?after=%s&timeout=1h",
+                   token);
+    assert_says(ask("GET", target, NULL), 400, "timeout");
+    atomic_store(&world.no_awaits, true);
+    (void)snprintf(target, sizeof(target), "/v1/kv/a?after=%s", token);
+    assert_says(ask("GET", target, NULL), 503, "4096");
+    r = ask("PUT", "/v1/kv/a?wait-for=2", "3");
+    assert_says(r, 503, "nothing was written");
+    atomic_store(&world.no_awaits, false);
+    assert_reply(ask("GET", "/v1/kv/a?raw", NULL), 200, "2");
+}
+
+static void test_wait_for(void **state)
+{
+    const struct reply *r;
+
+    (void)state;
+    r = ask("PUT", "/v1/kv/w?wait-for=majority", "1");
+    assert_reply(r, 200, "true");
+    assert_string_equal(header(r, "X-Confmesh-Confirmed"), "alpha,beta");
+    assert_string_equal(header(r, "X-Confmesh-Missing"), "gamma");
+    r = ask("PUT", "/v1/kv/w?wait-for=all&timeout=2s", "2");
+    assert_says(r, 504, "2 of the 3 members");
+    assert_non_null(strstr(r->body, "gamma (dead)"));
+    assert_non_null(strstr(r->body, "not undone"));
+    assert_true(strlen(header(r, "X-Confmesh-Token")) > 33);
+    assert_reply(ask("GET", "/v1/kv/w?raw", NULL), 200, "2");
+    r = ask("POST", "/v1/txn?wait-for=all",
+            "{\"ops\":[{\"op\":\"put\",\"key\":\"w\",\"value\":\"3\"}]}");
+    assert_says(r, 504, "\"token\":\"");
+    assert_non_null(strstr(r->body, "\"error\":\"CM_ERR_TIMEOUT\""));
+    assert_non_null(strstr(r->body, "\"missing\":[{\"name\":\"gamma\","
+                                    "\"state\":\"dead\"}]"));
+    assert_says(ask("PUT", "/v1/set/s/e?wait-for=2", ""), 200,
+                "\"wait\":{\"wanted\":2,\"confirmed\":[\"alpha\",\"beta\"]");
+    put("t/1", "x");
+    put("t/2", "x");
+    r = ask("DELETE", "/v1/kv/t/?recurse&wait-for=2", NULL);
+    assert_reply(r, 200, "true");
+    assert_string_equal(header(r, "X-Confmesh-Missing"), "gamma");
+    /* Nothing written: nothing to wait for. */
+    assert_reply(ask("DELETE", "/v1/kv/t/1?wait-for=all", NULL), 200, "true");
+    assert_says(ask("PUT", "/v1/kv/w?wait-for=4", "4"), 400, "nothing was");
+    assert_says(ask("PUT", "/v1/kv/w?wait-for=0", "4"), 400, "majority");
+    assert_reply(ask("GET", "/v1/kv/w?raw", NULL), 200, "3");
+}
+
 /* ---- the mesh's own paths ---- */
 
 static void assert_json(const struct reply *r, int status)
@@ -655,6 +725,8 @@ int main(void)
         WITH_WORLD(test_revoke),
         WITH_WORLD(test_sets),
         WITH_WORLD(test_transactions),
+        WITH_WORLD(test_causal_tokens),
+        WITH_WORLD(test_wait_for),
         WITH_WORLD(test_mesh),
         WITH_WORLD(test_readiness),
         WITH_WORLD(test_metrics),
