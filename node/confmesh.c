@@ -333,6 +333,8 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .join_token = first == NULL || !c->was_ready ? o->join : NULL,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,
+        .revoke_deletes = o->revoke_deletes,
+        .revoke_deletes_count = o->revoke_deletes_count,
     };
     char name[NAME_SIZE_MAX + 1];
     int error;

@@ -49,6 +49,10 @@ struct confmesh_options {
     const char *snapshot_to;       /* directory; NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     uint64_t map_size;             /* bytes of the store's map; 0: 16 GiB */
+    /* Plain deletes of keys and set elements under these prefixes become
+     * revokes when they are written here; at most 64. */
+    const char *const *revoke_deletes;
+    size_t revoke_deletes_count;
     /* Lines for an operator; called on the network's thread; may be NULL. */
     void (*log)(void *ctx, char level, const char *text);
     void *log_ctx;

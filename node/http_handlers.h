@@ -14,6 +14,9 @@ void http_status(struct http_request *r);
 void http_members(struct http_request *r);
 void http_token(struct http_request *r);
 void http_snapshot(struct http_request *r);
+void http_conflicts(struct http_request *r);
+void http_explain(struct http_request *r);
+void http_resolve(struct http_request *r);
 void http_metrics(struct http_request *r);
 void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);
@@ -27,6 +30,13 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
                      const struct local_op *op);
 /* Done with a JSON answer: token, revision, wrote; or the error's. */
 void http_written_json(struct http_request *r, struct intent *intent);
+/* A sibling as an object; its value in base64, or null beyond value_max. */
+void http_put_sibling(struct buffer *out, struct http_request *r,
+                      const struct sibling *s, bool winner, size_t value_max);
+/* The rest of the path behind prefix, decoded into ret_bytes; false after
+ * having refused. */
+bool http_read_key(struct http_request *r, const char *prefix,
+                   uint8_t ret_bytes[KEY_SIZE_MAX], struct slice *ret_key);
 /* Of a transaction: what it read, and every failure; members of an object. */
 void http_put_results(struct buffer *out, const struct intent *intent);
 void http_put_failures(struct buffer *out, const struct intent *intent);

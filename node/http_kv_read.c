@@ -50,8 +50,8 @@ static void put_item(struct buffer *out, struct tagged_reader *t,
     buffer_append_byte(out, '}');
 }
 
-static void put_sibling(struct buffer *out, struct http_request *r,
-                        const struct sibling *s, bool winner)
+void http_put_sibling(struct buffer *out, struct http_request *r,
+                      const struct sibling *s, bool winner, size_t value_max)
 {
     static const char *const kinds[] = {"",       "put", "tombstone",
                                         "revoke", "add", "member"};
@@ -66,12 +66,19 @@ static void put_sibling(struct buffer *out, struct http_request *r,
     http_json_string(out, s->author);
     append(out, ",\"time_ms\":");
     http_json_u64(out, hlc_wall_ms(s->hlc));
+    append(out, ",\"clock\":");
+    http_json_u64(out, hlc_counter(s->hlc));
     append(out, ",\"expires_ms\":");
     http_json_u64(out, s->expires != 0 ? hlc_wall_ms(s->expires) : 0);
     append(out, ",\"flags\":");
     http_json_u64(out, s->flags);
+    append(out, ",\"size\":");
+    http_json_u64(out, s->value.size);
     append(out, ",\"value\":");
-    http_json_base64(out, s->value);
+    if (s->value.size <= value_max)
+        http_json_base64(out, s->value);
+    else
+        append(out, "null");
     append(out, ",\"winner\":");
     http_json_bool(out, winner);
     buffer_append_byte(out, '}');
@@ -95,8 +102,8 @@ static void answer_siblings(struct http_request *r, struct store_reader *reader,
     for (size_t i = 0; i < e->count; i++) {
         if (i > 0)
             buffer_append_byte(&out, ',');
-        put_sibling(&out, r, &e->siblings[i],
-                    &e->siblings[i] == resolved->winner);
+        http_put_sibling(&out, r, &e->siblings[i],
+                         &e->siblings[i] == resolved->winner, VALUE_SIZE_MAX);
     }
     append(&out, "]}\n");
     if (out.error != 0) {

@@ -175,6 +175,15 @@ void http_status(struct http_request *r)
     number(&out, "bytes", s.pending_bytes);
     buffer_append_byte(&out, '}');
     put_clocks(&out, r->context->node, &s);
+    number(&out, "awaits", s.awaits);
+    name(&out, "revoke_deletes");
+    buffer_append_byte(&out, '[');
+    for (size_t i = 0; i < s.revoke_deletes_count; i++) {
+        if (i > 0)
+            buffer_append_byte(&out, ',');
+        http_json_text(&out, s.revoke_deletes[i]);
+    }
+    buffer_append_byte(&out, ']');
     number(&out, "streams", s.streams);
     name(&out, "snapshot");
     buffer_append_byte(&out, '{');

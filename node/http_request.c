@@ -58,6 +58,8 @@ void http_request_reset(struct http_request *r)
     c->body_bytes -= r->body.capacity;
     buffer_release(&r->body);
     cm_free((void *)(uintptr_t)r->wait_key.data);
+    if (r->job_release != NULL)
+        r->job_release(r->job);
     cm_free(r->job);
     intent_free(r->written);
     http_wait_free(r);
@@ -69,6 +71,7 @@ void http_request_reset(struct http_request *r)
     r->wait_key = (struct slice){0};
     r->waiter = (struct http_waiter){0};
     r->job = NULL;
+    r->job_release = NULL;
     r->again = NULL;
     r->response = NULL;
     r->begun = r->woken = r->watched = r->plain = false;

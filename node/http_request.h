@@ -96,8 +96,9 @@ struct http_request {
     uint64_t wait_deadline_ms;    /* of a blocking query */
     struct http_pending *pending; /* the node works for it */
     struct http_watch *watch;
-    void *job;              /* of a handler in several steps; cm_free */
-    struct http_wait *wait; /* owned; NULL: waits for nothing */
+    void *job; /* of a handler in several steps; cm_free, after: */
+    void (*job_release)(void *job); /* NULL: it owns nothing */
+    struct http_wait *wait;         /* owned; NULL: waits for nothing */
     struct intent *written; /* done, kept until its wait is over; owned */
     void (*written_done)(struct http_request *r, struct intent *intent);
 

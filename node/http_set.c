@@ -46,6 +46,12 @@ static void submit_one(struct http_request *r, const struct local_op *op)
         http_submit(r, intent, http_written_json);
 }
 
+bool http_read_key(struct http_request *r, const char *prefix,
+                   uint8_t ret_bytes[KEY_SIZE_MAX], struct slice *ret_key)
+{
+    return decode_part(r, path_rest(r, prefix), "the key", ret_bytes, ret_key);
+}
+
 void http_revoke(struct http_request *r)
 {
     static const char *const known[] = {HTTP_WAIT_PARAMETERS, NULL};

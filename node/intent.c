@@ -15,7 +15,7 @@ struct intent *intent_new(enum intent_kind kind)
 {
     struct intent *i = cm_calloc(1, sizeof *i);
 
-    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_CLOCKS);
+    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_EXPLAIN);
     if (i == NULL)
         return NULL;
     i->kind = kind;
@@ -127,7 +127,7 @@ int intent_add_op(struct intent *i, const struct local_op *op)
     void *array = i->ops;
     int error;
 
-    CHECK(i->kind == INTENT_LOCAL);
+    CHECK(i->kind == INTENT_LOCAL || i->kind == INTENT_EXPLAIN);
     if (i->ops_count >= EVENT_OPS_MAX)
         return CM_ERR_LIMIT;
     if (op->key.size > INTENT_MEMORY_MAX ||
@@ -249,6 +249,41 @@ bool intent_next_result(const struct intent *i, size_t *at,
     ret_result->expires = unpack_uint(&u, UINT64_MAX);
     dot_unpack(&u, &ret_result->version);
     CHECK(u.error == 0); /* written here */
+    *at += u.position;
+    return true;
+}
+
+void intent_add_waiting(struct intent *i, const struct intent_waiting *waiting)
+{
+    struct buffer *out = &i->results;
+
+    dot_pack(out, &waiting->dot);
+    pack_uint(out, waiting->hlc);
+    pack_uint(out, (uint64_t)waiting->kind);
+    pack_bin(out, waiting->author);
+    pack_bool(out, waiting->held);
+    pack_bin(out, slice_of_string(waiting->why));
+}
+
+bool intent_next_waiting(const struct intent *i, size_t *at,
+                         struct intent_waiting *ret_waiting)
+{
+    struct unpacker u;
+    struct slice why;
+
+    CHECK(*at <= i->results.size);
+    if (*at == i->results.size)
+        return false;
+    unpack_init(&u, slice_of(i->results.data + *at, i->results.size - *at));
+    dot_unpack(&u, &ret_waiting->dot);
+    ret_waiting->hlc = unpack_uint(&u, UINT64_MAX);
+    ret_waiting->kind = (enum op_kind)unpack_uint(&u, UINT32_MAX);
+    ret_waiting->author = unpack_bin(&u, AUTHOR_SIZE_MAX);
+    ret_waiting->held = unpack_bool(&u);
+    why = unpack_bin(&u, sizeof ret_waiting->why - 1);
+    CHECK(u.error == 0); /* written here */
+    memcpy(ret_waiting->why, why.data, why.size);
+    ret_waiting->why[why.size] = '\0';
     *at += u.position;
     return true;
 }

@@ -18,6 +18,8 @@ enum intent_kind {
     INTENT_EXPIRE = 5,  /* nothing of its own: a batch, so that what has
                            expired is told */
     INTENT_CLOCKS = 6,  /* how the clocks of the mesh stand to this node's */
+    INTENT_EXPLAIN = 7, /* what waits here and would change the entry of its
+                           one operation */
 };
 
 /* What must hold in the write transaction, or nothing of the intent happens.
@@ -58,7 +60,8 @@ struct local_op {
     /* RESOLVE: the siblings that were seen, as intent_pack_dots writes them;
      * empty: whatever there is. */
     struct slice seen;
-    size_t index; /* as the client counts: where a tree's del comes from */
+    bool was_delete; /* a revoke that a plain delete became */
+    size_t index;    /* as the client counts: where a tree's del comes from */
 };
 
 /* Why one operation was refused. */
@@ -81,6 +84,16 @@ struct intent_result {
     struct dot version;
 };
 
+/* An event that is not applied yet. */
+struct intent_waiting {
+    struct dot dot;
+    hlc_t hlc;
+    enum op_kind kind;
+    struct slice author; /* into the intent's results */
+    bool held;           /* by its clock; else by what it depends on */
+    char why[192];
+};
+
 struct meta_fact {
     const char *name;   /* static */
     struct slice value; /* size 0 deletes */
@@ -101,6 +114,10 @@ struct intent {
     size_t ops_given; /* without those that trees became; the writer's */
     struct slice author;
     bool detailed; /* wants results, and every failure */
+    /* Plain deletes under these become revokes; node_submit's, borrowed from
+     * the node, which outlives the writer. */
+    const char *const *revoke_deletes;
+    size_t revoke_deletes_count;
 
     struct slice event; /* INTENT_FOREIGN: original bytes */
     bool verified;      /* signature checked against the roster's key */
@@ -152,6 +169,10 @@ void intent_add_result(struct intent *i, const struct intent_result *result);
 /* Reads results one by one from *at on, which starts as 0. */
 bool intent_next_result(const struct intent *i, size_t *at,
                         struct intent_result *ret_result);
+/* The same for INTENT_EXPLAIN. */
+void intent_add_waiting(struct intent *i, const struct intent_waiting *waiting);
+bool intent_next_waiting(const struct intent *i, size_t *at,
+                         struct intent_waiting *ret_waiting);
 /* Dots for local_op.seen. */
 void intent_pack_dots(struct buffer *out, const struct dot *dots, size_t count);
 bool intent_dots_have(struct slice packed, const struct dot *dot);

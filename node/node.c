@@ -231,6 +231,20 @@ static int init_keys(struct node *n, const struct node_config *config)
     return 0;
 }
 
+static int init_prefixes(struct node *n, const struct node_config *config)
+{
+    if (config->revoke_deletes_count > NODE_REVOKE_DELETES_MAX)
+        return CM_ERR_LIMIT;
+    for (size_t i = 0; i < config->revoke_deletes_count; i++) {
+        char *copy = copy_string(config->revoke_deletes[i]);
+
+        if (copy == NULL)
+            return CM_ERR_NOMEM;
+        n->revoke_deletes[n->revoke_deletes_count++] = copy;
+    }
+    return 0;
+}
+
 static int init_parts(struct node *n, const struct node_config *config)
 {
     uint8_t seed[32];
@@ -248,7 +262,9 @@ static int init_parts(struct node *n, const struct node_config *config)
     if (n->spool_dir == NULL ||
         (config->snapshot_to != NULL && n->snapshot_to == NULL))
         return CM_ERR_NOMEM;
-    error = init_keys(n, config);
+    error = init_prefixes(n, config);
+    if (error == 0)
+        error = init_keys(n, config);
     if (error == 0)
         error = intake_init(n);
     if (error == 0) {
@@ -322,6 +338,8 @@ void node_free(struct node *n)
     buffer_release(&n->generation_order);
     cm_free(n->spool_dir);
     cm_free(n->snapshot_to);
+    for (size_t i = 0; i < n->revoke_deletes_count; i++)
+        cm_free(n->revoke_deletes[i]);
     sodium_memzero(n, sizeof *n);
     cm_free(n);
 }
@@ -722,6 +740,8 @@ int node_submit(struct node *n, struct intent *intent)
 {
     if (!n->ready)
         return CM_ERR_NOT_READY;
+    intent->revoke_deletes = (const char *const *)n->revoke_deletes;
+    intent->revoke_deletes_count = n->revoke_deletes_count;
     return n->ports.writer->submit(n->ports.ctx, intent);
 }
 
@@ -811,6 +831,8 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.clocks = n->clocks.count;
     s.clock_offset_ms = n->clocks.offset_ms;
     s.awaits = n->awaits_count;
+    s.revoke_deletes = (const char *const *)n->revoke_deletes;
+    s.revoke_deletes_count = n->revoke_deletes_count;
     s.streams = n->links_count;
     s.snapshot_sequence = n->snapshot_sequence;
     s.snapshot_wall_ms = n->snapshot_wall_ms;

@@ -32,7 +32,12 @@ struct node_config {
     const char *snapshot_to;       /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     uint64_t probe_interval_ms;    /* 0: gossip's default */
+    /* Plain deletes of keys and elements under these prefixes become revokes,
+     * when written here; copied. */
+    const char *const *revoke_deletes;
+    size_t revoke_deletes_count; /* at most NODE_REVOKE_DELETES_MAX */
 };
+#define NODE_REVOKE_DELETES_MAX 64
 
 /* Starts from first, the writer's state (NULL for a joiner without identity,
  * whose store has no incarnation yet). */
@@ -98,6 +103,8 @@ struct node_status {
     size_t members_in_sync; /* peers whose last digest equals ours */
     size_t pending_events;
     size_t pending_bytes;
+    const char *const *revoke_deletes; /* the node's */
+    size_t revoke_deletes_count;
     size_t awaits; /* waits for events under way */
     size_t streams;
     uint64_t commits; /* since the start */

@@ -188,6 +188,9 @@ struct node {
     uint64_t expiry_retry_ms; /* not before; the last try failed */
     bool expiry_asked;        /* an intent is under way */
 
+    char *revoke_deletes[NODE_REVOKE_DELETES_MAX]; /* owned */
+    size_t revoke_deletes_count;
+
     struct await *awaits; /* list; awaits.c */
     size_t awaits_count;
     uint64_t awaits_due_ms;   /* first deadline; UINT64_MAX: none */

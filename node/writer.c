@@ -184,6 +184,8 @@ static int run_intents(struct batch *b, struct intent *batch)
             error = local_intent(b, i);
         else if (i->kind == INTENT_META)
             error = run_meta(b, i);
+        else if (i->kind == INTENT_EXPLAIN)
+            error = explain_intent(b, i);
     }
     if (error == 0)
         error = local_close_event(b);

@@ -113,6 +113,9 @@ int state_put_head(struct batch *b);
 int foreign_intent(struct batch *b, struct intent *intent);
 int foreign_drain(struct batch *b);
 
+/* writer_explain.c */
+int explain_intent(struct batch *b, struct intent *intent);
+
 /* writer_expire.c */
 /* Tells what is due by now, at most WRITER_EXPIRIES_MAX in one batch. */
 int expire_due(struct batch *b);

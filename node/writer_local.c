@@ -166,6 +166,8 @@ static bool is_idle(const struct local_op *op, const struct entry *e,
 {
     if (op->verb == LOCAL_RESOLVE)
         return e->count == 1; /* it stands alone already */
+    if (op->was_delete)
+        return !r->present;
     switch (op->kind) {
     case OP_DEL:
     case OP_SET_REMOVE:
@@ -626,6 +628,31 @@ static int make_room(struct batch *b, struct intent *intent, size_t size,
     return open_event(b);
 }
 
+static bool under_revoked(const struct intent *intent, struct slice key)
+{
+    for (size_t i = 0; i < intent->revoke_deletes_count; i++) {
+        if (slice_starts_with(key, slice_of_string(intent->revoke_deletes[i])))
+            return true;
+    }
+    return false;
+}
+
+/* Where the node's settings say so a plain delete is a revoke. What is absent
+ * stays as it is: deleting nothing writes nothing. */
+static void revoke_deletes(struct intent *intent)
+{
+    for (size_t i = 0; i < intent->ops_count; i++) {
+        struct local_op *op = &intent->ops[i];
+
+        if (op->verb != LOCAL_WRITE ||
+            (op->kind != OP_DEL && op->kind != OP_SET_REMOVE) ||
+            !under_revoked(intent, op->key))
+            continue;
+        op->kind = op->kind == OP_DEL ? OP_REVOKE : OP_SET_REVOKE;
+        op->was_delete = true;
+    }
+}
+
 static int plan_and_apply(struct batch *b, struct intent *intent,
                           struct plan *plan, bool *ret_fatal)
 {
@@ -663,6 +690,8 @@ int local_intent(struct batch *b, struct intent *intent)
                         "transaction without operations; name at least one");
     if (error == 0)
         error = txn_expand(b, intent);
+    if (error == 0)
+        revoke_deletes(intent);
     if (error == 0 && intent->ops_count > 1) {
         plan.idle = cm_calloc(intent->ops_count, sizeof *plan.idle);
         if (plan.idle == NULL) {

@@ -32,7 +32,8 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh init /var/lib/confmesh --name alpha\n"
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
-    {"node", "--data DIR", "name bind join snapshot-to snapshot-interval dev",
+    {"node", "--data DIR",
+     "name bind join snapshot-to snapshot-interval revoke-deletes dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
      "--data.\n"
@@ -43,6 +44,9 @@ const struct cli_verb cli_verbs[] = {
      "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
      "  --snapshot-to URL         signed snapshots to this directory\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --revoke-deletes PREFIX   plain deletes under it, written here, "
+     "become\n"
+     "                            revokes; repeatable, see 'revoke'\n"
      "  --dev                     a throwaway node, at once, without init\n\n"
      "  confmesh node --dev\n"
      "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
@@ -159,6 +163,33 @@ const struct cli_verb cli_verbs[] = {
      "  printf 'put a 1 --if-absent\\ndel b\\n' | confmesh txn\n"
      "  printf 'check-not-exists lock\\nget-tree app/\\n' | confmesh txn\n",
      0, 1, cli_verb_txn},
+    {"conflicts", "[PREFIX]", "limit " READ_FLAGS,
+     "list keys where somebody's write lost",
+     "Concurrent writes of one key: which won, which lost, who wrote them, "
+     "when\n"
+     "and where. They stay readable until a later write supersedes them.\n"
+     "  --limit N   no more than N\n"
+     "  --json      one JSON object per line\n" AFTER_HELP "\n"
+     "  confmesh conflicts users/\n"
+     "  confmesh resolve users/bob --keep 5f0c...:7\n",
+     0, 1, cli_verb_conflicts},
+    {"explain", "KEY [ELEMENT]", READ_FLAGS, "tell a key's whole story",
+     "All siblings with versions and clocks, why this one wins, which members\n"
+     "have it, what waits for something and why.\n" AFTER_HELP "\n"
+     "  confmesh explain users/bob\n"
+     "  confmesh explain admins alice    # an element of a set\n",
+     1, 2, cli_verb_explain},
+    {"resolve", "KEY [ELEMENT]", "keep if-siblings unrevoke author " WAIT_FLAGS,
+     "decide a conflict",
+     "Writes the named sibling again, as an ordinary write that supersedes "
+     "all.\n"
+     "Exit code 1 and nothing written if another sibling has come meanwhile.\n"
+     "  --keep VERSION         of 'explain' or 'conflicts' (needed)\n"
+     "  --if-siblings V,V...   only if the siblings are these (default: those\n"
+     "                         that are there when the command starts)\n"
+     "  --unrevoke             keep a value beside a revoke\n" WAIT_HELP "\n"
+     "  confmesh resolve users/bob --keep 5f0c...:7\n",
+     1, 2, cli_verb_resolve},
     {"import", "DIR|FILE.json|FILE.ini", "prefix ini unrevoke author verbose",
      "write a directory tree, JSON or INI as keys",
      "Files below DIR become keys of their paths; symlinks are not followed;\n"

@@ -89,6 +89,11 @@ static int check(const struct cli *c, const struct daemon_options *o)
     if (o->dev && o->data != NULL)
         return cli_usage_error(c, "--dev makes a directory of its own; drop "
                                   "--data or --dev");
+    for (size_t i = 0; i < o->revoke_deletes_count; i++) {
+        int code = cli_check_prefix(c, o->revoke_deletes[i]);
+        if (code != 0)
+            return code;
+    }
     if (o->dev && cli_has(c, "join"))
         return cli_usage_error(c, "--dev is a node alone: it takes no --join");
     for (size_t i = 0; i < o->apis_count; i++) {
@@ -110,6 +115,8 @@ int cli_verb_node(struct cli *c)
     static char user_socket[USER_SOCKET_SIZE];
     const char *user_apis[1] = {user_socket};
     const char *join = cli_value(c, "join");
+    const struct args_flag *revoke =
+        args_flag_find(c->flags, c->flags_count, "revoke-deletes");
     struct buffer token;
     struct daemon_options o = {
         .data = cli_value(c, "data"),
@@ -118,6 +125,8 @@ int cli_verb_node(struct cli *c)
         .apis = api->values,
         .apis_count = api->count,
         .snapshot_to = cli_value(c, "snapshot-to"),
+        .revoke_deletes = revoke->values,
+        .revoke_deletes_count = revoke->count,
         .dev = cli_has(c, "dev"),
         .json = c->json,
     };

@@ -60,7 +60,8 @@ def test_help_teaches_every_verb(t):
     text = cli("help").stdout.decode()
     for verb in ("init", "node", "token create", "put", "get", "del",
                  "revoke", "list", "watch", "set add", "set remove",
-                 "set revoke", "set members", "txn", "import", "export",
+                 "set revoke", "set members", "txn", "conflicts", "explain",
+                 "resolve", "import", "export",
                  "members", "status", "snapshot now", "snapshot list",
                  "snapshot verify", "version"):
         check_in("  " + verb + " ", text)

@@ -294,5 +294,136 @@ def test_wait_members(t):
     check_equal(gamma.get("k"), b"8")
 
 
+# ---- conflicts ----
+
+def test_conflicts(t):
+    alpha, beta = t.mesh(2)
+    alpha.ok("put", "calm", "1")
+    beta.wait_value("calm", b"1")
+    check_equal(alpha.ok("conflicts"), b"")
+    # Without a network between them both write.
+    beta.kill()
+    alpha.ok("put", "users/bob", "of alpha", "--author", "ann")
+    alpha.ok("put", "gone", "kept")
+    alpha.ok("set", "add", "admins", "mallory")
+    alpha.kill()
+    beta.start()
+    beta.ok("put", "users/bob", "of beta", "--author", "ben")
+    beta.ok("put", "gone", "x")
+    beta.ok("del", "gone")
+    beta.ok("set", "revoke", "admins", "mallory")
+    beta.ok("set", "add", "both", "e")
+    alpha.start()
+    t.converged([alpha, beta])
+    for node in (alpha, beta):
+        lines = [json.loads(line) for line in
+                 node.ok("conflicts", "--json").splitlines()]
+        check_equal([(e["key"], e.get("element"), e["present"])
+                     for e in lines],
+                    [("gone", None, False), ("users/bob", None, True),
+                     ("admins", "mallory", False)])
+        bob = {s["author"]: s for s in lines[1]["siblings"]}
+        check_equal([bob["ann"]["node"], bob["ann"]["winner"],
+                     bob["ben"]["node"], bob["ben"]["winner"]],
+                    ["alpha", False, "beta", True])
+        check_equal(base64.b64decode(bob["ann"]["value"]), b"of alpha")
+        text = node.ok("conflicts", "users/").decode()
+        for part in ("users/bob", "lost", "won", "node alpha author ann",
+                     '"of alpha"', bob["ann"]["version"]):
+            check_in(part, text)
+    # In pages.
+    seen, target = [], "/v1/mesh/conflicts?limit=1"
+    while target:
+        page = alpha.request("GET", target).json()
+        seen += [e["key"] for e in page["conflicts"]]
+        target = page.get("next") and (
+            "/v1/mesh/conflicts?limit=1&from=" + page["next"])
+    check_equal(seen, ["gone", "users/bob", "admins"])
+    # The story of one.
+    story = json.loads(alpha.ok("explain", "users/bob", "--json"))
+    check_equal({m["name"]: m["has"] for m in story["members"]},
+                {"alpha": "yes", "beta": "yes"})
+    check_in("greatest clock", story["why"])
+    check_equal((story["pending"], story["held"], story["parked"]),
+                ([], [], []))
+    text = alpha.ok("explain", "users/bob").decode()
+    for part in ("why: ", "members that have", "pending: nothing", "held:",
+                 "parked:"):
+        check_in(part, text)
+    check_in("revoke decides",
+             alpha.ok("explain", "admins", "mallory").decode())
+    check_in("no write of it", alpha.ok("explain", "never").decode())
+    # Deciding otherwise, only on what was seen.
+    refused(alpha.cli("resolve", "users/bob"), 64, "--keep")
+    refused(alpha.cli("resolve", "users/bob", "--keep", bob["ann"]["version"],
+                      "--if-siblings", bob["ann"]["version"]), 1,
+            "not those that were seen")
+    refused(alpha.cli("resolve", "users/bob", "--keep", "0" * 31 + "1:1"), 1,
+            "no sibling")
+    answer = json.loads(alpha.ok("resolve", "users/bob", "--keep",
+                                 bob["ann"]["version"], "--json", "--wait",
+                                 "all"))
+    check(answer["wrote"], answer)
+    check_equal(beta.get("users/bob"), b"of alpha")
+    check_equal(beta.ok("conflicts", "users/"), b"")
+    add = [s for s in lines[2]["siblings"] if s["kind"] == "add"][0]["version"]
+    refused(alpha.cli("resolve", "admins", "mallory", "--keep", add), 2,
+            "revoked by beta")
+    alpha.ok("resolve", "admins", "mallory", "--keep", add, "--unrevoke")
+    check_equal(alpha.set_members("admins"), ["mallory"])
+    loser = [s for s in lines[0]["siblings"] if s["kind"] == "put"][0]
+    answer = alpha.request("POST", "/v1/mesh/resolve/gone?keep=%s&if-siblings="
+                           "%s" % (loser["version"], ",".join(
+                               s["version"] for s in lines[0]["siblings"])))
+    check_equal(answer.status, 200, answer.body)
+    check_equal(alpha.get("gone"), b"kept")
+    check_equal(alpha.ok("conflicts"), b"")
+
+
+def test_explain_pending(t):
+    """What waits for an event that is not here is told, and why."""
+    alpha = t.mesh()
+    answer = alpha.request("GET", "/v1/mesh/explain/k?element=")
+    check_equal(answer.status, 400)
+    check_equal(alpha.request("POST", "/v1/mesh/explain/k").status, 405)
+    check_equal(alpha.request("GET", "/v1/mesh/explain/").status, 400)
+    check_equal(alpha.request("GET", "/v1/mesh/explain/k?x=1").status, 400)
+    check_equal(alpha.request("GET", "/v1/mesh/conflicts?limit=0").status, 400)
+    check_equal(alpha.request("GET", "/v1/mesh/conflicts?from=zz").status, 400)
+    check_equal(alpha.request("POST", "/v1/mesh/resolve/k").status, 400)
+    check_equal(alpha.request("POST", "/v1/mesh/resolve/k?keep=1").status, 400)
+
+
+def test_revoke_deletes(t):
+    node = t.init()
+    node.flags = ["--revoke-deletes", "users/", "--revoke-deletes", "keys/"]
+    node.start()
+    check_equal(node.status()["revoke_deletes"], ["users/", "keys/"])
+    for key in ("users/bob", "keys/1", "other"):
+        node.ok("put", key, "1")
+        node.ok("del", key)
+    refused(node.cli("put", "users/bob", "2"), 2, "revoked by alpha")
+    refused(node.cli("put", "keys/1", "2"), 2, "revoked by alpha")
+    node.ok("put", "other", "2")
+    node.ok("put", "users/bob", "2", "--unrevoke")
+    node.ok("put", "users/al/x", "2")
+    check_equal(node.request("DELETE", "/v1/kv/users/?recurse").status, 200)
+    refused(node.cli("put", "users/al/x", "2"), 2, "revoked")
+    node.ok("set", "add", "users/set", "e")
+    node.ok("set", "remove", "users/set", "e")
+    refused(node.cli("set", "add", "users/set", "e"), 2, "revoked")
+    node.ok("put", "keys/2", "2")
+    node.ok("txn", stdin="delete-tree keys/")
+    refused(node.cli("put", "keys/2", "2"), 2, "revoked")
+    # Nothing there: nothing is revoked.
+    node.ok("del", "users/never")
+    node.ok("put", "users/never", "1")
+    node.flags = []
+    node.restart()
+    check_equal(node.status()["revoke_deletes"], [])
+    node.ok("del", "users/never")
+    node.ok("put", "users/never", "1")
+
+
 if __name__ == "__main__":
     harness.main(globals())
