@@ -43,9 +43,11 @@ static bool find_missing(const struct writer *w, const struct event *e,
     return false;
 }
 
-static void say_why(const struct writer *w, const struct event *e,
+static void say_why(const struct batch *b, const struct event *e, bool held,
                     struct intent_waiting *ret)
 {
+    const struct writer *w = b->w;
+    uint64_t dated_ms = hlc_wall_ms(e->hlc);
     uint64_t have = vv_seq(&w->vv, &e->dot.incarnation);
     struct dot missing = e->dot;
 
@@ -55,18 +57,26 @@ static void say_why(const struct writer *w, const struct event *e,
     } else if (e->dot.seq > have + 1) {
         missing.seq = have + 1;
         say_missing(w, &missing, ret);
+    } else if (held) {
+        ret->held = true;
+        (void)snprintf(ret->why, sizeof ret->why,
+                       "it is dated %llu ms ahead of this node's clock and "
+                       "waits for that; set the clock of its origin, or this "
+                       "one",
+                       (unsigned long long)(dated_ms > b->wall_ms
+                                                ? dated_ms - b->wall_ms
+                                                : 0));
     } else if (find_missing(w, e, &missing)) {
         say_missing(w, &missing, ret);
     } else {
-        ret->held = true;
         (void)snprintf(ret->why, sizeof ret->why,
-                       "it is dated ahead of the clocks here and waits for "
-                       "them");
+                       "it waits for a record that cannot be read here");
     }
 }
 
 static int explain_event(struct batch *b, struct intent *intent,
-                         const struct event *e, const struct entry_id *wanted)
+                         const struct event *e, bool held,
+                         const struct entry_id *wanted)
 {
     for (size_t i = 0; i < e->ops_count; i++) {
         struct entry_id id = op_entry_id(&e->ops[i]);
@@ -79,7 +89,7 @@ static int explain_event(struct batch *b, struct intent *intent,
 
         if (entry_id_compare(&id, wanted) != 0)
             continue;
-        say_why(b->w, e, &waiting);
+        say_why(b, e, held, &waiting);
         intent_add_waiting(intent, &waiting);
     }
     return intent->results.error;
@@ -103,7 +113,7 @@ int explain_intent(struct batch *b, struct intent *intent)
         error = event_decode(&e, slice_of(kept->bytes, kept->size));
         if (error != 0)
             break;
-        error = explain_event(b, intent, &e, &wanted);
+        error = explain_event(b, intent, &e, kept->held != 0, &wanted);
         event_release(&e);
     }
     intent->result = error;

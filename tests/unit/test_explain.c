@@ -20,7 +20,6 @@ static const char *waiting(struct fixture_node *n, const char *key)
 
     assert_int_equal(intent_add_op(i, &op), 0);
     r = fixture_commit(n, i);
-    assert_false(r->wrote);
     assert_int_equal(i->result, 0);
     text[0] = '\0';
     while (intent_next_waiting(i, &at, &w))
@@ -74,6 +73,28 @@ static void test_pending_reasons(void **state)
     assert_null(strstr(waiting(b, "k"), "roster"));
     deliver(b, a, first, 0);
     assert_string_equal(waiting(b, "k"), "");
+    fixture_mesh_release(&m);
+}
+
+/* An event of the future is held, and says for how long. */
+static void test_held(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a = &m.nodes[0];
+    struct fixture_node *b;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    b = fixture_add_node(&m, RW, "", true);
+    b->wall_ms = FIXTURE_WALL_MS + 3600000;
+    assert_int_equal(fixture_write(b, OP_PUT, "k", NULL, "late"), 0);
+    assert_true(fixture_deliver(
+                    a, slice_of(b->events[0].bytes, b->events[0].size)) != 0);
+    assert_non_null(strstr(waiting(a, "k"), "1 held:it is dated"));
+    assert_non_null(strstr(waiting(a, "k"), "ms ahead"));
+    a->wall_ms = b->wall_ms;
+    assert_string_equal(waiting(a, "k"), ""); /* applied in this batch */
+    fixture_expect(a, "k", "late");
     fixture_mesh_release(&m);
 }
 
@@ -150,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pending_reasons),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_conflicts_follow),
     };
 
