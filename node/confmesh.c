@@ -596,6 +596,7 @@ static int status_on_loop(void *ctx)
     s->members_alive = n.members_alive;
     s->members_in_sync = n.members_in_sync;
     s->pending_events = n.pending_events;
+    s->awaits = n.awaits;
     return 0;
 }
 

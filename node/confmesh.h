@@ -84,6 +84,7 @@ struct confmesh_status {
     uint64_t members_alive; /* this node included */
     uint64_t members_in_sync;
     uint64_t pending_events;
+    uint64_t awaits; /* waits for events under way */
     char digest[65]; /* hex: equal on two nodes = the same state */
 };
 int confmesh_status(struct confmesh *c, struct confmesh_status *ret_status);

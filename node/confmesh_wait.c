@@ -22,6 +22,11 @@ static void describe(struct wait_call *w,
 {
     size_t at = 0;
 
+    if (report->error != CM_ERR_TIMEOUT) {
+        (void)snprintf(w->text, sizeof w->text, "the wait ended: %s",
+                       cm_strerror(report->error));
+        return;
+    }
     if (w->here) {
         (void)snprintf(
             w->text, sizeof w->text,
@@ -72,18 +77,23 @@ static int await_on_loop(void *ctx)
 
 static int wait_for(struct wait_call *w)
 {
-    int error = confmesh_on_loop(w->c, await_on_loop, w);
+    struct confmesh *c = w->c;
+    int error = confmesh_enter(c);
 
+    if (error != 0)
+        return error;
+    error = confmesh_on_loop(c, await_on_loop, w);
+    uv_mutex_lock(&c->mutex);
+    while (error == 0 && !w->done)
+        uv_cond_wait(&c->changed, &c->mutex);
+    uv_mutex_unlock(&c->mutex);
+    confmesh_leave(c);
     if (error == CM_ERR_INVALID)
         return confmesh_fail(error, "more members are asked for than the "
                                     "roster has");
     if (error != 0)
         return confmesh_fail(error, "the wait was not taken: %s",
                              cm_strerror(error));
-    uv_mutex_lock(&w->c->mutex);
-    while (!w->done)
-        uv_cond_wait(&w->c->changed, &w->c->mutex);
-    uv_mutex_unlock(&w->c->mutex);
     return w->error == 0 ? 0 : confmesh_fail(w->error, "%s", w->text);
 }
 
