@@ -221,7 +221,10 @@ static void draw_targets(struct expansion *e, struct sim_plan_line *l)
         return;
     l->to = draw_hosts(e, chance(e, 50) ? 1 : some);
     if (l->deed == SIM_DEED_HOSTILE) {
-        l->hosts = draw_hosts(e, 1);
+        /* Always the same one of a run, and a core of two is left. */
+        unsigned joined = e->plan->joined;
+        l->hosts = (struct sim_hosts){{0}};
+        sim_hosts_add(&l->hosts, joined > 2 ? joined - 1 : nodes - 1);
         sim_hosts_remove(&l->to, sim_hosts_first(&l->hosts));
         if (sim_hosts_count(&l->to) == 0)
             sim_hosts_add(&l->to, (sim_hosts_first(&l->hosts) + 1) % nodes);

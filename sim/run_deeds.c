@@ -10,7 +10,7 @@
 bool sim_run_can(enum sim_deed d)
 {
     CHECK(d < SIM_DEEDS);
-    return d != SIM_DEED_HOSTILE;
+    return true;
 }
 
 static void on_event(void *context)

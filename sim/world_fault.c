@@ -3,6 +3,7 @@
 
 #include "crdt/base/check.h"
 #include "sim/check.h"
+#include "sim/hostile.h"
 #include "sim/memory.h"
 
 /* One line in force. */
@@ -13,6 +14,8 @@ struct sim_fault {
     uint64_t until_us;
     unsigned partition; /* its number in the network */
     struct sim_event end;
+    struct sim_event tick; /* of a hostile member: its next wrong */
+    uint64_t ticks;
 };
 
 static bool has(const struct sim_hosts *s, unsigned host)
@@ -279,6 +282,40 @@ static void begin_join(struct sim_fault *f, unsigned host)
     sim_world_join(w, host, 0);
 }
 
+/* One wrong to each of the line's `to` in turn. */
+static void on_tick(void *context)
+{
+    struct sim_fault *f = context;
+    struct sim_world *w = f->world;
+    uint64_t gap_us = times_ms(f) > 0 ? times_ms(f) : SIM_MS;
+    unsigned hosts = w->options.hosts;
+    unsigned from = 0;
+
+    if (++f->ticks < (uint64_t)f->line.params[SIM_PARAM_COUNT])
+        sim_sched_after(&w->sched, &f->tick, gap_us);
+    while (from < hosts && !has(&f->line.hosts, from))
+        from++;
+    for (unsigned i = 0; i < hosts && from < hosts; i++) {
+        unsigned to = (unsigned)((f->ticks + i) % hosts);
+        if (to == from || !has(&f->line.to, to))
+            continue;
+        sim_hostile_send(w, from, to, f->line.id, f->ticks);
+        return;
+    }
+}
+
+static void begin_hostile(struct sim_fault *f, unsigned host)
+{
+    struct sim_world *w = f->world;
+    uint64_t gap_us = times_ms(f) > 0 ? times_ms(f) : SIM_MS;
+
+    sim_check_set_hostile(w->check, host);
+    f->until_us = w->sched.now_us +
+                  gap_us * (uint64_t)f->line.params[SIM_PARAM_COUNT] + SIM_MS;
+    sim_sched_at(&w->sched, &f->end, f->until_us);
+    sim_sched_after(&w->sched, &f->tick, 0);
+}
+
 /* It has had its effect when it has begun. */
 static void begin_counted(struct sim_fault *f, unsigned host)
 {
@@ -337,6 +374,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_OBJECTS_LOSE] = {.hold = hold_objects},
     [SIM_DEED_OBJECTS_FLIP] = {.hold = hold_objects},
     [SIM_DEED_JOIN] = {.begin = begin_join},
+    [SIM_DEED_HOSTILE] = {.begin = begin_hostile},
 };
 
 /* Whether peers may take the host for dead because of this fault: then the
@@ -396,6 +434,7 @@ static void fault_end(struct sim_fault *f)
     *at = f->next;
     w->faulting_count--;
     sim_sched_cancel(&w->sched, &f->end);
+    sim_sched_cancel(&w->sched, &f->tick);
     if (kinds[f->line.deed].parts)
         sim_net_rejoin(w->net, f->partition);
     hold(w, &f->line);
@@ -436,6 +475,7 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
     w->faulting = f;
     w->faulting_count++;
     sim_event_init(&f->end, "healed", 0, on_end, f);
+    sim_event_init(&f->tick, "hostile", 0, on_tick, f);
     sim_sched_at(&w->sched, &f->end, f->until_us);
     sim_sched_note(&w->sched, "fault", (unsigned)line->deed, line->id,
                    slice_of(NULL, 0));
@@ -509,6 +549,7 @@ void sim_world_faults_release(struct sim_world *w)
         struct sim_fault *f = w->faulting;
         w->faulting = f->next;
         sim_sched_cancel(&w->sched, &f->end);
+        sim_sched_cancel(&w->sched, &f->tick);
         sim_free(f);
     }
     w->faulting_count = 0;
