@@ -216,20 +216,16 @@ static void remember(struct sim_net *n, const struct packet *p)
     struct net_node *to = &n->nodes[p->to];
     uint64_t count = to->remembered++;
 
-    if (to->memory == NULL) {
+    if (to->memory == NULL)
         to->memory = sim_calloc(SIM_NET_REPLAY_SLOTS, sizeof *to->memory);
-        CHECK(to->memory != NULL);
-        for (size_t i = 0; i < SIM_NET_REPLAY_SLOTS; i++)
-            buffer_init(&to->memory[i].bytes, SIM_NET_DATAGRAM_MAX);
-    }
     uint64_t slot = count < SIM_NET_REPLAY_SLOTS
                         ? count
                         : fate(n, SIM_FATE_REPLAY, p, 1) % SIM_NET_REPLAY_SLOTS;
     struct net_memory *m = &to->memory[slot];
     m->from = p->from;
-    buffer_clear(&m->bytes);
-    buffer_append(&m->bytes, p->bytes, p->size);
-    CHECK(m->bytes.error == 0);
+    m->bytes = sim_realloc(m->bytes, p->size);
+    m->size = p->size;
+    memcpy(m->bytes, p->bytes, p->size);
 }
 
 static void replay(struct sim_net *n, const struct packet *p, uint64_t delay_us)
@@ -245,7 +241,7 @@ static void replay(struct sim_net *n, const struct packet *p, uint64_t delay_us)
         &to->memory[fate(n, SIM_FATE_REPLAY, p, 2) % known];
     struct address source = sim_net_address(m->from);
     uint64_t more = fate(n, SIM_FATE_REPLAY, p, 3) % REPLAY_DELAY_US;
-    (void)packet_launch(n, p->from, p->to, &source, buffer_slice(&m->bytes),
+    (void)packet_launch(n, p->from, p->to, &source, slice_of(m->bytes, m->size),
                         p->number, delay_us + more);
     sim_fault_happened(n->faults, SIM_DEED_REPLAY);
 }
@@ -366,7 +362,7 @@ void sim_net_datagrams_release(struct sim_net *n)
         struct net_node *node = &n->nodes[i];
         for (size_t j = 0; node->memory != NULL && j < SIM_NET_REPLAY_SLOTS;
              j++)
-            buffer_release(&node->memory[j].bytes);
+            sim_free(node->memory[j].bytes);
         sim_free(node->memory);
         node->memory = NULL;
     }

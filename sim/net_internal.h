@@ -29,7 +29,8 @@ struct packet;
 /* An old datagram, kept to be replayed. */
 struct net_memory {
     unsigned from;
-    struct buffer bytes;
+    size_t size;
+    uint8_t *bytes; /* owned */
 };
 
 struct net_node {
