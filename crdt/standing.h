@@ -8,46 +8,67 @@
  *
  *   space           key                          siblings
  *   SPACE_ROSTER    incarnation                  MEMBER: its certificate
- *   SPACE_FENCE     incarnation of the writer    FENCE: the fence (fence.h)
+ *   SPACE_FENCE     incarnation of the writer    FENCE: the fence (fence.h); of
+ *                                                several, each says something
+ *                                                that no other one says
  *   SPACE_PROPOSAL  dot of the proposal (24)     ACK: [acker bin16, cut]; the
  *                                                cut, [[incarnation, seq]…],
  *                                                is empty in all but the
  *                                                proposer's own
  *
- * and a small record (standing_pack) of what only ever grows: floor, floor
- * time, seals, and the last order that counted. A proposal that passed, a
- * fence of which every name is sealed, and the roster entry of a sealed
- * incarnation are removed, in the same transaction, at every replica alike.
+ * and a small record (standing_pack) of what only ever grows: floor and seals
+ * (floor.h), floor time, and the chain of the orders that counted. A proposal
+ * that passed, a fence of which every name is sealed, and all that a sealed
+ * incarnation had are removed, in the same transaction, at every replica alike.
  *
  * Rules (each was model checked; the names are those of the tests):
  * - Roster-add, ack and fence stand alone in their event, else it is void.
+ * - What a fence covers, what a proposal holds and which proposal an ack names
+ *   are dependencies of their event (standing_ready).
  * - "The add counts as acknowledgement and fence of everything that its sponsor
  *   had acknowledged and fenced before": applying an add gives the newcomer an
  *   ACK sibling in every open proposal in which the sponsor has one, and a copy
- *   of the sponsor's FENCE, both under the dot and stamp of the add.
+ *   of the sponsor's latest FENCE, both under the dot of the add and its stamp,
+ *   but never an older stamp than the sponsor's own acknowledgement has: the
+ *   floor time must not depend on whether a proposal passed before the add.
+ * - All fences of a writer count together: a later one that says less takes
+ *   nothing back, one that says no less replaces the earlier. A fence that
+ *   names its own writer is void: an evictee does not stay.
  * - A set of evictees is sealed all at once when every rostered incarnation
- *   outside of it has a fence that names all of it; of all such sets the
- *   greatest (it is unique: unions of such sets are such sets). Last seqs are
- *   the greatest that these fences cover. Only orders and retirements inside of
- *   applied fences count.
- * - A proposal passes when every rostered incarnation has acknowledged it. The
- *   floor is the join of all that passed; floor time the greatest, over them,
- *   of the least stamp among all acknowledgements of one, evictees' included.
- * - An add of a sealed incarnation is void.
+ *   outside of it, and there is one, has fenced all of it; of all such sets the
+ *   greatest. Last seqs are the greatest that these fences cover. Only orders
+ *   and retirements inside of applied fences count, and a retirement only if
+ *   the incarnation is rostered under the same key, or not at all.
+ * - A proposal passes when every rostered incarnation has acknowledged it; only
+ *   the first acknowledgement of each counts. The floor is the join of all that
+ *   passed; floor time the greatest, over them, of the least stamp among all
+ *   acknowledgements of one, evictees' included.
+ * - An add of an incarnation that is sealed, or that its sponsor has fenced, is
+ *   void. (The second half makes the first the same at every replica: a seal
+ *   needs the sponsor's fence.)
  * - From its first fence on, a replica applies an evictee's event only if a
  *   fence of another incarnation that stays covers it. That fence depends on
  *   this very event and so cannot have been applied: it is *announced*, that
  *   is received and verified, but pending.
+ * - Orders form one chain. One that is not the next after those that counted,
+ *   or of which its epoch has another here, is refused: the fence or cut that
+ *   carries it waits, and the authority's next order tells which one stands.
  *
  * Memory: a few hundred bytes for each living incarnation and open proposal,
- * about 24 for each sealed one. */
+ * 32 for each one that is gone. After an error other than those named at a
+ * function, a standing that was being changed is to be thrown away. */
 #ifndef CRDT_STANDING_H
 #define CRDT_STANDING_H
 
 #include "crdt/entry.h"
 #include "crdt/fence.h"
+#include "crdt/floor.h"
 
-#define STANDING_PROPOSALS_MAX 1024 /* open; a further one is void */
+/* Open ones beyond which an origin proposes nothing. (Those that come all the
+ * same count: what counts must not depend on the order in which they came.) */
+#define STANDING_PROPOSALS_MAX 1024
+#define STANDING_ORDERS_MAX 128 /* heard of and still open */
+#define STANDING_CHAIN_MAX 64   /* epochs of which the order is remembered */
 
 struct standing;
 
@@ -67,7 +88,8 @@ struct standing_options {
     struct generation_id generation;
     uint8_t authority_public_key[32];
     struct incarnation founder; /* rostered from the start */
-    const struct vv *sealed;    /* by the generation's order; copied */
+    uint8_t founder_sign_key[32];
+    const struct vv *sealed; /* by the generation's order; copied */
 };
 
 /* CM_ERR_NOMEM. */
@@ -83,7 +105,8 @@ int standing_copy(struct standing **ret_copy, const struct standing *s);
 void standing_pack(struct buffer *out, const struct standing *s);
 /* Into a fresh one. An error is in u or returned. */
 int standing_unpack(struct standing *s, struct unpacker *u);
-/* Each stored entry of the three spaces, in any order, after unpacking. */
+/* Each stored entry of the three spaces, in any order, after unpacking. Values
+ * are copied. CM_ERR_DAMAGED for what standing_apply would not have written. */
 int standing_load(struct standing *s, const struct entry_id *id,
                   const struct entry *e);
 
@@ -100,10 +123,18 @@ enum standing_verdict standing_judge(const struct standing *s,
                                      const struct incarnation *self,
                                      const struct dot *dot);
 
-/* Whether the only operation of an event counts or is void; to be asked after
- * everything that the event depends on has been applied. alone: no other
- * operation is in the event. Errors: CM_ERR_NOMEM only. ret_reason (may be
- * NULL) is text for a person when it is void. */
+/* Whether everything is applied that op names beside its event's own deps; if
+ * not, the event is not applicable yet. CM_ERR_NOMEM. */
+int standing_ready(const struct op *op, const struct dot *dot,
+                   const struct vv *vv, bool *ret_ready);
+
+/* Whether a roster-add, fence or ack counts or is void; to be asked after
+ * everything that the event depends on has been applied, and after a fence was
+ * announced. alone: no other operation is in the event. Whether its writer may
+ * sponsor is not looked at here. ret_reason (may be NULL) is text for a person
+ * when it is void. CM_ERR_NOMEM; and for a fence, which is then not to be
+ * applied now: CM_ERR_EVICTION_CONFLICT when it carries another order than this
+ * replica keeps to, CM_ERR_PENDING when an order before its own is missing. */
 int standing_allows(const struct standing *s, const struct op *op,
                     const struct dot *dot, bool alone, bool *ret_counts,
                     const char **ret_reason);
@@ -111,10 +142,9 @@ int standing_allows(const struct standing *s, const struct op *op,
 /* What has happened to it, for the caller to act upon; owned by the standing
  * until its next change. */
 struct standing_changes {
-    bool roster;   /* members were added or sealed */
-    bool floor;    /* floor or floor time moved */
-    bool conflict; /* an order of an epoch that has another one already */
-    bool overrun;  /* something beyond a seal has been applied here */
+    bool roster;  /* members were added or sealed */
+    bool floor;   /* floor or floor time moved */
+    bool overrun; /* something beyond a seal has been applied here */
     const struct incarnation *sealed;
     size_t sealed_count;
 };
@@ -125,59 +155,84 @@ int standing_apply(struct standing *s, const struct standing_store *store,
                    const struct vv *vv, const struct op *op,
                    const struct dot *dot, hlc_t hlc,
                    struct standing_changes *ret_changes);
-/* After entries were changed by other means (a join of cuts). */
+/* After a join of cuts: s has unpacked one record, joined the other and loaded
+ * the joined entries; vv is the joined one. */
 int standing_settle(struct standing *s, const struct standing_store *store,
                     const struct vv *vv, struct standing_changes *ret_changes);
 /* Takes over what only grows from another replica's record: floors, floor
- * times and seals join. CM_ERR_EVICTION_CONFLICT if its orders are others. */
+ * times and seals join. CM_ERR_EVICTION_CONFLICT if its orders are others,
+ * CM_ERR_FORK if its seals are. */
 int standing_join(struct standing *s, const struct standing *other);
+/* Whether a cut with that standing and vector may be joined by self, whose
+ * vector is vv. CM_ERR_SEALED: one of the two lies beyond a seal of the other;
+ * CM_ERR_PENDING: it holds events of an evictee that self has fenced and no
+ * other fence covers yet; CM_ERR_EVICTION_CONFLICT. self NULL: a reader. */
+int standing_admits(const struct standing *s, const struct incarnation *self,
+                    const struct vv *vv, const struct standing *other,
+                    const struct vv *other_vv);
 
 /* ---- what is known, but is no state ---- */
 
-/* A verified fence that is still pending; the last one of each writer is kept.
- * Never persistent. */
+/* A verified fence that is still pending: what it covers is known from now on,
+ * its orders and retirements are heard. Never persistent. 0 also for one that
+ * will be void; CM_ERR_EVICTION_CONFLICT as in standing_allows (it then
+ * announces nothing); CM_ERR_NOMEM. */
 int standing_announce(struct standing *s, const struct incarnation *writer,
-                      const struct fence *f);
-/* An order or a retirement heard outside of fences, or inside of an announced
- * one. Bytes are copied. CM_ERR_SIGNATURE and the like; CM_ERR_DUPLICATE;
- * CM_ERR_EVICTION_CONFLICT for an order of an epoch that has another one;
- * CM_ERR_LIMIT. ret_news: it names somebody open who was not named. */
+                      struct slice value);
+/* An order or a retirement heard outside of fences. It is forgotten with the
+ * memory: a node keeps the retirements of its own earlier incarnations until
+ * they are sealed, and hears them again. Bytes are copied. 0 when
+ * it was news; CM_ERR_DUPLICATE; CM_ERR_LIMIT; what decoding answers;
+ * CM_ERR_EVICTION_CONFLICT for an order of an epoch that has another one, or
+ * that follows another one than the one that counted here: the alarm (it is
+ * remembered, because the next order may name it); CM_ERR_AUTHORITY for a
+ * retirement by another node than the one that the incarnation belongs to. */
 int standing_hear_order(struct standing *s, struct slice bytes);
 int standing_hear_retirement(struct standing *s, struct slice bytes);
-/* Those that are still open, for gossip to pass on; borrowed. */
+/* Those that are still open, for gossip to pass on; borrowed until the next
+ * change. Returns how many there are, which may be more than room. */
 size_t standing_heard(const struct standing *s, struct slice *ret_bytes,
                       size_t room);
+/* The authority's next order names another one than the last that counted here:
+ * this replica is a returner. */
+bool standing_is_dropped(const struct standing *s);
 
 /* ---- duties of the incarnation that runs here ---- */
 
-/* Whether self is rostered and named by nothing open. */
+/* Whether i is rostered and named by nothing open. */
 bool standing_stays(const struct standing *s, const struct incarnation *i);
 /* Self stays and an open evictee is known that its last fence does not name:
  * appends the fence that it has to write. False: nothing to write. */
 int standing_due_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, struct buffer *out, bool *ret_due);
-/* The next open proposal that self is to acknowledge: its key (24 bytes). */
+/* The next open proposal that self is to acknowledge: its key. */
 bool standing_due_ack(const struct standing *s, const struct incarnation *self,
-                      uint8_t ret_key[24]);
-/* A proposal of vv by self: appends the value. False if there is nothing above
- * the floor or self has one open. */
+                      uint8_t ret_key[PROPOSAL_KEY_SIZE]);
+/* A proposal of vv by self: appends the value of the ack whose key is its own
+ * dot. False if there is nothing above the floor, self has one open or is no
+ * member, or too many are open. */
 int standing_propose(const struct standing *s, const struct incarnation *self,
                      const struct vv *vv, struct buffer *out, bool *ret_due);
 
 /* ---- looking ---- */
 
 bool standing_is_member(const struct standing *s, const struct incarnation *i);
+/* Every member is an incarnation of that node, which may then sponsor its own
+ * next one with the key of the last (M14). */
+bool standing_is_only_node(const struct standing *s, const struct key_id *node);
 size_t standing_members(const struct standing *s);
 const struct incarnation *standing_member(const struct standing *s, size_t i);
 bool standing_is_sealed(const struct standing *s, const struct incarnation *i,
                         uint64_t *ret_last_seq);
 /* Named by an order or retirement that is open here. */
 bool standing_is_evictee(const struct standing *s, const struct incarnation *i);
-const struct vv *standing_floor(const struct standing *s); /* heads are zero */
+/* Valid until the next change; for entry_collapse. */
+const struct floor *standing_floor(const struct standing *s);
 hlc_t standing_floor_time(const struct standing *s);
 bool standing_covers(const struct standing *s, const struct dot *d); /* floor */
 uint64_t standing_epoch(const struct standing *s);
-struct hash standing_order(const struct standing *s); /* last that counted */
+/* The last order that counted; zero for epoch 0. */
+struct hash standing_order(const struct standing *s);
 /* What holds the floor back: for each open proposal the members without an
  * acknowledgement, the stamp of its proposal; for fences likewise. */
 struct standing_holder {
@@ -185,6 +240,7 @@ struct standing_holder {
     hlc_t since;    /* stamp of the oldest thing that waits for it */
     bool for_fence; /* else for an acknowledgement */
 };
+/* At most one of each kind for one incarnation; returns how many there are. */
 size_t standing_holders(const struct standing *s,
                         struct standing_holder *ret_holders, size_t room);
 /* Of the record that only grows and nothing else: goes into probe digests. */

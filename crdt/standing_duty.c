@@ -1,0 +1,374 @@
+/* What the incarnation that runs here has to write: fences, acknowledgements,
+ * proposals; and who holds all of it back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/standing_internal.h"
+
+#define NAME_PACKED_MAX (1 + 18 + 9)
+#define BIN_HEAD_MAX 5
+
+/* ---- the fence that is due ---- */
+
+struct due {
+    struct incarnation *names; /* open evictees, unsorted */
+    size_t count;
+    size_t capacity;
+};
+
+static int due_add(const struct standing *s, struct due *d,
+                   const struct incarnation *i)
+{
+    int error;
+
+    if (floor_is_sealed(&s->floor, i, NULL))
+        return 0;
+    for (size_t k = 0; k < d->count; k++) {
+        if (incarnation_equal(&d->names[k], i))
+            return 0;
+    }
+    error = standing_grow((void **)&d->names, d->count, &d->capacity,
+                          sizeof *d->names);
+    if (error == 0)
+        d->names[d->count++] = *i;
+    return error;
+}
+
+/* Everybody named by an order or retirement that stands. What applied fences
+ * name is among them: their orders were heard when they were applied. */
+static int find_evictees(const struct standing *s, struct due *d)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < s->orders.count && error == 0; i++) {
+        const struct standing_order *o = &s->orders.items[i];
+
+        if (!standing_order_stands(s, o))
+            continue;
+        for (size_t k = 0; k < o->order.count && error == 0; k++)
+            error = due_add(s, d, &o->order.incarnations[k]);
+    }
+    for (size_t i = 0; i < s->retirements.count && error == 0; i++) {
+        if (standing_retirement_counts(s, &s->retirements.items[i]))
+            error = due_add(s, d, &s->retirements.items[i].incarnation);
+    }
+    return error;
+}
+
+static bool order_names(const struct standing_order *o,
+                        const struct incarnation *i)
+{
+    for (size_t k = 0; k < o->order.count; k++) {
+        if (incarnation_equal(&o->order.incarnations[k], i))
+            return true;
+    }
+    return false;
+}
+
+struct draft {
+    const struct standing *s;
+    const struct vv *vv;
+    struct slice orders[FENCE_ORDERS_MAX];
+    const struct standing_order *orders_from[FENCE_ORDERS_MAX];
+    size_t orders_count;
+    const struct standing_retirement **retirements; /* owned */
+    size_t retirements_count;
+    struct fence_cover *covered; /* owned */
+    size_t covered_count;
+    size_t size; /* so far, at most */
+};
+
+static int compare_order_epochs(const void *a, const void *b)
+{
+    const struct standing_order *x = *(const struct standing_order *const *)a;
+    const struct standing_order *y = *(const struct standing_order *const *)b;
+
+    return x->order.epoch < y->order.epoch ? -1
+                                           : x->order.epoch > y->order.epoch;
+}
+
+/* Every order that stands and is open or has not counted yet, in the order of
+ * epochs, as many as there is room for. */
+static void draft_orders(struct draft *d)
+{
+    const struct standing *s = d->s;
+    const struct standing_order *all[STANDING_ORDERS_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < s->orders.count; i++) {
+        if (standing_order_stands(s, &s->orders.items[i]))
+            all[count++] = &s->orders.items[i];
+    }
+    qsort(all, count, sizeof all[0], compare_order_epochs);
+    for (size_t i = 0; i < count && d->orders_count < FENCE_ORDERS_MAX; i++) {
+        if (d->size + all[i]->size + BIN_HEAD_MAX > VALUE_SIZE_MAX / 2)
+            break;
+        d->size += all[i]->size + BIN_HEAD_MAX;
+        d->orders_from[d->orders_count] = all[i];
+        d->orders[d->orders_count++] = slice_of(all[i]->bytes, all[i]->size);
+    }
+}
+
+static bool draft_orders_name(const struct draft *d,
+                              const struct incarnation *i)
+{
+    for (size_t k = 0; k < d->orders_count; k++) {
+        if (order_names(d->orders_from[k], i))
+            return true;
+    }
+    return false;
+}
+
+static const struct standing_retirement *
+find_retirement(const struct standing *s, const struct incarnation *i)
+{
+    for (size_t k = 0; k < s->retirements.count; k++) {
+        const struct standing_retirement *r = &s->retirements.items[k];
+
+        if (incarnation_equal(&r->incarnation, i) &&
+            standing_retirement_counts(s, r))
+            return r;
+    }
+    return NULL;
+}
+
+/* Names i if there is room for it and for the right by which it is named;
+ * whoever is left out comes with the next fence. */
+static void draft_name(struct draft *d, const struct incarnation *i)
+{
+    const struct standing_retirement *r = NULL;
+    size_t size = NAME_PACKED_MAX;
+
+    if (!draft_orders_name(d, i)) {
+        r = find_retirement(d->s, i);
+        if (r == NULL)
+            return;
+        size += r->size + BIN_HEAD_MAX;
+    }
+    if (d->size + size > VALUE_SIZE_MAX - 64 ||
+        d->covered_count == FENCE_COVERED_MAX)
+        return;
+    d->size += size;
+    if (r != NULL)
+        d->retirements[d->retirements_count++] = r;
+    d->covered[d->covered_count++] =
+        (struct fence_cover){.incarnation = *i, .seq = vv_seq(d->vv, i)};
+}
+
+static int compare_covers(const void *a, const void *b)
+{
+    return incarnation_compare(&((const struct fence_cover *)a)->incarnation,
+                               &((const struct fence_cover *)b)->incarnation);
+}
+
+static int compare_retirements(const void *a, const void *b)
+{
+    const struct standing_retirement *const *x = a;
+    const struct standing_retirement *const *y = b;
+
+    return incarnation_compare(&(*x)->incarnation, &(*y)->incarnation);
+}
+
+static int draft_pack(struct draft *d, struct buffer *out)
+{
+    struct slice *retirements =
+        cm_calloc(d->retirements_count + 1, sizeof *retirements);
+    struct fence f = {.orders = d->orders,
+                      .orders_count = d->orders_count,
+                      .retirements = retirements,
+                      .retirements_count = d->retirements_count,
+                      .covered = d->covered,
+                      .covered_count = d->covered_count};
+
+    if (retirements == NULL)
+        return CM_ERR_NOMEM;
+    qsort(d->covered, d->covered_count, sizeof *d->covered, compare_covers);
+    qsort(d->retirements, d->retirements_count, sizeof *d->retirements,
+          compare_retirements);
+    for (size_t i = 0; i < d->retirements_count; i++)
+        retirements[i] =
+            slice_of(d->retirements[i]->bytes, d->retirements[i]->size);
+    fence_pack(out, &f);
+    cm_free(retirements);
+    return out->error;
+}
+
+static int write_fence(const struct standing *s, const struct incarnation *self,
+                       const struct vv *vv, const struct due *due,
+                       struct buffer *out)
+{
+    struct draft d = {.s = s, .vv = vv};
+    int error = CM_ERR_NOMEM;
+
+    d.covered = cm_calloc(due->count + 1, sizeof *d.covered);
+    d.retirements = cm_calloc(due->count + 1, sizeof *d.retirements);
+    if (d.covered != NULL && d.retirements != NULL) {
+        draft_orders(&d);
+        /* First whom no fence of self names yet. */
+        for (int again = 0; again < 2; again++) {
+            for (size_t i = 0; i < due->count; i++) {
+                if (standing_fenced(s, self, &due->names[i], NULL) ==
+                    (again == 1))
+                    draft_name(&d, &due->names[i]);
+            }
+        }
+        error = draft_pack(&d, out);
+    }
+    cm_free(d.covered);
+    cm_free(d.retirements);
+    return error;
+}
+
+int standing_due_fence(const struct standing *s, const struct incarnation *self,
+                       const struct vv *vv, struct buffer *out, bool *ret_due)
+{
+    struct due due = {0};
+    bool grown = false;
+    int error = 0;
+
+    *ret_due = false;
+    if (!standing_stays(s, self))
+        return 0;
+    error = find_evictees(s, &due);
+    for (size_t i = 0; i < due.count && error == 0; i++)
+        grown = grown || !standing_fenced(s, self, &due.names[i], NULL);
+    if (error == 0 && grown)
+        error = write_fence(s, self, vv, &due, out);
+    cm_free(due.names);
+    if (error == 0)
+        *ret_due = grown;
+    return error;
+}
+
+/* ---- acknowledgements and proposals ---- */
+
+bool standing_due_ack(const struct standing *s, const struct incarnation *self,
+                      uint8_t ret_key[PROPOSAL_KEY_SIZE])
+{
+    const struct standing_proposal *due = NULL;
+
+    if (!standing_is_member(s, self))
+        return false;
+    for (size_t i = 0; i < s->proposals.count; i++) {
+        const struct standing_proposal *p = &s->proposals.items[i];
+
+        if (standing_ack_find(p, self) == NULL &&
+            (due == NULL || memcmp(p->key, due->key, sizeof p->key) < 0))
+            due = p;
+    }
+    if (due != NULL)
+        memcpy(ret_key, due->key, PROPOSAL_KEY_SIZE);
+    return due != NULL;
+}
+
+static bool has_proposed(const struct standing *s,
+                         const struct incarnation *self)
+{
+    for (size_t i = 0; i < s->proposals.count; i++) {
+        struct dot dot = standing_proposal_dot(s->proposals.items[i].key);
+
+        if (incarnation_equal(&dot.incarnation, self))
+            return true;
+    }
+    return false;
+}
+
+int standing_propose(const struct standing *s, const struct incarnation *self,
+                     const struct vv *vv, struct buffer *out, bool *ret_due)
+{
+    struct fence_cover *cut;
+    size_t count = 0;
+
+    *ret_due = false;
+    if (!standing_is_member(s, self) || has_proposed(s, self) ||
+        s->proposals.count >= STANDING_PROPOSALS_MAX)
+        return 0;
+    cut = cm_calloc(vv->count + 1, sizeof *cut);
+    if (cut == NULL)
+        return CM_ERR_NOMEM;
+    for (size_t i = 0; i < vv->count; i++) {
+        const struct vv_entry *e = &vv->entries[i];
+        struct dot head = {.incarnation = e->incarnation, .seq = e->seq};
+
+        if (!floor_covers(&s->floor, &head))
+            cut[count++] = (struct fence_cover){.incarnation = e->incarnation,
+                                                .seq = e->seq};
+    }
+    if (count > 0)
+        standing_cut_pack(out, cut, count);
+    cm_free(cut);
+    *ret_due = count > 0 && out->error == 0;
+    return out->error;
+}
+
+/* ---- who holds what back ---- */
+
+struct holders {
+    struct standing_holder *list;
+    size_t room;
+    size_t count;
+};
+
+static void hold(struct holders *h, const struct incarnation *i, hlc_t since,
+                 bool for_fence)
+{
+    for (size_t k = 0; k < h->count && k < h->room; k++) {
+        struct standing_holder *old = &h->list[k];
+
+        if (old->for_fence == for_fence &&
+            incarnation_equal(&old->incarnation, i)) {
+            if (since < old->since)
+                old->since = since;
+            return;
+        }
+    }
+    if (h->count < h->room)
+        h->list[h->count] = (struct standing_holder){
+            .incarnation = *i, .since = since, .for_fence = for_fence};
+    h->count++;
+}
+
+static void hold_proposal(const struct standing *s, struct holders *h,
+                          const struct standing_proposal *p)
+{
+    struct dot dot = standing_proposal_dot(p->key);
+    const struct standing_ack *first = standing_ack_find(p, &dot.incarnation);
+
+    for (size_t i = 0; i < s->members.count; i++) {
+        const struct incarnation *who = &s->members.items[i].incarnation;
+
+        if (standing_ack_find(p, who) == NULL)
+            hold(h, who, first != NULL ? first->hlc : 0, false);
+    }
+}
+
+static void hold_fence(const struct standing *s, struct holders *h,
+                       const struct standing_fence *f)
+{
+    for (size_t i = 0; i < s->members.count; i++) {
+        const struct incarnation *who = &s->members.items[i].incarnation;
+        bool missing = false;
+
+        for (size_t k = 0; k < f->count && !missing; k++)
+            missing =
+                standing_name_counts(s, &f->names[k]) &&
+                !floor_is_sealed(&s->floor, &f->names[k].incarnation, NULL) &&
+                !standing_fenced(s, who, &f->names[k].incarnation, NULL);
+        if (missing && !standing_is_evictee(s, who))
+            hold(h, who, f->hlc, true);
+    }
+}
+
+size_t standing_holders(const struct standing *s,
+                        struct standing_holder *ret_holders, size_t room)
+{
+    struct holders h = {.list = ret_holders, .room = room};
+
+    for (size_t i = 0; i < s->proposals.count; i++)
+        hold_proposal(s, &h, &s->proposals.items[i]);
+    for (size_t i = 0; i < s->fences.count; i++)
+        hold_fence(s, &h, &s->fences.items[i]);
+    return h.count;
+}
