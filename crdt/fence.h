@@ -4,6 +4,12 @@
  * that its writer knows, names every incarnation that they evict, and says how
  * much of each lies in its writer's causal past (0: it has never seen any).
  *
+ * It also says how much its writer has of those that are sealed already and not
+ * below the floor yet: they may be open elsewhere, fenced by a replica that
+ * knows by nobody else who stays that it may let their last events in. Such an
+ * incarnation is covered, not named: no order or retirement in the fence is
+ * about it.
+ *
  * Encoding (canonical msgpack): [[order bin…] by epoch, [retirement bin…] by
  * incarnation, [[incarnation bin16, seq]…] sorted]. */
 #ifndef CRDT_FENCE_H

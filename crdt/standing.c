@@ -61,13 +61,19 @@ void standing_forget_fence(struct standing *s, size_t at)
 
 /* ---- life ---- */
 
+/* Everybody in the generation starts from their state: it is below the floor.
+ */
 static int take_sealed(struct standing *s, const struct vv *sealed)
 {
     int error = 0;
 
-    for (size_t i = 0; sealed != NULL && i < sealed->count && error == 0; i++)
-        error = floor_seal(&s->floor, &sealed->entries[i].incarnation,
-                           sealed->entries[i].seq);
+    for (size_t i = 0; sealed != NULL && i < sealed->count && error == 0; i++) {
+        const struct vv_entry *e = &sealed->entries[i];
+
+        error = floor_raise(&s->floor, &e->incarnation, e->seq);
+        if (error == 0)
+            error = floor_seal(&s->floor, &e->incarnation, e->seq);
+    }
     return error;
 }
 

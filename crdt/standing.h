@@ -49,7 +49,8 @@
  * - From its first fence on, a replica applies an evictee's event only if a
  *   fence of another incarnation that stays covers it. That fence depends on
  *   this very event and so cannot have been applied: it is *announced*, that
- *   is received and verified, but pending.
+ *   is received and verified, but pending. What counts is what it covers, named
+ *   in it or not (fence.h).
  * - Orders form one chain. One that is not the next after those that counted,
  *   or of which its epoch has another here, is refused: the fence or cut that
  *   carries it waits, and the authority's next order tells which one stands.
@@ -89,7 +90,9 @@ struct standing_options {
     uint8_t authority_public_key[32];
     struct incarnation founder; /* rostered from the start */
     uint8_t founder_sign_key[32];
-    const struct vv *sealed; /* by the generation's order; copied */
+    /* By the generation's order, and so below its floor from the start; copied.
+     * NULL: none. */
+    const struct vv *sealed;
 };
 
 /* CM_ERR_NOMEM. */
@@ -173,10 +176,11 @@ int standing_admits(const struct standing *s, const struct incarnation *self,
 
 /* ---- what is known, but is no state ---- */
 
-/* A verified fence that is still pending: what it covers is known from now on,
- * its orders and retirements are heard. Never persistent. 0 also for one that
- * will be void; CM_ERR_EVICTION_CONFLICT as in standing_allows (it then
- * announces nothing); CM_ERR_NOMEM. */
+/* A verified fence that is still pending: what it covers is known from now on
+ * (beside what other fences of that writer cover: a later one names only whom
+ * its writer does not know to be sealed), its orders and retirements are heard.
+ * Never persistent. 0 also for one that will be void; CM_ERR_EVICTION_CONFLICT
+ * as in standing_allows (it then announces nothing); CM_ERR_NOMEM. */
 int standing_announce(struct standing *s, const struct incarnation *writer,
                       struct slice value);
 /* An order or a retirement heard outside of fences. It is forgotten with the

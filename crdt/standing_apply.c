@@ -111,7 +111,8 @@ enum standing_verdict standing_judge(const struct standing *s,
         return dot->seq > seq ? STANDING_BEYOND : STANDING_APPLY;
     if (!standing_is_member(s, i))
         return STANDING_UNKNOWN;
-    if (self == NULL || !standing_fenced(s, self, i, &seq) || dot->seq <= seq)
+    if (self == NULL || STANDING_OFF(RULE_OWN_FENCE) ||
+        !standing_fenced(s, self, i, &seq) || dot->seq <= seq)
         return STANDING_APPLY;
     for (size_t k = 0; k < s->announced.count; k++) {
         const struct standing_fence *f = &s->announced.items[k];
@@ -494,7 +495,7 @@ static int inherit_fence(struct standing *s, const struct standing_store *store,
     struct buffer value;
     int error;
 
-    if (f == NULL)
+    if (f == NULL || STANDING_OFF(RULE_INHERIT_FENCE))
         return 0;
     buffer_init(&value, VALUE_SIZE_MAX);
     error = read_sibling(store, &f->writer, &f->dot, &value);
@@ -517,7 +518,8 @@ static int inherit_acks(struct standing *s, const struct standing_store *store,
             standing_ack_find(p, &dot->incarnation);
         struct standing_ack ack = {.acker = *who, .dot = *dot, .hlc = hlc};
 
-        if (sponsor == NULL || standing_ack_find(p, who) != NULL)
+        if (sponsor == NULL || standing_ack_find(p, who) != NULL ||
+            STANDING_OFF(RULE_INHERIT_ACKS))
             continue;
         if (sponsor->hlc > ack.hlc)
             ack.hlc = sponsor->hlc;

@@ -134,6 +134,11 @@ find_retirement(const struct standing *s, const struct incarnation *i)
     return NULL;
 }
 
+static bool is_unsettled(const struct floor_row *row)
+{
+    return row->last != FLOOR_UNSEALED && row->up_to < row->last;
+}
+
 /* Names i if there is room for it and for the right by which it is named;
  * whoever is left out comes with the next fence. */
 static void draft_name(struct draft *d, const struct incarnation *i)
@@ -153,8 +158,28 @@ static void draft_name(struct draft *d, const struct incarnation *i)
     d->size += size;
     if (r != NULL)
         d->retirements[d->retirements_count++] = r;
-    d->covered[d->covered_count++] =
-        (struct fence_cover){.incarnation = *i, .seq = vv_seq(d->vv, i)};
+    d->covered[d->covered_count++] = (struct fence_cover){
+        .incarnation = *i,
+        .seq = STANDING_OFF(RULE_COVER_ALL) ? 0 : vv_seq(d->vv, i)};
+}
+
+/* Those sealed here that the floor does not cover yet: see fence.h. */
+static void draft_sealed(struct draft *d)
+{
+    const struct floor *f = &d->s->floor;
+
+    for (size_t i = 0; i < f->count && !STANDING_OFF(RULE_COVER_SEALED); i++) {
+        const struct floor_row *row = &f->rows[i];
+
+        if (!is_unsettled(row))
+            continue;
+        if (d->size + NAME_PACKED_MAX > VALUE_SIZE_MAX - 64 ||
+            d->covered_count == FENCE_COVERED_MAX)
+            return;
+        d->size += NAME_PACKED_MAX;
+        d->covered[d->covered_count++] = (struct fence_cover){
+            .incarnation = row->incarnation, .seq = row->last};
+    }
 }
 
 static int compare_covers(const void *a, const void *b)
@@ -195,6 +220,15 @@ static int draft_pack(struct draft *d, struct buffer *out)
     return out->error;
 }
 
+static size_t count_unsettled(const struct floor *f)
+{
+    size_t ret = 0;
+
+    for (size_t i = 0; i < f->count; i++)
+        ret += is_unsettled(&f->rows[i]);
+    return ret;
+}
+
 static int write_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, const struct due *due,
                        struct buffer *out)
@@ -202,7 +236,8 @@ static int write_fence(const struct standing *s, const struct incarnation *self,
     struct draft d = {.s = s, .vv = vv};
     int error = CM_ERR_NOMEM;
 
-    d.covered = cm_calloc(due->count + 1, sizeof *d.covered);
+    d.covered = cm_calloc(due->count + count_unsettled(&s->floor) + 1,
+                          sizeof *d.covered);
     d.retirements = cm_calloc(due->count + 1, sizeof *d.retirements);
     if (d.covered != NULL && d.retirements != NULL) {
         draft_orders(&d);
@@ -214,12 +249,26 @@ static int write_fence(const struct standing *s, const struct incarnation *self,
                     draft_name(&d, &due->names[i]);
             }
         }
+        draft_sealed(&d);
         error = draft_pack(&d, out);
     }
     cm_free(d.covered);
     cm_free(d.retirements);
     return error;
 }
+
+#ifdef CM_PLANTED_STANDING
+static bool is_fencing(const struct standing *s, const struct incarnation *self)
+{
+    for (size_t i = 0; i < s->fences.count; i++) {
+        if (incarnation_equal(&s->fences.items[i].writer, self))
+            return true;
+    }
+    return false;
+}
+#else
+#define is_fencing(s, self) false
+#endif
 
 int standing_due_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, struct buffer *out, bool *ret_due)
@@ -234,6 +283,8 @@ int standing_due_fence(const struct standing *s, const struct incarnation *self,
     error = find_evictees(s, &due);
     for (size_t i = 0; i < due.count && error == 0; i++)
         grown = grown || !standing_fenced(s, self, &due.names[i], NULL);
+    if (STANDING_OFF(RULE_FENCE_ANEW) && is_fencing(s, self))
+        grown = false;
     if (error == 0 && grown)
         error = write_fence(s, self, vv, &due, out);
     cm_free(due.names);

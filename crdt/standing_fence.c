@@ -93,16 +93,14 @@ static int read_retirement(const struct standing *s, struct fence_reading *r,
     return 0;
 }
 
-/* Everybody named is named by an order or a retirement that the fence has. */
-static int check_names(const struct fence_reading *r)
+/* A fence that names nobody would be no fence. */
+static bool names_somebody(const struct fence_reading *r)
 {
-    if (r->fence.covered_count == 0)
-        return CM_ERR_MALFORMED;
     for (size_t i = 0; i < r->fence.covered_count; i++) {
-        if (!r->names[i].ordered && !r->names[i].retired)
-            return CM_ERR_AUTHORITY;
+        if (r->names[i].ordered || r->names[i].retired)
+            return true;
     }
-    return 0;
+    return false;
 }
 
 int standing_read_fence(const struct standing *s, struct slice value,
@@ -128,8 +126,8 @@ int standing_read_fence(const struct standing *s, struct slice value,
         error = read_order(s, r, i);
     for (size_t i = 0; i < r->fence.retirements_count && error == 0; i++)
         error = read_retirement(s, r, i, &last);
-    if (error == 0)
-        error = check_names(r);
+    if (error == 0 && !names_somebody(r))
+        error = CM_ERR_AUTHORITY;
     if (error < 0)
         standing_reading_release(r);
     return error;
@@ -198,9 +196,8 @@ bool standing_name_counts(const struct standing *s,
 {
     const struct standing_member *m;
 
-    CHECK(n->ordered || n->retired);
-    if (n->ordered)
-        return true;
+    if (n->ordered || !n->retired)
+        return n->ordered;
     m = standing_member_find(s, &n->incarnation);
     return m == NULL || key_id_equal(&m->node, &n->node);
 }
@@ -236,21 +233,27 @@ static bool says_no_less(const struct standing_name *a,
             (a->retired && key_id_equal(&a->node, &b->node)));
 }
 
+static bool contains(const struct standing_fence *a,
+                     const struct standing_fence *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        const struct standing_name *n;
+
+        if (!b->names[i].ordered && !b->names[i].retired)
+            continue; /* merely covered: says nothing about a seal */
+        n = standing_fence_name(a, &b->names[i].incarnation);
+        if (n == NULL || !says_no_less(n, &b->names[i]))
+            return false;
+    }
+    return true;
+}
+
 /* Whether a makes b superfluous; of two that say the same the later stays. */
 static bool replaces(const struct standing_fence *a,
                      const struct standing_fence *b)
 {
-    bool same = a->count == b->count;
-
-    for (size_t i = 0; i < b->count; i++) {
-        const struct standing_name *n =
-            standing_fence_name(a, &b->names[i].incarnation);
-
-        if (n == NULL || !says_no_less(n, &b->names[i]))
-            return false;
-        same = same && says_no_less(&b->names[i], n);
-    }
-    return !same || dot_compare(&a->dot, &b->dot) > 0;
+    return contains(a, b) &&
+           (!contains(b, a) || dot_compare(&a->dot, &b->dot) > 0);
 }
 
 int standing_add_fence(struct standing *s, const struct incarnation *writer,

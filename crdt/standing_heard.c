@@ -249,17 +249,36 @@ int standing_hear_fence(struct standing *s, const struct fence *f)
     return 0;
 }
 
-/* What one announced fence covers does not shrink by another one. */
-static void merge_announced(struct standing_fence *into,
-                            const struct standing_fence *other)
+/* The names of both, the greater seq of each. The writer's later fence names
+ * only whom it does not know to be sealed; here they may be open still. */
+static int merge_announced(struct standing_fence *into,
+                           const struct standing_fence *added)
 {
-    for (size_t i = 0; i < into->count; i++) {
-        const struct standing_name *n =
-            standing_fence_name(other, &into->names[i].incarnation);
+    struct standing_name *names =
+        cm_calloc(into->count + added->count + 1, sizeof *names);
+    size_t count = 0;
+    size_t i = 0;
+    size_t k = 0;
 
-        if (n != NULL && n->seq > into->names[i].seq)
-            into->names[i].seq = n->seq;
+    if (names == NULL)
+        return CM_ERR_NOMEM;
+    while (i < into->count || k < added->count) {
+        const struct standing_name *a = &into->names[i];
+        const struct standing_name *b = &added->names[k];
+        int order = i == into->count ? 1
+                    : k == added->count
+                        ? -1
+                        : incarnation_compare(&a->incarnation, &b->incarnation);
+
+        names[count] = order < 0 || (order == 0 && a->seq > b->seq) ? *a : *b;
+        count++;
+        i += order <= 0;
+        k += order >= 0;
     }
+    cm_free(into->names);
+    into->names = names;
+    into->count = count;
+    return 0;
 }
 
 static int keep_announced(struct standing *s, const struct incarnation *writer,
@@ -270,15 +289,8 @@ static int keep_announced(struct standing *s, const struct incarnation *writer,
     int error;
 
     for (size_t i = 0; i < s->announced.count; i++) {
-        struct standing_fence *old = &s->announced.items[i];
-
-        if (!incarnation_equal(&old->writer, writer))
-            continue;
-        merge_announced(&added, old);
-        standing_fence_release(old);
-        *old = added;
-        r->names = NULL;
-        return 0;
+        if (incarnation_equal(&s->announced.items[i].writer, writer))
+            return merge_announced(&s->announced.items[i], &added);
     }
     error = STANDING_GROW(&s->announced);
     if (error == 0) {

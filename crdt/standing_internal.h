@@ -4,6 +4,30 @@
 
 #include "crdt/standing.h"
 
+/* Rules that a test can switch off one by one, to see that its walks find what
+ * each of them is for. Never in the product: it has no such variable. */
+#ifdef CM_PLANTED_STANDING
+enum standing_rule {
+    RULE_INHERIT_ACKS = 1,
+    RULE_INHERIT_FENCE,
+    RULE_OWN_FENCE,
+    RULE_ALL_AT_ONCE,
+    RULE_EVICTEES_ACKS,
+    RULE_ALL_MEMBERS_ACK,
+    RULE_COVER_ALL,
+    RULE_FENCE_ANEW,
+    RULE_COVER_SEALED,
+    RULE_ADMIT_BY_FENCES,
+    RULE_LAST_IS_GREATEST,
+    RULE_DROP_REMAINS,
+    RULES
+};
+extern enum standing_rule standing_planted;
+#define STANDING_OFF(rule) (standing_planted == (rule))
+#else
+#define STANDING_OFF(rule) false
+#endif
+
 struct standing_member {
     struct incarnation incarnation;
     struct key_id node; /* of the oldest add's certificate */
@@ -11,7 +35,8 @@ struct standing_member {
     struct dot dot;
 };
 
-/* One incarnation that a fence names, and by what right. */
+/* One incarnation that a fence names, and by what right; by none, it is merely
+ * covered. */
 struct standing_name {
     struct incarnation incarnation;
     uint64_t seq; /* covered */
@@ -133,7 +158,7 @@ int standing_check_links(const struct standing *s,
                          const struct fence_reading *r);
 const struct standing_name *standing_fence_name(const struct standing_fence *f,
                                                 const struct incarnation *i);
-/* Whether the right by which it is named holds. */
+/* Whether it is named, and by a right that holds. */
 bool standing_name_counts(const struct standing *s,
                           const struct standing_name *n);
 /* Whether applied fences of writer name i; the greatest seq covered. */

@@ -90,10 +90,13 @@ static size_t shrink(const struct standing *s, struct candidate *c,
         for (size_t m = 0; m < s->members.count; m++) {
             const struct incarnation *who = &s->members.items[m].incarnation;
 
-            if (!is_outside(c, count, who))
+            if (!is_outside(c, count, who) && !STANDING_OFF(RULE_ALL_AT_ONCE))
                 continue;
             outside++;
             for (size_t i = 0; i < count; i++) {
+                if (STANDING_OFF(RULE_ALL_AT_ONCE) &&
+                    incarnation_equal(&c[i].incarnation, who))
+                    continue;
                 if (c[i].in &&
                     !standing_fenced(s, who, &c[i].incarnation, NULL)) {
                     c[i].in = false;
@@ -119,7 +122,7 @@ static void find_lasts(const struct standing *s, struct candidate *c,
             uint64_t seq;
 
             if (c[i].in && standing_fenced(s, who, &c[i].incarnation, &seq) &&
-                seq > c[i].last)
+                (seq > c[i].last || STANDING_OFF(RULE_LAST_IS_GREATEST)))
                 c[i].last = seq;
         }
     }
@@ -212,7 +215,8 @@ static bool has_passed(const struct standing *s,
                        const struct standing_proposal *p)
 {
     for (size_t i = 0; i < s->members.count; i++) {
-        if (standing_ack_find(p, &s->members.items[i].incarnation) == NULL)
+        if (standing_ack_find(p, &s->members.items[i].incarnation) == NULL &&
+            !STANDING_OFF(RULE_ALL_MEMBERS_ACK))
             return false;
     }
     return s->members.count > 0;
@@ -226,6 +230,9 @@ static int pass_one(struct standing *s, const struct standing_store *store,
     int error = 0;
 
     for (size_t i = 0; i < p->acks_count; i++) {
+        if (STANDING_OFF(RULE_EVICTEES_ACKS) &&
+            !standing_is_member(s, &p->acks[i].acker))
+            continue;
         if (p->acks[i].hlc < least)
             least = p->acks[i].hlc;
     }
@@ -316,7 +323,7 @@ int standing_settle(struct standing *s, const struct standing_store *store,
     int error;
 
     *ret_changes = (struct standing_changes){0};
-    error = drop_remains(s, store);
+    error = STANDING_OFF(RULE_DROP_REMAINS) ? 0 : drop_remains(s, store);
     return error < 0 ? error : standing_due(s, store, vv, ret_changes);
 }
 
@@ -409,7 +416,9 @@ int standing_admits(const struct standing *s, const struct incarnation *self,
         return error;
     if (is_beyond(&s->floor, other_vv) || is_beyond(&other->floor, vv))
         return CM_ERR_SEALED;
-    for (size_t i = 0; self != NULL && i < other_vv->count; i++) {
+    for (size_t i = 0; self != NULL && i < other_vv->count &&
+                       !STANDING_OFF(RULE_ADMIT_BY_FENCES);
+         i++) {
         const struct vv_entry *e = &other_vv->entries[i];
 
         if (e->seq > vv_seq(vv, &e->incarnation) &&

@@ -78,7 +78,7 @@ static inline struct walk walk_make(uint64_t seed)
 
 /* ---- steps ---- */
 
-static inline bool is_named(const struct mesh *m, int actor)
+static inline bool is_wanted_gone(const struct mesh *m, int actor)
 {
     return (m->named >> actor & 1) != 0;
 }
@@ -92,7 +92,7 @@ static inline size_t staying(const struct mesh *m)
         struct incarnation self = actor_id(m->nodes[i].self);
 
         ret += m->nodes[i].alive && !m->nodes[i].overrun &&
-               !is_named(m, m->nodes[i].self) &&
+               !is_wanted_gone(m, m->nodes[i].self) &&
                standing_is_member(m->nodes[i].standing, &self);
     }
     return ret;
@@ -108,7 +108,7 @@ static inline void step_order(struct mesh *m, const struct step *s)
     for (size_t i = 0; i < 1 + s->b % 2; i++) {
         int actor = (int)((i == 0 ? s->a : s->c) % m->actors_count);
 
-        if (is_named(m, actor) || (count > 0 && actors[0] == actor))
+        if (is_wanted_gone(m, actor) || (count > 0 && actors[0] == actor))
             continue;
         actors[count++] = actor;
         m->named |= UINT64_C(1) << actor;
@@ -152,7 +152,7 @@ static inline void step_sponsor(struct mesh *m, int node, int sponsor,
         by->next != NOBODY || by->overrun ||
         !standing_stays(by->standing, &self))
         return;
-    if (r->next == NOBODY && r->alive)
+    if (r->next == NOBODY && (r->alive || r->vv.count > 0))
         return;
     if (r->next == NOBODY) /* its first life */
         r->next = r->self;
