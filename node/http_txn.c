@@ -185,7 +185,10 @@ static void submit(struct http_request *r, json_t *body, uint64_t tag)
 
 void http_txn(struct http_request *r)
 {
-    static const char *const known[] = {HTTP_WAIT_PARAMETERS, NULL};
+    /* The last ones are what clients of Consul's dialect send along. */
+    static const char *const known[] = {
+        HTTP_WAIT_PARAMETERS, "stale",  "token", "ns",
+        "partition",          "pretty", NULL};
     struct store_reader *reader = http_context_reader(r->context);
     json_t *body;
 
