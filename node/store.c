@@ -7,9 +7,12 @@
 #include "node/store.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
@@ -86,11 +89,23 @@ static int env_sync_new(MDB_env *env)
     return rc;
 }
 
+/* After a failed sync the kernel may hold pages for clean that are not on disk,
+ * and no later sync would write them: the file, empty still, is made anew. */
+static void env_remove_new(const struct store *s)
+{
+    char path[PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s/data.mdb", s->dir);
+
+    if (length > 0 && (size_t)length < sizeof path)
+        (void)unlink(path);
+}
+
 static int env_open(struct store *s, struct cm_detail *detail)
 {
     MDB_env *env;
     MDB_txn *txn = NULL;
     MDB_dbi dbi = 0;
+    bool unsynced = false;
     int rc = mdb_env_create(&env);
 
     CHECK(s->env == NULL);
@@ -101,8 +116,10 @@ static int env_open(struct store *s, struct cm_detail *detail)
         rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX);
     if (rc == 0)
         rc = mdb_env_open(env, s->dir, MDB_NOTLS, 0600);
-    if (rc == 0)
+    if (rc == 0) {
         rc = env_sync_new(env);
+        unsynced = rc != 0;
+    }
     if (rc == 0)
         rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
     if (rc == 0) {
@@ -111,6 +128,8 @@ static int env_open(struct store *s, struct cm_detail *detail)
     }
     if (rc != 0) {
         mdb_env_close(env);
+        if (unsynced)
+            env_remove_new(s);
         return store_error(rc, detail);
     }
     s->env = env;

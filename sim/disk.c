@@ -164,6 +164,22 @@ void sim_disk_read_counters(const struct sim_disk *d,
 
 /* ---- the calls ---- */
 
+/* A file that was made anew has nothing of the old one's to undo. */
+static void forget_replaced(struct sim_disk *d, int fd)
+{
+    struct stat now;
+    struct stat before;
+
+    if (d->fd < 0)
+        return;
+    CHECK(fstat(fd, &now) == 0 && fstat(d->fd, &before) == 0);
+    if (now.st_ino == before.st_ino)
+        return;
+    journal_clear(d);
+    (void)sim_real_close(d->fd);
+    d->fd = -1;
+}
+
 void sim_disk_opened(int fd, const char *path, int flags)
 {
     if (fd < 0 || fd >= SIM_DISK_FD_MAX)
@@ -178,6 +194,7 @@ void sim_disk_opened(int fd, const char *path, int flags)
             continue;
         descriptors[fd].disk = disks[i];
         descriptors[fd].dsync = (flags & O_DSYNC) != 0;
+        forget_replaced(disks[i], fd);
         if (disks[i]->fd < 0)
             disks[i]->fd = sim_real_open(path, O_RDWR);
         CHECK(disks[i]->fd >= 0);

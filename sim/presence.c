@@ -83,7 +83,8 @@ static void start_over(struct sim_presence *p)
 {
     struct sim_world *w = p->world;
 
-    sim_host_crash(host_of(p));
+    if (sim_host_is_up(host_of(p)))
+        sim_host_crash(host_of(p));
     sim_host_wipe(host_of(p));
     sim_free(w->tokens[p->host]);
     w->tokens[p->host] = NULL;
@@ -124,6 +125,9 @@ static void on_look(void *context)
         return;
     }
     int error = sim_host_boot(host_of(p), w->tokens[p->host], &detail);
+    /* A store whose first pages were never written whole holds nothing. */
+    if (error == CM_ERR_DAMAGED && !p->joined)
+        start_over(p);
     if (error != 0 && w->options.log != NULL)
         (void)fprintf(w->options.log, "host %u does not boot: %s\n", p->host,
                       detail.text);
