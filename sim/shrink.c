@@ -222,6 +222,7 @@ static bool shrink_round(struct shrinker *s)
 
     any = sweep(s, "kinds", sim_step_deeds, 0) || any;
     any = shrink_hosts(s) || any;
+    any = sweep(s, "pace", sim_step_pace, 0) || any;
     any = sweep_sizes(s, "lines", sim_step_lines, s->best->count) || any;
     any = shrink_hosts(s) || any;
     any = sweep(s, "packets", sim_step_packets, 0) || any;

@@ -286,6 +286,39 @@ enum sim_step_answer sim_step_time(const struct sim_plan *from,
     return SIM_STEP_NOTHING;
 }
 
+/* Pauses no longer than this, so that what is left runs faster. */
+static const uint64_t paces_ms[] = {50, 400, 3000, 20000};
+
+enum sim_step_answer sim_step_pace(const struct sim_plan *from,
+                                   const struct sim_run_result *result,
+                                   size_t unit, size_t index,
+                                   struct sim_plan *ret)
+{
+    uint64_t before_ms = 0; /* where the line before stood, and stands */
+    uint64_t saved_ms = 0;
+
+    (void)result, (void)unit;
+    if (index >= sizeof paces_ms / sizeof paces_ms[0])
+        return SIM_STEP_END;
+    if (copy(ret, from) != SIM_STEP_PROPOSED)
+        return SIM_STEP_NOMEM;
+    sim_plan_sort(ret);
+    for (size_t i = 0; i < ret->count; i++) {
+        uint64_t pause_ms = ret->lines[i].at_ms - before_ms;
+
+        before_ms = ret->lines[i].at_ms;
+        if (pause_ms > paces_ms[index])
+            saved_ms += pause_ms - paces_ms[index];
+        ret->lines[i].at_ms -= saved_ms;
+    }
+    if (saved_ms > 0 && saved_ms < ret->duration_ms) {
+        ret->duration_ms -= saved_ms;
+        return SIM_STEP_PROPOSED;
+    }
+    sim_plan_release(ret);
+    return SIM_STEP_NOTHING;
+}
+
 /* ---- one line ---- */
 
 /* Numbers that mean less when they are less. ms may be negative, and ppm of a

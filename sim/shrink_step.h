@@ -47,6 +47,11 @@ enum sim_step_answer sim_step_packets(const struct sim_plan *from,
                                       const struct sim_run_result *result,
                                       size_t unit, size_t index,
                                       struct sim_plan *ret);
+/* All pauses between lines, as far as they are longer than some bound. */
+enum sim_step_answer sim_step_pace(const struct sim_plan *from,
+                                   const struct sim_run_result *result,
+                                   size_t unit, size_t index,
+                                   struct sim_plan *ret);
 /* The end, the beginning, and every pause between two lines. */
 enum sim_step_answer sim_step_time(const struct sim_plan *from,
                                    const struct sim_run_result *result,
