@@ -273,6 +273,8 @@ nightly: $(SIM_PROGRAM)
 	    $(SIM_PROGRAM) run --profile $$profile --first-seed $$first \
 	        --seconds $$(($(BUDGET) / 2 / $(words $(NIGHTLY)) + 1)); \
 	done
+	$(Q)$(MAKE) marks
+	$(Q)$(MAKE) zoo
 
 demo: all examples
 	$(Q)$(RUN_ENV) KEEP='$(KEEP)' tests/demo
