@@ -5,6 +5,8 @@
 
 #include <malloc.h>
 
+#include "crdt/base/alloc.h"
+
 static void finish(struct mesh *m)
 {
     mesh_ok(m);
@@ -746,6 +748,75 @@ static void test_announced_fences_add_up(void **state)
     finish(m);
 }
 
+/* One is sealed at a replica that stays, by the fence of one who is evicted
+ * next; another has fenced both before it got that fence. Nobody else who stays
+ * has named the first one since: only what a fence covers beside its names lets
+ * its last event in. */
+static void test_sealed_here_open_there(void **state)
+{
+    struct mesh *m = mesh_of(4);
+
+    (void)state;
+    (void)put(m, 1);
+    mesh_pull(m, 2, 1);
+    evict(m, 1, 1, 13);
+    assert_non_null(mesh_fence(m, 2, 200));
+    assert_non_null(mesh_fence(m, 0, 200));
+    assert_non_null(mesh_fence(m, 3, 200));
+    mesh_pull_all(m, 3);
+    assert_sealed(m, 8, 1, 1);
+    evict(m, 2, 2, 1);
+    assert_non_null(mesh_fence(m, 0, 210));
+    mesh_pull_all(m, 0);
+    assert_int_equal(knows(m, 0, 1), 0);
+    settle(m, 6);
+    assert_sealed(m, 9, 1, 1);
+    assert_sealed(m, 9, 2, 1);
+    finish(m);
+}
+
+/* Memory that fails at the n-th call: refused, and nothing lost or leaked. */
+static void test_no_memory(void **state)
+{
+    struct mesh *m = mesh_of(3);
+    struct incarnation self = actor_id(0);
+    struct incarnation one = actor_id(1);
+    struct standing *s = m->nodes[0].standing;
+    struct standing *copy;
+    struct buffer out;
+    bool due = true;
+    int error;
+
+    (void)state;
+    assert_non_null(mesh_propose(m, 0, 190));
+    evict(m, 1, 2, 3);
+    assert_non_null(mesh_fence(m, 1, 200));
+    assert_int_equal(
+        standing_announce(s, &one, m->events[m->events_count - 1].op.value), 0);
+    for (uint64_t n = 1;; n++) {
+        cm_alloc_fail_after(n);
+        error = standing_copy(&copy, s);
+        cm_alloc_fail_after(0);
+        if (error == 0)
+            break;
+        assert_int_equal(error, CM_ERR_NOMEM);
+    }
+    for (uint64_t n = 1;; n++) {
+        buffer_init(&out, VALUE_SIZE_MAX);
+        cm_alloc_fail_after(n);
+        error = standing_due_fence(copy, &self, &m->nodes[0].vv, &out, &due);
+        cm_alloc_fail_after(0);
+        buffer_release(&out);
+        if (error == 0)
+            break;
+        assert_int_equal(error, CM_ERR_NOMEM);
+        assert_false(due);
+    }
+    assert_true(due);
+    standing_free(copy);
+    finish(m);
+}
+
 /* ---- voids ---- */
 
 static void assert_void(struct mesh *m, int node, const struct op *op,
@@ -921,6 +992,8 @@ int main(void)
         cmocka_unit_test(test_orders_out_of_order),
         cmocka_unit_test(M14_succeeds_itself),
         cmocka_unit_test(test_announced_fences_add_up),
+        cmocka_unit_test(test_sealed_here_open_there),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_voids),
         cmocka_unit_test(test_record),
         cmocka_unit_test(test_holders),
