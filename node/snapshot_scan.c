@@ -185,6 +185,10 @@ int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail)
     int error;
 
     CHECK(!s->done && s->reader != NULL);
+    if (store_is_poisoned(s->store))
+        return cm_fail(detail, CM_ERR_BUSY,
+                       "the disk refused a commit, and the store has to be "
+                       "opened again: the scan starts over");
     if (s->cursor == NULL) {
         error = store_cursor_open(s->reader, s->space, slice_of(NULL, 0), false,
                                   NULL, &s->cursor);

@@ -24,8 +24,10 @@ struct store {
     uint64_t map_size;
     MDB_env *env; /* NULL only after a failed reopening */
     MDB_dbi dbi;
-    pthread_mutex_t lock; /* guards env, dbi, live */
-    unsigned live;        /* transactions that have not ended */
+    pthread_mutex_t lock;   /* guards all of these */
+    unsigned live;          /* transactions that have not ended; not the idle */
+    struct store_txn *idle; /* kept readers without a snapshot */
+    bool poisoned;          /* waits for live to become 0, to be reopened */
     struct actors actors;
 };
 
@@ -138,6 +140,40 @@ static int env_open(struct store *s, struct cm_detail *detail)
 }
 
 /* With s->lock held. */
+static void idle_enter(struct store *s, struct store_txn *t)
+{
+    t->idle = true;
+    t->idle_next = s->idle;
+    t->idle_link = &s->idle;
+    if (s->idle != NULL)
+        s->idle->idle_link = &t->idle_next;
+    s->idle = t;
+}
+
+static void idle_leave(struct store_txn *t)
+{
+    CHECK(t->idle && *t->idle_link == t);
+    *t->idle_link = t->idle_next;
+    if (t->idle_next != NULL)
+        t->idle_next->idle_link = t->idle_link;
+    t->idle = false;
+}
+
+/* No snapshot lives; kept slots are given up, their readers get new ones. */
+static void env_close(struct store *s)
+{
+    CHECK(s->live == 0);
+    while (s->idle != NULL) {
+        struct store_txn *t = s->idle;
+
+        idle_leave(t);
+        mdb_txn_abort(t->mdb);
+        t->mdb = NULL;
+    }
+    mdb_env_close(s->env);
+    s->env = NULL;
+}
+
 static int begin_locked(struct store_txn *t, struct store *s,
                         struct cm_detail *detail)
 {
@@ -150,10 +186,10 @@ static int begin_locked(struct store_txn *t, struct store *s,
             return error;
     }
     rc = mdb_txn_begin(s->env, NULL, t->write ? 0 : MDB_RDONLY, &t->mdb);
+    s->poisoned = rc == MDB_PANIC && s->live > 0;
     if (rc == MDB_PANIC && s->live == 0) {
         CM_MARK("store: reopened after a failed commit");
-        mdb_env_close(s->env);
-        s->env = NULL;
+        env_close(s);
         int error = env_open(s, detail);
 
         if (error != 0)
@@ -166,6 +202,16 @@ static int begin_locked(struct store_txn *t, struct store *s,
     }
     s->live++;
     return 0;
+}
+
+bool store_is_poisoned(struct store *s)
+{
+    bool ret;
+
+    (void)pthread_mutex_lock(&s->lock);
+    ret = s->poisoned;
+    (void)pthread_mutex_unlock(&s->lock);
+    return ret;
 }
 
 int store_txn_begin(struct store_txn *t, struct store *s, bool write,
@@ -184,18 +230,29 @@ int store_txn_begin(struct store_txn *t, struct store *s, bool write,
 static void txn_ended(struct store_txn *t)
 {
     t->mdb = NULL;
-    (void)pthread_mutex_lock(&t->store->lock);
     CHECK(t->store->live > 0);
     t->store->live--;
-    (void)pthread_mutex_unlock(&t->store->lock);
+}
+
+static void abort_locked(struct store_txn *t)
+{
+    if (t->idle) {
+        idle_leave(t);
+        mdb_txn_abort(t->mdb);
+        t->mdb = NULL;
+    } else if (t->mdb != NULL) {
+        mdb_txn_abort(t->mdb);
+        txn_ended(t);
+    }
 }
 
 void store_txn_abort(struct store_txn *t)
 {
-    if (t->mdb == NULL)
+    if (t->store == NULL)
         return;
-    mdb_txn_abort(t->mdb);
-    txn_ended(t);
+    (void)pthread_mutex_lock(&t->store->lock);
+    abort_locked(t);
+    (void)pthread_mutex_unlock(&t->store->lock);
 }
 
 int store_txn_commit(struct store_txn *t, struct cm_detail *detail)
@@ -204,7 +261,9 @@ int store_txn_commit(struct store_txn *t, struct cm_detail *detail)
 
     CHECK(t->mdb != NULL && t->write);
     rc = mdb_txn_commit(t->mdb);
+    (void)pthread_mutex_lock(&t->store->lock);
     txn_ended(t);
+    (void)pthread_mutex_unlock(&t->store->lock);
     return store_error(rc, detail);
 }
 
@@ -484,9 +543,9 @@ void store_close(struct store *s)
 {
     if (s == NULL)
         return;
-    CHECK(s->live == 0);
+    CHECK(s->live == 0 && s->idle == NULL); /* its readers were released */
     if (s->env != NULL)
-        mdb_env_close(s->env);
+        env_close(s);
     actors_release(&s->actors);
     (void)pthread_mutex_destroy(&s->lock);
     cm_free(s->dir);
@@ -546,31 +605,45 @@ void store_reader_release(struct store_reader *r)
     cm_free(r);
 }
 
+static void reset_locked(struct store_txn *t)
+{
+    if (t->mdb == NULL || t->idle)
+        return;
+    mdb_txn_reset(t->mdb);
+    CHECK(t->store->live > 0);
+    t->store->live--;
+    idle_enter(t->store, t);
+}
+
 void store_reader_reset(struct store_reader *r)
 {
-    if (r->txn.mdb == NULL || r->txn.idle)
-        return;
-    mdb_txn_reset(r->txn.mdb);
-    r->txn.idle = true;
+    (void)pthread_mutex_lock(&r->txn.store->lock);
+    reset_locked(&r->txn);
+    (void)pthread_mutex_unlock(&r->txn.store->lock);
+}
+
+static int renew_locked(struct store_txn *t)
+{
+    reset_locked(t);
+    if (t->mdb != NULL) {
+        idle_leave(t);
+        t->store->live++;
+        if (mdb_txn_renew(t->mdb) == 0)
+            return 0;
+        /* The environment failed: the slot is given up, so that it can be
+         * opened again. */
+        abort_locked(t);
+    }
+    return begin_locked(t, t->store, NULL);
 }
 
 int store_reader_renew(struct store_reader *r)
 {
     int error;
 
-    store_reader_reset(r);
-    if (r->txn.mdb != NULL) {
-        int rc = mdb_txn_renew(r->txn.mdb);
-
-        if (rc == 0) {
-            r->txn.idle = false;
-            return reader_load(r);
-        }
-        /* The environment failed: give the slot up, so that it can be
-         * reopened. */
-        store_txn_abort(&r->txn);
-    }
-    error = store_txn_begin(&r->txn, r->txn.store, false, NULL);
+    (void)pthread_mutex_lock(&r->txn.store->lock);
+    error = renew_locked(&r->txn);
+    (void)pthread_mutex_unlock(&r->txn.store->lock);
     return error != 0 ? error : reader_load(r);
 }
 

@@ -11,7 +11,10 @@ struct store_txn {
     struct store *store;
     MDB_txn *mdb; /* NULL when there is none */
     bool write;
-    bool idle; /* reset: slot without snapshot */
+    bool idle; /* reset: slot without snapshot; then in the store's list, which
+                  takes the slot away (mdb NULL) when it opens LMDB again */
+    struct store_txn *idle_next;
+    struct store_txn **idle_link; /* what points to this one */
 };
 
 /* LMDB's and the system's codes as ours. */
