@@ -31,8 +31,8 @@ int store_open(struct store **ret_store, const char *dir, uint64_t map_size,
 void store_close(struct store *s);
 /* After a commit that failed half-way LMDB takes no new transaction until the
  * environment is opened again, which the store does by itself once the readers
- * that live have ended. Until then all new ones get CM_ERR_IO: whoever reads for
- * long asks now and then, and starts over. */
+ * that live have ended. Until then all new ones get CM_ERR_IO: whoever reads
+ * for long asks now and then, and starts over. */
 bool store_is_poisoned(struct store *s);
 /* Bytes of data.mdb in use and pages of the last commit, for metrics. */
 struct store_usage {
