@@ -1,7 +1,8 @@
 /* Payload of an 'r' record: per event that changed something visible
  * [actor, seq, number of exceptions, (operation, outcome [, actor, seq])…],
- * one after the other until the record ends; for each expiry [mark, space, key,
- * element, actor, seq, due] behind them. */
+ * one after the other until the record ends; behind them for each expiry [mark,
+ * space, key, element, actor, seq, due], for each entry that a cut changed
+ * [mark, space, key, element, present, revoked, actor, seq, stamp]. */
 #include "node/change_log.h"
 
 #include <string.h>
@@ -39,6 +40,8 @@ void change_log_clear(struct change_log *log)
     log->events_count = 0;
     log->others_count = 0;
     log->expired_count = 0;
+    log->entries_count = 0;
+    log->overrun = false;
     buffer_clear(&log->expired);
     buffer_clear(&log->keys);
     buffer_clear(&log->outcomes);
@@ -233,6 +236,53 @@ int change_log_expire(struct change_log *log, const struct entry_id *id,
     return out->error;
 }
 
+/* What a delete is told with: the greatest tombstone or revoke, if one is
+ * there; else what was seen before. */
+static struct sibling reason_of(const struct entry *after,
+                                const struct visible *before)
+{
+    struct resolution r = entry_resolve(after, 0);
+    struct sibling ret = {.kind = SIBLING_TOMBSTONE, .dot = before->dot};
+
+    if (r.revoke != NULL)
+        ret = *r.revoke;
+    else if (r.winner != NULL)
+        ret = *r.winner;
+    return ret;
+}
+
+int change_log_entry(struct change_log *log, const struct entry_id *id,
+                     const struct visible *before, const struct visible *now,
+                     const struct entry *after, const struct actors *actors)
+{
+    struct buffer *out = &log->expired;
+    struct sibling told = {.kind = SIBLING_PUT, .dot = now->dot};
+    uint32_t actor = 0;
+
+    if (before->present == now->present &&
+        (!now->present || id->space == SPACE_SET ||
+         dot_equal(&before->dot, &now->dot)))
+        return 0;
+    if (log->overrun || log->entries_count == CHANGE_LOG_ENTRIES_MAX) {
+        log->overrun = true;
+        return 0;
+    }
+    if (!now->present)
+        told = reason_of(after, before);
+    CHECK(actors_find(actors, &told.dot.incarnation, &actor));
+    pack_uint(out, CHANGE_LOG_ENTRY_MARK);
+    pack_uint(out, id->space);
+    pack_bin(out, id->key);
+    pack_bin(out, id->element);
+    pack_bool(out, now->present);
+    pack_bool(out, told.kind == SIBLING_REVOKE);
+    pack_uint(out, actor);
+    pack_uint(out, told.dot.seq);
+    pack_uint(out, told.hlc);
+    log->entries_count++;
+    return out->error;
+}
+
 bool change_log_in_newest(const struct change_log *log, struct slice key)
 {
     const struct change_touch *t = touch_find(log, key, hash_key(key));
@@ -290,7 +340,7 @@ bool change_log_pack(const struct change_log *log, struct buffer *out,
         pack_event(log, e, out, actors, &other);
         any = true;
     }
-    if (log->expired_count > 0)
+    if (log->expired_count + log->entries_count > 0)
         buffer_append_slice(out, buffer_slice(&log->expired));
-    return any || log->expired_count > 0;
+    return any || log->expired_count + log->entries_count > 0;
 }

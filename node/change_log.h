@@ -14,6 +14,8 @@
 #define CHANGE_LOG_KEYS_MAX (1u << 30) /* bytes of touched keys, one commit */
 #define CHANGE_LOG_OPS_MAX (64u << 20) /* operations of one commit */
 #define CHANGE_LOG_EXPIRED_MAX (4u << 20) /* bytes of ends, one commit */
+/* Entries that one adopted cut tells of; with more, watches start over. */
+#define CHANGE_LOG_ENTRIES_MAX 4096
 
 /* What a reader sees of an entry. */
 struct visible {
@@ -56,8 +58,10 @@ struct change_log {
     size_t others_capacity;
     struct buffer keys;
     struct buffer outcomes; /* enum outcome, a byte each */
-    struct buffer expired;  /* packed ends, see change_log_expire */
+    struct buffer expired;  /* packed ends and entries, see below */
     size_t expired_count;
+    size_t entries_count;
+    bool overrun; /* more changed than can be told */
 };
 
 void change_log_init(struct change_log *log);
@@ -76,6 +80,13 @@ int change_log_op(struct change_log *log, struct slice key, enum op_kind kind,
 #define CHANGE_LOG_EXPIRED_MARK UINT32_MAX /* where an event has its actor */
 int change_log_expire(struct change_log *log, const struct entry_id *id,
                       uint32_t actor, uint64_t seq, hlc_t due);
+/* What is visible of an entry changed without an event whose bytes are here (a
+ * cut was adopted); after is its new state. Nothing is told if nothing changed.
+ * Too many set overrun. CM_ERR_NOMEM. */
+#define CHANGE_LOG_ENTRY_MARK (UINT32_MAX - 1)
+int change_log_entry(struct change_log *log, const struct entry_id *id,
+                     const struct visible *before, const struct visible *now,
+                     const struct entry *after, const struct actors *actors);
 /* Whether the newest event touched the entry. */
 bool change_log_in_newest(const struct change_log *log, struct slice key);
 /* Appends the 'r' record's payload; false if nothing visible changed. */

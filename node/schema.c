@@ -280,7 +280,7 @@ int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
 
 void schema_actor_pack(struct buffer *out, const struct schema_actor *a)
 {
-    CHECK(a->entry.seq >= 1 && a->known_seq <= a->entry.seq);
+    CHECK(a->known_seq <= a->entry.seq);
     pack_bytes(out, a->entry.incarnation.bytes, INCARNATION_SIZE);
     pack_uint(out, a->entry.seq);
     pack_bytes(out, a->entry.head.bytes, HASH_SIZE);
@@ -297,7 +297,7 @@ int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload)
     a.entry.seq = unpack_uint(&u, UINT64_MAX);
     unpack_bytes(&u, a.entry.head.bytes, HASH_SIZE);
     a.known_seq = unpack_uint(&u, a.entry.seq);
-    if (unpack_finish(&u) != 0 || a.entry.seq == 0)
+    if (unpack_finish(&u) != 0)
         return CM_ERR_DAMAGED;
     *ret_actor = a;
     return 0;

@@ -97,6 +97,8 @@ struct schema_head {
 void schema_head_pack(struct buffer *out, const struct schema_head *h);
 int schema_head_unpack(struct schema_head *ret_head, struct slice payload);
 
+/* An incarnation that a returning node's vector does not cover any more keeps
+ * its number, with seq 0. */
 struct schema_actor {
     struct vv_entry entry;
     uint64_t known_seq; /* covered by the deps of this node's own events */

@@ -696,6 +696,8 @@ static int gather_actor(void *context, uint32_t actor,
     struct vv_gather *g = context;
 
     (void)actor;
+    if (record->entry.seq == 0)
+        return 0; /* a number without a place in the vector */
     if (g->count == g->capacity) {
         size_t capacity = g->capacity > 0 ? 2 * g->capacity : 16;
         struct vv_entry *grown =

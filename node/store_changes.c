@@ -207,6 +207,31 @@ static int visit_expiry(struct changes *c, struct unpacker *u)
     return deliver(c, &change);
 }
 
+/* What a cut made visible, or took. */
+static int visit_entry(struct changes *c, struct unpacker *u)
+{
+    const struct actors *actors = store_actors(c->reader->txn.store);
+    struct change change = {.revision = c->revision};
+    uint32_t actor;
+    bool present;
+
+    change.id.space = (enum space)unpack_uint(u, SPACE_SET);
+    change.id.key = unpack_bin(u, KEY_SIZE_MAX);
+    change.id.element = unpack_bin(u, KEY_SIZE_MAX);
+    present = unpack_bool(u);
+    change.revoked = unpack_bool(u);
+    actor = (uint32_t)unpack_uint(u, UINT32_MAX);
+    change.dot.seq = unpack_uint(u, UINT64_MAX);
+    change.hlc = unpack_uint(u, UINT64_MAX);
+    if (u->error != 0 || !actors_get(actors, actor, &change.dot.incarnation))
+        return CM_ERR_DAMAGED;
+    CM_MARK("watch: a cut was told entry by entry");
+    if (present)
+        return deliver_sibling(c, &change.id, &change.dot);
+    change.kind = change.id.space == SPACE_SET ? CHANGE_REMOVE : CHANGE_DELETE;
+    return deliver(c, &change);
+}
+
 static int visit_event(struct changes *c, struct unpacker *u)
 {
     struct store_txn *txn = &c->reader->txn;
@@ -214,6 +239,8 @@ static int visit_event(struct changes *c, struct unpacker *u)
 
     if (u->error == 0 && actor == CHANGE_LOG_EXPIRED_MARK)
         return visit_expiry(c, u);
+    if (u->error == 0 && actor == CHANGE_LOG_ENTRY_MARK)
+        return visit_entry(c, u);
     uint64_t seq = unpack_uint(u, UINT64_MAX);
     uint64_t exceptions = unpack_uint(u, EVENT_OPS_MAX);
     struct dot dot = {.seq = seq};

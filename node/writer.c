@@ -240,7 +240,7 @@ static void fail_intents(struct intent *batch, int error,
                          const struct cm_detail *detail)
 {
     for (struct intent *i = batch; i != NULL; i = i->next) {
-        if (i->kind == INTENT_REPLACE ||
+        if (i->kind == INTENT_REPLACE || i->kind == INTENT_ADOPTING ||
             (i->kind == INTENT_FOREIGN && i->result != 0))
             continue;
         i->result = error;
@@ -271,16 +271,32 @@ static void reset_intents(struct intent *batch, struct commit_result *r)
     CHECK(count <= WRITER_BATCH_MAX);
 }
 
+/* What waited for the former cut gets its look in the batch that follows. */
+static void run_adopting(struct writer *w, struct intent *i)
+{
+    struct vv vv;
+
+    vv_init(&vv);
+    if (i->adopting != NULL)
+        i->result = vv_copy(&vv, i->adopting);
+    vv_release(&w->adopting);
+    w->adopting = vv;
+    i->revision = w->head.revision;
+}
+
 /* Each is a transaction of its own, before all others of the batch. */
-static bool run_replacements(struct writer *w, struct intent *batch)
+static bool run_replacements(struct writer *w, struct intent *batch,
+                             uint64_t wall_ms)
 {
     bool any = false;
 
     for (struct intent *i = batch; i != NULL; i = i->next) {
+        if (i->kind == INTENT_ADOPTING)
+            run_adopting(w, i);
         if (i->kind != INTENT_REPLACE)
             continue;
         CHECK(i->replacement != NULL);
-        i->result = writer_replace(w, i->replacement, &i->detail);
+        i->result = writer_replace(w, i->replacement, wall_ms, &i->detail);
         i->wrote = i->result == 0;
         i->revision = w->head.revision;
         any = any || i->wrote;
@@ -338,7 +354,7 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
         return NULL;
     r->intents = batch;
     reset_intents(batch, r);
-    replaced = run_replacements(w, batch);
+    replaced = run_replacements(w, batch, wall_ms);
     error = run(&b, w, batch, r, wall_ms, &detail);
     if (error != 0) {
         CM_MARK("commit: failed, and was undone");

@@ -56,22 +56,62 @@ struct store_identity {
 int writer_initialise(struct store *s, const struct store_identity *identity,
                       struct cm_detail *detail);
 
+/* What becomes of the state that is there when a cut is adopted. */
+enum adopt_mode {
+    /* There must be none: a joiner, a restore. */
+    ADOPT_EMPTY = 0,
+    /* It is joined with the cut (crdt/join.h): catch-up. Entries come as a
+     * difference (cut_diff.h), each as the cut has it, count 0 where the cut
+     * has none. INTENT_ADOPTING has announced the cut's vector before the
+     * difference was begun, so that nothing which the cut covers was applied
+     * since. */
+    ADOPT_JOIN = 1,
+    /* It goes, whatever the vector says: returning. The cut comes whole; own
+     * events that it does not cover are handed to unsent. */
+    ADOPT_RETURN = 2,
+};
+
+struct batch;
+struct meta_fact;
+
 /* The state to adopt (INTENT_REPLACE, restore): entries are pulled one by one
  * within the transaction, which is aborted on any error. */
 struct replacement {
+    enum adopt_mode mode;
     const struct vv *vv;
     hlc_t hlc_max;
+    bool any_clock; /* restore: however far ahead hlc_max is */
     struct slice generation_order;
     /* 0 and an entry; CM_ERR_NOT_FOUND at the (verified!) end; else an error
-     * that aborts. */
+     * that aborts. Ids ascend. */
     int (*next)(void *context, struct entry_id *ret_id,
                 const struct entry **ret_entry);
     void *context;
-    const struct hash *state_digest; /* what digest_finish must give */
+    /* What digest_finish must give; of a join only where nothing is left that
+     * the cut does not cover. NULL: unknown. */
+    const struct hash *state_digest;
+    /* An incarnation that the cut must have in its roster, or NULL. */
+    const struct incarnation *contains;
+    /* Set in the same transaction. RETURN: META_INCARNATION and
+     * META_CERTIFICATE of the next life are among them. */
+    const struct meta_fact *facts;
+    size_t facts_count;
+    /* RETURN: called in the same transaction for each event of this node's
+     * former incarnation that the cut does not cover, in order; bytes live
+     * until it returns or writes. An error aborts. NULL: they go. */
+    int (*unsent)(void *unsent_context, struct batch *b, const struct dot *dot,
+                  struct slice event);
+    void *unsent_context;
 };
-/* Refused (CM_ERR_EXISTS) unless the replica is empty. Sets META_READY. */
+/* EMPTY: CM_ERR_EXISTS unless the replica is empty; sets META_READY. All modes:
+ * CM_ERR_WRONG_GENERATION (but RETURN), CM_ERR_SEALED beyond a seal,
+ * CM_ERR_FORK when the cut knows other or later events of a name that is
+ * known here, CM_ERR_HELD while its greatest stamp is ahead of the clocks,
+ * CM_ERR_NOT_FOUND without the incarnation that it should contain,
+ * CM_ERR_DAMAGED when its digest is not the promised one. wall_ms is the local
+ * clock. */
 int writer_replace(struct writer *w, const struct replacement *r,
-                   struct cm_detail *detail);
+                   uint64_t wall_ms, struct cm_detail *detail);
 
 /* The immutable result of a batch; freed by the loop. */
 struct commit_event {

@@ -203,8 +203,9 @@ static int judge(struct batch *b, struct arrival *a)
     error = verify(w, a);
     if (error != 0)
         return error;
-    /* A replica that has no state yet adopts one whole, by a cut. */
-    if (!b->ready)
+    /* A replica that has no state yet adopts one whole, by a cut; what a cut
+     * brings that is being compared with the state waits for it. */
+    if (!b->ready || vv_covers(&w->adopting, &e->dot))
         return CM_ERR_PENDING;
     if (e->dot.seq > (head != NULL ? head->seq : 0) + 1)
         return CM_ERR_PENDING;

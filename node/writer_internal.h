@@ -46,10 +46,12 @@ struct writer {
     int64_t clock_offset_ms; /* the median of the clocks less the own one */
     size_t clocks;           /* that it is of, the own one included */
     bool ready;
-    bool fork;      /* alarm: two signed events under one dot */
-    bool hazard;    /* alarm: a peer knows own events that are not here */
-    bool stale;     /* memory could not be reloaded after an abort */
-    hlc_t next_due; /* first expiry of the index, 0: none */
+    bool fork;          /* alarm: two signed events under one dot */
+    bool hazard;        /* alarm: a peer knows own events that are not here */
+    bool stale;         /* memory could not be reloaded after an abort */
+    struct vv adopting; /* of a cut that is being compared; empty: none. What
+                           it covers is not applied meanwhile */
+    hlc_t next_due;     /* first expiry of the index, 0: none */
 
     /* Scratch of the batch, kept from one to the next. */
     struct own_event own;
@@ -107,6 +109,27 @@ int state_actor_dirty(struct batch *b, const struct incarnation *i);
 int state_flush(struct batch *b);
 int state_put_meta(struct batch *b, const char *name, struct slice value);
 int state_put_head(struct batch *b);
+
+/* Takes a whole entry over: digest, record, indexes, change log. before is
+ * what the transaction holds (count 0: nothing), after what it will. Slices of
+ * both may lie in the map. */
+int state_exchange(struct batch *b, const struct entry_id *id,
+                   const struct entry *before, const struct entry *after,
+                   struct entry_local *local);
+
+/* writer_replace.c, writer_join.c, writer_return.c: adopting a cut. */
+int adopt_check_entry(const struct entry_id *id, const struct entry *entry,
+                      const struct vv *vv, struct cm_detail *detail);
+int adopt_join(struct batch *b, const struct replacement *r,
+               struct cm_detail *detail);
+int adopt_return(struct batch *b, const struct replacement *r,
+                 struct cm_detail *detail);
+/* Each entry of r as it is, into a store without any; the digest is added up
+ * from nothing and compared. */
+int adopt_entries(struct batch *b, const struct replacement *r,
+                  struct cm_detail *detail);
+/* Names the vector's incarnations, marks their records as changed. */
+int adopt_name_actors(struct batch *b, const struct vv *vv);
 
 /* writer_foreign.c */
 /* Sets intent->result; returns only what is fatal. */

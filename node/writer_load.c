@@ -318,6 +318,7 @@ int writer_open(struct writer **ret_writer, struct store *s,
     buffer_init(&w->own.body, EVENT_SIZE_MAX);
     vv_init(&w->vv);
     vv_init(&w->known);
+    vv_init(&w->adopting);
     entry_init(&w->entry);
     pending_init(&w->pending);
     change_log_init(&w->log);
@@ -344,6 +345,7 @@ void writer_close(struct writer *w)
     cm_free(w->own.deps);
     vv_release(&w->vv);
     vv_release(&w->known);
+    vv_release(&w->adopting);
     entry_release(&w->entry);
     cm_free(w->before);
     cm_free(w->dots);

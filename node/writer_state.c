@@ -163,6 +163,39 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
     return error;
 }
 
+int state_exchange(struct batch *b, const struct entry_id *id,
+                   const struct entry *before, const struct entry *after,
+                   struct entry_local *local)
+{
+    struct writer *w = b->w;
+    struct visible was = visible_of(b, id, before);
+    struct index_mark mark_was = index_mark_of(before);
+    struct index_mark mark = index_mark_of(after);
+    bool was_present = entry_resolve(before, b->now).present;
+    bool is_present = entry_resolve(after, b->now).present;
+    struct visible now;
+    struct schema_key key;
+    int error;
+
+    CHECK(b->changed);
+    schema_key_entry(&key, id);
+    /* Both lie in the map until the first write. */
+    update_digest(&w->digest, id, before->siblings, before->count, after);
+    b->digest_changed = true;
+    if (before->count == 0 || (is_present && !was_present))
+        local->create_revision = b->revision;
+    local->modify_revision = b->revision;
+    error = put_entry(b, &key, after, local);
+    if (error == 0)
+        error = index_update(&b->txn, &w->record, id, &mark_was, &mark, b->now);
+    b->due_changed = b->due_changed || mark.due != mark_was.due;
+    if (error != 0 || id->space > SPACE_CLIENT_LAST)
+        return error;
+    now = visible_of(b, id, after);
+    return change_log_entry(&w->log, id, &was, &now, after,
+                            store_actors(w->store));
+}
+
 static int add_result_event(struct batch *b, struct slice bytes,
                             const struct dot *dot, bool own,
                             const uint8_t from[16])
@@ -254,16 +287,16 @@ int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
 static int put_actor(struct batch *b, uint32_t actor)
 {
     struct writer *w = b->w;
-    struct schema_actor record;
+    struct schema_actor record = {.known_seq = 0};
     const struct vv_entry *entry;
-    struct incarnation incarnation;
     struct schema_key key;
 
-    CHECK(actors_get(store_actors(w->store), actor, &incarnation));
-    entry = vv_find(&w->vv, &incarnation);
-    CHECK(entry != NULL);
-    record.entry = *entry;
-    record.known_seq = vv_seq(&w->known, &incarnation);
+    CHECK(actors_get(store_actors(w->store), actor, &record.entry.incarnation));
+    entry = vv_find(&w->vv, &record.entry.incarnation);
+    if (entry != NULL) { /* else it keeps its number alone */
+        record.entry = *entry;
+        record.known_seq = vv_seq(&w->known, &entry->incarnation);
+    }
     schema_key_actor(&key, actor);
     schema_record_begin(&w->record);
     schema_actor_pack(&w->record, &record);
@@ -292,6 +325,11 @@ static int flush_log(struct batch *b)
     struct schema_key key;
     bool visible;
 
+    if (w->log.overrun) {
+        CHECK(w->log.events_count == 0); /* a cut is a commit of its own */
+        w->head.oldest_revision = b->revision;
+        return 0;
+    }
     if (b->log_inlined && w->log.events_count == 1 && w->log.expired_count == 0)
         return 0;
     schema_record_begin(&w->record);

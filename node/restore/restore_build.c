@@ -86,6 +86,7 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
     struct replacement replacement = {
         .vv = &r->manifest.vv,
         .hlc_max = r->manifest.hlc_max,
+        .any_clock = true,
         .generation_order = buffer_slice(&r->order),
         .next = filtered_next,
         .context = &f,
@@ -98,7 +99,7 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
     if (error != 0)
         return cm_fail(detail, error, "%s", cm_strerror(error));
     detail->text[0] = '\0';
-    error = writer_replace(w, &replacement, detail);
+    error = writer_replace(w, &replacement, 0, detail);
     if (f.pull.error != 0 && f.pull.error != CM_ERR_NOT_FOUND)
         *detail = f.pull.detail;
     snapshot_pull_release(&f.pull);

@@ -198,7 +198,9 @@ static void a_joiner_adopts_what_a_source_yields(void **state)
     assert_int_equal(snapshot_sink_messages(sink),
                      snapshot_source_messages(source));
     assert_int_equal(snapshot_sink_replacement(sink, &replacement, &detail), 0);
-    assert_int_equal(writer_replace(joiner.writer, &replacement, &detail), 0);
+    assert_int_equal(
+        writer_replace(joiner.writer, &replacement, WALL + 1000000, &detail),
+        0);
     found = digest_of(joiner.store);
     assert_true(hash_equal(&found, &expected));
     snapshot_sink_free(sink);

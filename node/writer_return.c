@@ -1,0 +1,161 @@
+/* Returning: "offer the stored events of others, replace the state by a cut
+ * (never join), reset watches, enter with a new incarnation."
+ *
+ * Everything that is replicated goes: entries, both logs, indexes, the vector.
+ * Incarnations keep their numbers, because readers with an older snapshot go on
+ * using them. What this node wrote and the cut does not cover is handed out in
+ * the same transaction, so that no crash loses it. */
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "node/writer_internal.h"
+
+/* ---- what is lost otherwise ---- */
+
+static int hand_out(struct batch *b, const struct replacement *r,
+                    const struct incarnation *former)
+{
+    struct writer *w = b->w;
+    uint64_t last = vv_seq(&w->vv, former);
+    struct dot dot = {.incarnation = *former};
+    int error = 0;
+
+    dot.seq = vv_seq(r->vv, former) + 1;
+    for (; dot.seq <= last && error == 0; dot.seq++) {
+        struct slice bytes;
+        uint8_t *copy;
+
+        error = store_txn_event(&b->txn, &dot, &bytes);
+        if (error == CM_ERR_NOT_FOUND) { /* collapsed below the floor */
+            error = 0;
+            continue;
+        }
+        if (error != 0)
+            break;
+        /* The callback writes, and the map's page may move by that. */
+        copy = cm_alloc(bytes.size);
+        if (copy == NULL)
+            return CM_ERR_NOMEM;
+        memcpy(copy, bytes.data, bytes.size);
+        CM_MARK("return: an own event was kept apart");
+        error =
+            r->unsent(r->unsent_context, b, &dot, slice_of(copy, bytes.size));
+        cm_free(copy);
+    }
+    return error;
+}
+
+/* ---- what goes ---- */
+
+static int drop_prefix(struct store_txn *t, uint8_t prefix)
+{
+    MDB_cursor *cursor;
+    MDB_val k = {.mv_size = 1, .mv_data = &prefix};
+    MDB_val v;
+    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && k.mv_size > 0 && *(const uint8_t *)k.mv_data == prefix) {
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc == 0) /* to the one that took its place */
+            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : store_error(rc, NULL);
+}
+
+static int drop_state(struct batch *b)
+{
+    static const uint8_t prefixes[] = {
+        SCHEMA_PREFIX_OWN,      SCHEMA_PREFIX_CONFLICT, SCHEMA_PREFIX_ENTRY,
+        SCHEMA_PREFIX_REVISION, SCHEMA_PREFIX_EVENT,    SCHEMA_PREFIX_DUE,
+    };
+    int error = 0;
+
+    for (size_t i = 0; i < sizeof prefixes && error == 0; i++)
+        error = drop_prefix(&b->txn, prefixes[i]);
+    return error;
+}
+
+/* ---- what comes ---- */
+
+static const struct meta_fact *fact_of(const struct replacement *r,
+                                       const char *name)
+{
+    for (size_t i = 0; i < r->facts_count; i++) {
+        if (strcmp(r->facts[i].name, name) == 0)
+            return &r->facts[i];
+    }
+    return NULL;
+}
+
+/* "Never twice": a name that has been given to events that are lost must not
+ * be given again. */
+static int take_name(struct batch *b, const struct replacement *r,
+                     struct cm_detail *detail)
+{
+    struct writer *w = b->w;
+    const struct meta_fact *f = fact_of(r, META_INCARNATION);
+
+    if (f == NULL && vv_seq(r->vv, &w->self) < vv_seq(&w->vv, &w->self))
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "a state that lacks events of this node can only be "
+                       "returned to with a new incarnation");
+    if (f == NULL)
+        return 0;
+    if (f->value.size != INCARNATION_SIZE)
+        return cm_fail(detail, CM_ERR_INVALID, "an incarnation has 16 bytes");
+    memcpy(w->self.bytes, f->value.data, INCARNATION_SIZE);
+    if (vv_seq(&w->vv, &w->self) > 0 || vv_seq(r->vv, &w->self) > 0)
+        return cm_fail(detail, CM_ERR_EXISTS,
+                       "the new incarnation has written events already");
+    return 0;
+}
+
+static int take_vector(struct batch *b, const struct vv *vv)
+{
+    struct writer *w = b->w;
+    struct vv copy;
+    int error = vv_copy(&copy, vv);
+
+    if (error != 0)
+        return error;
+    vv_release(&w->vv);
+    w->vv = copy;
+    vv_release(&w->known);
+    vv_init(&w->known);
+    w->head.own_seq = 0;
+    w->head.own_actor = 0;
+    memset(&w->head.own_hash, 0, sizeof w->head.own_hash);
+    /* Also those that the new vector does not know any more. */
+    memset(w->dirty, 0xff, (b->actors_before + 7) / 8);
+    return adopt_name_actors(b, vv);
+}
+
+int adopt_return(struct batch *b, const struct replacement *r,
+                 struct cm_detail *detail)
+{
+    struct writer *w = b->w;
+    struct incarnation former = w->self;
+    int error = take_name(b, r, detail);
+
+    if (error == 0 && r->unsent != NULL)
+        error = hand_out(b, r, &former);
+    if (error == 0)
+        error = drop_state(b);
+    if (error == 0)
+        error = take_vector(b, r->vv);
+    digest_init(&w->digest);
+    if (error == 0)
+        error = adopt_entries(b, r, detail);
+    if (error == 0)
+        error = state_put_meta(b, META_READY, slice_of("1", 1));
+    if (error == 0)
+        error = state_put_meta(b, META_HAZARD, slice_of(NULL, 0));
+    w->head.oldest_revision = b->revision; /* watches start over */
+    return error;
+}
