@@ -584,6 +584,22 @@ bool gossip_member_find(const struct gossip *g, const struct key_id *peer,
     return true;
 }
 
+size_t gossip_digest_heard(const struct gossip *g, const struct hash *digest,
+                           const struct key_id *except)
+{
+    size_t ret = 0;
+
+    for (size_t i = 0; i < g->table.listed_count; i++) {
+        const struct member *m = g->table.listed[i];
+
+        ret += m->state == MEMBER_ALIVE && m->session != NULL &&
+               m->session->digest_heard &&
+               hash_equal(&m->session->digest, digest) &&
+               (except == NULL || !key_id_equal(&m->key_id, except));
+    }
+    return ret;
+}
+
 struct slice gossip_certificate(const struct gossip *g,
                                 const struct key_id *peer)
 {

@@ -140,6 +140,10 @@ void gossip_member_at(const struct gossip *g, size_t index,
                       struct member_view *ret_view);
 bool gossip_member_find(const struct gossip *g, const struct key_id *peer,
                         struct member_view *ret_view);
+/* How many living members, but for except (may be NULL), had this digest when
+ * they were heard last. */
+size_t gossip_digest_heard(const struct gossip *g, const struct hash *digest,
+                           const struct key_id *except);
 /* The peer's encoded certificate, empty if unknown; borrowed. */
 struct slice gossip_certificate(const struct gossip *g,
                                 const struct key_id *peer);

@@ -84,6 +84,37 @@ static void decode_dots(struct frame *f, struct unpacker *u)
         f->wait_ms = unpack_uint(u, FRAME_ASK_MS_MAX);
 }
 
+static void decode_purpose(struct frame *f, struct unpacker *u)
+{
+    uint64_t purpose = unpack_uint(u, CUT_RETURN);
+
+    if (purpose < CUT_JOIN)
+        unpack_fail(u, CM_ERR_MALFORMED);
+    f->purpose = (enum cut_purpose)purpose;
+    f->cut = unpack_uint(u, UINT64_MAX);
+    f->messages = unpack_uint(u, UINT64_MAX);
+}
+
+static void decode_sponsor(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 5);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
+    unpack_bytes(u, f->incarnation.bytes, INCARNATION_SIZE);
+    decode_purpose(f, u);
+}
+
+static void decode_cut(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 5);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
+    f->cut = unpack_uint(u, UINT64_MAX);
+    f->messages = unpack_uint(u, UINT64_MAX);
+    f->total = unpack_uint(u, UINT64_MAX);
+    f->cut_bytes = unpack_uint(u, UINT64_MAX);
+    if (u->error == 0 && (f->cut == 0 || f->messages > f->total))
+        unpack_fail(u, CM_ERR_MALFORMED);
+}
+
 static void decode_kind(struct frame *f, struct unpacker *u)
 {
     switch (f->kind) {
@@ -106,6 +137,17 @@ static void decode_kind(struct frame *f, struct unpacker *u)
     case FRAME_SNAPSHOT:
         decode_snapshot(f, u);
         return;
+    case FRAME_SPONSOR:
+        decode_sponsor(f, u);
+        return;
+    case FRAME_CUT:
+        decode_cut(f, u);
+        return;
+    case FRAME_CUT_ASK:
+        unpack_array_of(u, 4);
+        (void)unpack_uint(u, FRAME_KIND_LAST);
+        decode_purpose(f, u);
+        return;
     case FRAME_REFUSED:
         unpack_array_of(u, 3);
         (void)unpack_uint(u, FRAME_KIND_LAST);
@@ -117,7 +159,6 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         return;
     case FRAME_HELLO:
     case FRAME_SYNC_END:
-    case FRAME_SPONSOR:
     case FRAME_PUSH:
         break;
     }
@@ -127,8 +168,6 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         address_unpack(u, &f->address);
     else if (f->kind == FRAME_SYNC_END)
         f->needs_cut = unpack_bool(u);
-    else if (f->kind == FRAME_SPONSOR)
-        unpack_bytes(u, f->incarnation.bytes, INCARNATION_SIZE);
     else
         f->bytes = unpack_bin(u, CHANNEL_FRAME_MAX);
 }
@@ -235,10 +274,39 @@ void frame_refused(struct buffer *out, int code, const char *text)
     pack_string(out, cut);
 }
 
-void frame_sponsor(struct buffer *out, const struct incarnation *incarnation)
+static void pack_purpose(struct buffer *out, enum cut_purpose purpose,
+                         uint64_t cut, uint64_t messages)
 {
-    begin(out, FRAME_SPONSOR, 1);
+    CHECK(purpose >= CUT_JOIN && purpose <= CUT_RETURN);
+    pack_uint(out, purpose);
+    pack_uint(out, cut);
+    pack_uint(out, messages);
+}
+
+void frame_sponsor(struct buffer *out, const struct incarnation *incarnation,
+                   enum cut_purpose purpose, uint64_t cut, uint64_t messages)
+{
+    begin(out, FRAME_SPONSOR, 4);
     pack_bytes(out, incarnation->bytes, INCARNATION_SIZE);
+    pack_purpose(out, purpose, cut, messages);
+}
+
+void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
+                   uint64_t messages)
+{
+    begin(out, FRAME_CUT_ASK, 3);
+    pack_purpose(out, purpose, cut, messages);
+}
+
+void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
+               uint64_t bytes)
+{
+    CHECK(cut != 0 && first <= total);
+    begin(out, FRAME_CUT, 4);
+    pack_uint(out, cut);
+    pack_uint(out, first);
+    pack_uint(out, total);
+    pack_uint(out, bytes);
 }
 
 void frame_snapshot(struct buffer *out, struct slice piece, bool last)

@@ -18,14 +18,24 @@ enum frame_kind {
     FRAME_GRANT = 6,    /* what the token's redeemer gets */
     FRAME_REFUSED = 7,  /* why not, in words */
     FRAME_SPONSOR = 8,  /* an incarnation asks to be rostered and brought up */
-    FRAME_SNAPSHOT = 9, /* a piece of a message of the sponsor's snapshot */
+    FRAME_SNAPSHOT = 9, /* a piece of a message of a cut; an empty one that is
+                           not the last says that the scan goes on */
     FRAME_PUSH = 10,    /* one event too large for a datagram */
     FRAME_ASK = 11,     /* tell me how far you have committed these, until
                            you have committed all of them */
     FRAME_COMMITTED = 12, /* what the sender has committed of them: a part of
                              its version vector as it is on its disk */
+    FRAME_CUT_ASK = 13, /* a member asks for a whole cut */
+    FRAME_CUT = 14,     /* what follows: which cut, from which message on */
 };
-#define FRAME_KIND_LAST FRAME_COMMITTED
+#define FRAME_KIND_LAST FRAME_CUT
+
+/* What a cut is wanted for. */
+enum cut_purpose {
+    CUT_JOIN = 1,     /* into an empty replica, with a roster-add */
+    CUT_CATCH_UP = 2, /* to be joined with what is there */
+    CUT_RETURN = 3,   /* in place of what is there, with a roster-add */
+};
 
 #define FRAME_EVENTS_BYTES_MAX (1536u << 10)
 #define FRAME_EVENTS_MAX 4096
@@ -53,6 +63,13 @@ struct frame {
     int code;                        /* REFUSED: a cm_error */
     char text[FRAME_TEXT_MAX];       /* REFUSED */
     struct incarnation incarnation;  /* SPONSOR */
+    enum cut_purpose purpose;        /* SPONSOR, CUT_ASK */
+    uint64_t cut;                    /* SPONSOR, CUT_ASK: 0, or the one that
+                                        was begun; CUT */
+    uint64_t messages;               /* SPONSOR, CUT_ASK: that are there; CUT:
+                                        before those that come */
+    uint64_t total;                  /* CUT: messages of it */
+    uint64_t cut_bytes;              /* CUT: of all messages, as they travel */
     struct slice bytes;              /* SNAPSHOT, PUSH */
     bool last;                       /* SNAPSHOT: the message is whole now */
     struct dot dots[FRAME_DOTS_MAX]; /* ASK, COMMITTED: ascending, one of an
@@ -77,7 +94,13 @@ void frame_grant(struct buffer *out, struct slice certificate,
                  struct slice generation_order, const struct address *addresses,
                  size_t addresses_count);
 void frame_refused(struct buffer *out, int code, const char *text);
-void frame_sponsor(struct buffer *out, const struct incarnation *incarnation);
+/* cut: the one that was begun and of which so many messages are there; 0. */
+void frame_sponsor(struct buffer *out, const struct incarnation *incarnation,
+                   enum cut_purpose purpose, uint64_t cut, uint64_t messages);
+void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
+                   uint64_t messages);
+void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
+               uint64_t bytes);
 /* Messages of any size travel in pieces of at most FRAME_PIECE_MAX. */
 void frame_snapshot(struct buffer *out, struct slice piece, bool last);
 void frame_push(struct buffer *out, struct slice event);

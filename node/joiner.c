@@ -4,9 +4,11 @@
  *    the token, it gets a certificate and the generation's order.
  * 2. The composer initialises the store with a fresh incarnation.
  * 3. It asks the same node to sponsor it: to put the incarnation into the
- *    roster and to send a snapshot that contains this very add.
- * 4. The verified snapshot replaces the (empty) state in one transaction; only
- *    then is it ready. It writes nothing before and enters never twice.
+ *    roster and to send a cut that contains this very add. A broken link goes
+ * on where it was. "If the sponsor is gone, it asks another under a further
+ *    incarnation and retires the one given up", which may have been rostered.
+ * 4. The verified cut replaces the (empty) state in one transaction; only then
+ *    is it ready. It writes nothing before and enters never twice.
  *
  * Every step can be cut short and is tried again, from where it stands on
  * disk; what cannot get better by waiting (a used-up token, a foreign
@@ -21,6 +23,10 @@
 
 /* A token is thrown away unasked only if no clock can be as wrong as that. */
 #define CLOCKS_DIFFER_MS UINT64_C(86400000)
+
+/* Without a message of the cut between them, of one sponsor. */
+#define SPONSOR_FAILURES_MAX 3
+#define HELD_RETRY_MS 1000
 
 static void try_later(struct node *n)
 {
@@ -57,11 +63,57 @@ int joiner_begin(struct node *n, const char *token, struct cm_detail *detail)
            sizeof n->authority_hash);
     buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
     buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
-    buffer_init(&j->message, SNAPSHOT_MANIFEST_MAX);
     j->phase = JOIN_REDEEM;
     j->retry_ms = node_now(n);
     node_set_not_ready(n, "joining: no issuer has answered yet");
     return 0;
+}
+
+/* ---- who else may sponsor ---- */
+
+static void stored(void *context, struct intent *i)
+{
+    (void)context; /* without it a restart knows the issuer alone */
+    intent_free(i);
+}
+
+static void store_others(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    struct intent *i = intent_new(INTENT_META);
+    struct buffer out;
+
+    if (i == NULL)
+        return;
+    buffer_init(&out, CHANNEL_FRAME_MAX);
+    pack_array(&out, j->others_count);
+    for (size_t k = 0; k < j->others_count; k++)
+        address_pack(&out, &j->others[k]);
+    i->done = stored;
+    if (out.error != 0 ||
+        intent_add_fact(i, META_SPONSORS, buffer_slice(&out)) != 0 ||
+        n->ports.writer->submit(n->ports.ctx, i) != 0)
+        intent_free(i);
+    buffer_release(&out);
+}
+
+static void load_others(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    struct unpacker u;
+    struct slice bytes;
+
+    if (store_reader_renew(n->reader) != 0)
+        return;
+    if (store_meta(n->reader, META_SPONSORS, &bytes) == 0) {
+        unpack_init(&u, bytes);
+        j->others_count = unpack_array(&u, FRAME_ADDRESSES_MAX);
+        for (size_t i = 0; i < j->others_count && u.error == 0; i++)
+            address_unpack(&u, &j->others[i]);
+        if (unpack_finish(&u) != 0)
+            j->others_count = 0;
+    }
+    store_reader_reset(n->reader);
 }
 
 void joiner_resume(struct node *n)
@@ -72,7 +124,10 @@ void joiner_resume(struct node *n)
     if (j->phase == JOIN_NONE) { /* restarted: the addresses are stored */
         buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
         buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
-        buffer_init(&j->message, SNAPSHOT_MANIFEST_MAX);
+        load_others(n);
+        j->asked = true; /* for all that is known */
+    } else if (j->others_count > 0) {
+        store_others(n);
     }
     if (j->sponsor.family == 0 && n->peers_count > 0)
         j->sponsor = n->peers[0].address;
@@ -86,14 +141,14 @@ void joiner_resume(struct node *n)
                    "of the mesh: start it once more with --join and a token");
         return;
     }
-    node_set_not_ready(n, "joining: waiting for the sponsor's snapshot");
+    node_set_not_ready(n, "joining: waiting for the sponsor's cut");
 }
 
 void joiner_release(struct node *n)
 {
     buffer_release(&n->joiner.certificate);
     buffer_release(&n->joiner.generation_order);
-    buffer_release(&n->joiner.message);
+    cut_receiver_free(n->joiner.receiver);
     snapshot_sink_free(n->joiner.sink);
 }
 
@@ -101,7 +156,9 @@ uint64_t joiner_deadline(const struct node *n)
 {
     const struct joiner *j = &n->joiner;
 
-    if ((j->phase != JOIN_REDEEM && j->phase != JOIN_SPONSOR) || j->failed)
+    if ((j->phase != JOIN_REDEEM && j->phase != JOIN_SPONSOR &&
+         j->phase != JOIN_HELD) ||
+        j->failed)
         return UINT64_MAX;
     return j->retry_ms;
 }
@@ -116,6 +173,132 @@ static bool has_link(const struct node *n)
     return false;
 }
 
+/* ---- another sponsor ---- */
+
+static void renamed(void *context, struct intent *i)
+{
+    struct node *n = context;
+    struct joiner *j = &n->joiner;
+
+    if (i->result == 0) {
+        n->incarnation = j->incarnation;
+        j->asked = false;
+        CM_MARK("join: another sponsor, under a further incarnation");
+    } else {
+        node_log(n, 'W', "joining: no further incarnation: %s; %s",
+                 cm_strerror(i->result), i->detail.text);
+    }
+    j->phase = JOIN_SPONSOR;
+    j->retry_ms = node_now(n) + JOIN_RETRY_MS;
+    intent_free(i);
+}
+
+/* The former one joins the list of those that never write. */
+static int submit_rename(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    struct intent *i = intent_new(INTENT_META);
+    struct slice before = {0};
+    struct buffer list;
+    int error = i == NULL ? CM_ERR_NOMEM : store_reader_renew(n->reader);
+
+    if (error != 0) {
+        intent_free(i);
+        return error;
+    }
+    buffer_init(&list, INTENT_MEMORY_MAX / 2);
+    if (store_meta(n->reader, META_GIVEN_UP, &before) == 0)
+        buffer_append_slice(&list, before);
+    store_reader_reset(n->reader);
+    buffer_append(&list, n->incarnation.bytes, INCARNATION_SIZE);
+    n->ports.random->fill(n->ports.ctx, j->incarnation.bytes, INCARNATION_SIZE);
+    i->done = renamed;
+    i->context = n;
+    error = list.error;
+    if (error == 0)
+        error = intent_add_fact(i, META_GIVEN_UP, buffer_slice(&list));
+    if (error == 0)
+        error =
+            intent_add_fact(i, META_INCARNATION,
+                            slice_of(j->incarnation.bytes, INCARNATION_SIZE));
+    if (error == 0)
+        error = n->ports.writer->submit(n->ports.ctx, i);
+    if (error != 0)
+        intent_free(i);
+    buffer_release(&list);
+    return error;
+}
+
+/* Another address than that of the sponsor that is given up. */
+static bool next_other(struct joiner *j)
+{
+    for (size_t i = 0; i < j->others_count; i++) {
+        const struct address *a =
+            &j->others[(j->others_next + i) % j->others_count];
+
+        if (address_equal(a, &j->sponsor))
+            continue;
+        j->others_next = (j->others_next + i + 1) % j->others_count;
+        j->sponsor = *a;
+        return true;
+    }
+    return false;
+}
+
+static void another_sponsor(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    char where[ADDRESS_TEXT_SIZE];
+
+    j->failures = 0;
+    if (!next_other(j))
+        return;
+    address_format(where, &j->sponsor);
+    node_log(n, 'W', "joining: the sponsor is gone, asking %s", where);
+    cut_receiver_free(j->receiver);
+    j->receiver = NULL;
+    j->messages_before = 0;
+    if (!j->asked)
+        return;
+    j->phase = JOIN_RENAME;
+    if (submit_rename(n) != 0)
+        j->phase = JOIN_SPONSOR; /* the same name again, for now */
+}
+
+static void count_failure(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    uint64_t cut, messages = 0;
+
+    if (j->phase != JOIN_SPONSOR)
+        return;
+    if (j->receiver != NULL) {
+        cut_receiver_link_gone(j->receiver);
+        cut_receiver_wants(j->receiver, &cut, &messages);
+    }
+    j->failures = messages > j->messages_before ? 1 : j->failures + 1;
+    j->messages_before = messages;
+    if (j->failures >= SPONSOR_FAILURES_MAX)
+        another_sponsor(n);
+}
+
+static int adopt(struct node *n, struct cm_detail *detail);
+
+static void adopt_again(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    struct cm_detail detail = {""};
+    int error;
+
+    j->phase = JOIN_APPLY;
+    error = adopt(n, &detail);
+    if (error == 0)
+        return;
+    cut_refused(n, error, detail.text);
+    j->phase = JOIN_SPONSOR;
+    try_later(n);
+}
+
 void joiner_tick(struct node *n, uint64_t now)
 {
     struct joiner *j = &n->joiner;
@@ -125,6 +308,10 @@ void joiner_tick(struct node *n, uint64_t now)
     if (now < joiner_deadline(n))
         return;
     j->retry_ms = UINT64_MAX;
+    if (j->phase == JOIN_HELD) {
+        adopt_again(n);
+        return;
+    }
     if (has_link(n))
         return;
     to = j->sponsor;
@@ -152,6 +339,31 @@ void joiner_on_link_gone(struct node *n, const struct link *l,
     node_set_not_ready(n, "joining: %s at %s, trying again", reason, where);
     node_log(n, 'W', "joining: %s at %s, trying again", reason, where);
     try_later(n);
+    count_failure(n);
+}
+
+static void received(struct node *n, int error, const struct cm_detail *detail);
+
+static void ask_sponsor(struct node *n, struct link *l)
+{
+    struct joiner *j = &n->joiner;
+    struct cm_detail detail = {""};
+    uint64_t cut, messages;
+    struct buffer frame;
+
+    if (j->receiver == NULL &&
+        cut_receiver_create(&j->receiver, n, received, &detail) != 0) {
+        node_log(n, 'W', "joining: %s", detail.text);
+        l->closing = true;
+        return;
+    }
+    cut_receiver_wants(j->receiver, &cut, &messages);
+    buffer_init(&frame, 256);
+    frame_sponsor(&frame, &n->incarnation, CUT_JOIN, cut, messages);
+    (void)link_send(n, l, &frame);
+    buffer_release(&frame);
+    j->asked = true;
+    j->sponsor_key = l->peer;
 }
 
 void joiner_on_established(struct node *n, struct link *l)
@@ -171,15 +383,7 @@ void joiner_on_established(struct node *n, struct link *l)
     } else if (j->phase == JOIN_SPONSOR) {
         frame_hello(&frame, &n->address);
         (void)link_send(n, l, &frame);
-        buffer_clear(&frame);
-        frame_sponsor(&frame, &n->incarnation);
-        (void)link_send(n, l, &frame);
-        buffer_clear(&j->message);
-        snapshot_sink_free(j->sink);
-        j->sink = NULL;
-        if (snapshot_sink_create(&j->sink, n->authority_public_key,
-                                 n->spool_dir, NULL) != 0)
-            l->closing = true;
+        ask_sponsor(n, l);
         peers_remember(n, &l->peer, &l->address);
     }
     buffer_release(&frame);
@@ -207,6 +411,8 @@ static int take_grant(struct node *n, const struct frame *f)
     buffer_append_slice(&j->certificate, f->certificate);
     buffer_clear(&j->generation_order);
     buffer_append_slice(&j->generation_order, f->generation_order);
+    j->others_count = f->addresses_count;
+    memcpy(j->others, f->addresses, f->addresses_count * sizeof *j->others);
     n->ports.random->fill(n->ports.ctx, j->incarnation.bytes, INCARNATION_SIZE);
     return j->certificate.error != 0 ? j->certificate.error
                                      : j->generation_order.error;
@@ -216,6 +422,9 @@ static int take_grant(struct node *n, const struct frame *f)
 struct adoption {
     struct replacement replacement; /* first: what the intent points to */
     struct snapshot_sink *sink;
+    struct meta_fact facts[2];
+    struct incarnation incarnation;
+    struct key_id source;
 };
 
 static void adoption_free(struct adoption *a)
@@ -229,12 +438,21 @@ static void adoption_done(void *context, struct intent *i)
     struct node *n = context;
 
     if (i->result == 0) {
-        CM_MARK("join: a sponsor's snapshot was adopted");
+        CM_MARK("join: a sponsor's cut was adopted");
         n->joiner.phase = JOIN_NONE;
+        n->cuts.counters.adopted++;
         node_become_ready(n);
+    } else if (i->result == CM_ERR_HELD) {
+        struct adoption *a = i->replacement;
+
+        n->cuts.counters.held_clock += n->joiner.phase != JOIN_HELD;
+        node_set_not_ready(n, "joining: %s", i->detail.text);
+        n->joiner.sink = a->sink;
+        a->sink = NULL;
+        n->joiner.phase = JOIN_HELD;
+        n->joiner.retry_ms = node_now(n) + HELD_RETRY_MS;
     } else {
-        node_log(n, 'W', "the sponsor's snapshot was refused: %s; %s",
-                 cm_strerror(i->result), i->detail.text);
+        cut_refused(n, i->result, i->detail.text);
         n->joiner.phase = JOIN_SPONSOR;
         try_later(n);
     }
@@ -260,7 +478,15 @@ static int adopt(struct node *n, struct cm_detail *detail)
     if (error == 0 && !slice_equal(a->replacement.generation_order,
                                    buffer_slice(&n->generation_order)))
         error = cm_fail(detail, CM_ERR_WRONG_GENERATION,
-                        "the sponsor's snapshot is of another generation");
+                        "the sponsor's cut is of another generation");
+    a->incarnation = n->incarnation;
+    a->source = j->sponsor_key;
+    a->replacement.contains = &a->incarnation;
+    a->replacement.facts = a->facts;
+    a->replacement.facts_count =
+        cut_unconfirmed_fact(n, &a->source, &a->facts[0]);
+    a->facts[a->replacement.facts_count++] =
+        (struct meta_fact){META_SPONSORS, slice_of(NULL, 0)};
     i->replacement = a;
     i->done = adoption_done;
     i->context = n;
@@ -284,34 +510,66 @@ static void on_refused(struct node *n, struct link *l, const struct frame *f)
     }
 }
 
-/* Spooling writes to the page cache from the loop: nothing is served yet. */
+static struct link *link_of(struct node *n)
+{
+    struct link *l;
+
+    for (l = n->links; l != NULL; l = l->next)
+        if (l->joins)
+            return l;
+    return NULL;
+}
+
+/* Whole and verified, or never. */
+static void received(struct node *n, int error, const struct cm_detail *detail)
+{
+    struct joiner *j = &n->joiner;
+    struct cm_detail why = *detail;
+    struct link *l = link_of(n);
+
+    if (error == 0)
+        j->sink = cut_receiver_sink(j->receiver);
+    cut_receiver_free(j->receiver);
+    j->receiver = NULL;
+    j->messages_before = 0;
+    if (error == 0) {
+        j->phase = JOIN_APPLY;
+        error = adopt(n, &why);
+    }
+    if (error != 0) {
+        cut_refused(n, error, why.text);
+        j->phase = JOIN_SPONSOR; /* the closing link makes it try again */
+        if (l == NULL)
+            try_later(n);
+    }
+    if (l != NULL) {
+        l->closing = true;
+        link_pump(n, l);
+    }
+}
+
 static void on_piece(struct node *n, struct link *l, const struct frame *f)
 {
     struct joiner *j = &n->joiner;
-    struct cm_detail detail = {""};
+    struct cut_progress p;
     int error;
 
-    if (j->sink == NULL)
+    if (j->receiver == NULL)
         return; /* given up, or whole already */
-    buffer_append_slice(&j->message, f->bytes);
-    error = j->message.error;
-    if (error == 0 && !f->last)
-        return;
-    if (error == 0)
-        error = snapshot_sink_feed(j->sink, buffer_slice(&j->message), &detail);
-    buffer_clear(&j->message);
-    if (error == SNAPSHOT_MORE)
-        return;
-    if (error == SNAPSHOT_DONE) {
-        j->phase = JOIN_APPLY;
-        error = adopt(n, &detail);
-    }
-    l->closing = true;
+    error = cut_receiver_take(j->receiver, l, f);
     if (error != 0) {
-        node_log(n, 'W', "the sponsor's snapshot was refused: %s; %s",
-                 cm_strerror(error), detail.text);
-        j->phase = JOIN_SPONSOR; /* the closing link makes it try again */
+        if (error != CM_ERR_BUSY) {
+            cut_refused(n, error, "its messages do not follow on one another");
+            cut_receiver_free(j->receiver);
+            j->receiver = NULL;
+        }
+        l->closing = true;
+        return;
     }
+    p = cut_receiver_progress(j->receiver);
+    node_set_not_ready(n, "joining: %llu of %llu bytes of the cut are here",
+                       (unsigned long long)p.bytes,
+                       (unsigned long long)p.bytes_total);
 }
 
 bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f)
@@ -335,7 +593,7 @@ bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f)
         l->joins = false;
         l->closing = true;
     } else if (j->phase == JOIN_SPONSOR) {
-        if (f->kind == FRAME_SNAPSHOT)
+        if (f->kind == FRAME_SNAPSHOT || f->kind == FRAME_CUT)
             on_piece(n, l, f);
     }
     return true;

@@ -61,7 +61,8 @@ static void link_unlink(struct node *n, struct link *l)
 void link_gone(struct node *n, struct link *l, const char *reason)
 {
     link_unlink(n, l);
-    sponsor_link_gone(n, l);
+    cut_serve_link_gone(l);
+    cut_pull_link_gone(n, l);
     joiner_on_link_gone(n, l, reason);
     awaits_link_gone(n, l);
     channel_free(l->channel);
@@ -281,10 +282,16 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
     case FRAME_COMMITTED:
         awaits_on_committed(n, l, f);
         break;
-    case FRAME_JOIN:
-    case FRAME_GRANT:
+    case FRAME_CUT_ASK:
+        cut_on_ask(n, l, f);
+        break;
     case FRAME_REFUSED:
     case FRAME_SNAPSHOT:
+    case FRAME_CUT:
+        (void)cut_pull_on_frame(n, l, f);
+        break;
+    case FRAME_JOIN:
+    case FRAME_GRANT:
         break; /* only in a joiner's conversation, which is handled before */
     }
 }

@@ -163,6 +163,7 @@ void node_become_ready(struct node *n)
     n->status.not_ready[0] = '\0';
     gossip_set_digest(n->gossip, &n->digest);
     certify_roster(n);
+    cut_confirm_load(n);
     peers_contact(n);
     if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
         n->snapshot_due_ms = node_now(n) + n->snapshot_interval_ms;
@@ -331,6 +332,8 @@ void node_free(struct node *n)
     store_reader_release(n->reader);
     intake_release(n);
     joiner_release(n);
+    cut_pull_release(n);
+    cut_sources_free(n);
     token_table_release(&n->tokens);
     vv_release(&n->vv);
     vv_release(&n->received);
@@ -444,6 +447,10 @@ static void arm(struct node *n)
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
     due = earlier(due, awaits_deadline(n));
+    due = earlier(due, cut_pull_deadline(n));
+    due = earlier(due, cut_serve_deadline(n));
+    due = earlier(due, cut_sources_deadline(n));
+    due = earlier(due, cut_confirm_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
     n->ports.timer->arm(n->ports.ctx, due);
@@ -494,6 +501,10 @@ void node_on_timer(struct node *n)
     expiry_tick(n, now);
     clocks_tick(n, now);
     awaits_tick(n, now);
+    cut_pull_tick(n, now);
+    cut_serve_tick(n, now);
+    cut_sources_tick(n, now);
+    cut_confirm_tick(n, now);
     peers_tick(n, now);
     node_drain(n);
 }
@@ -544,8 +555,8 @@ void node_on_stream_drained(struct node *n, uint64_t stream)
             repair_serve(n, l);
         l = link_by_stream(n, stream);
     }
-    if (l != NULL && l->sponsorship != NULL)
-        sponsor_serve(n, l);
+    if (l != NULL && l->cut != NULL)
+        cut_serve(n, l);
     l = link_by_stream(n, stream);
     if (l != NULL)
         link_pump(n, l);
@@ -806,6 +817,47 @@ static void read_membership(const struct node *n, struct node_status *s)
     gossip_counters(n->gossip, &s->gossip);
 }
 
+static void read_cuts(const struct node *n, struct cut_status *ret)
+{
+    const struct cut_pull *p = &n->cuts.pull;
+    const struct cut_receiver *r =
+        n->joiner.receiver != NULL ? n->joiner.receiver : p->receiver;
+    struct cut_status s = {
+        .phase =
+            n->joiner.receiver != NULL ? "joining" : cut_pull_phase_name(p),
+        .from = p->peer,
+        .waits = p->waits,
+        .unconfirmed = n->cuts.unconfirmed,
+        .serving = n->cuts.serving,
+        .spools = n->cuts.sources_count,
+        .last_refusal = n->cuts.last_refusal,
+        .counters = n->cuts.counters,
+    };
+
+    if (p->phase == PULL_WAIT && p->checked) {
+        s.present = p->counts.present;
+        s.removed = p->counts.removed;
+    }
+    if (r != NULL) {
+        struct cut_progress progress = cut_receiver_progress(r);
+
+        s.messages = progress.messages;
+        s.messages_total = progress.messages_total;
+        s.bytes = progress.bytes;
+        s.bytes_total = progress.bytes_total;
+    }
+    for (const struct cut_source *c = n->cuts.sources; c != NULL; c = c->next)
+        s.spool_bytes += c->busy ? 0 : snapshot_source_bytes(c->source);
+    for (const struct link *l = n->links; l != NULL; l = l->next) {
+        if (l->cut == NULL)
+            continue;
+        s.sent_bytes += l->cut->bytes;
+        if (l->cut->source != NULL && !l->cut->source->busy)
+            s.sent_of_bytes += snapshot_source_bytes(l->cut->source->source);
+    }
+    *ret = s;
+}
+
 void node_status_read(const struct node *n, struct node_status *ret_status)
 {
     struct node_status s = n->status;
@@ -838,5 +890,6 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.snapshot_wall_ms = n->snapshot_wall_ms;
     if (n->gossip != NULL)
         read_membership(n, &s);
+    read_cuts(n, &s.cuts);
     *ret_status = s;
 }

@@ -86,6 +86,36 @@ typedef void (*node_commit_listener)(void *ctx, uint64_t revision);
 void node_set_commit_listener(struct node *n, node_commit_listener listener,
                               void *ctx);
 
+/* What became of cuts since the start. */
+struct cut_counters {
+    uint64_t served; /* sent whole */
+    uint64_t resumed;
+    uint64_t adopted;
+    uint64_t refused_damaged; /* truncated, altered */
+    uint64_t refused_generation;
+    uint64_t refused_sealed;
+    uint64_t refused_fork;
+    uint64_t failed;        /* for want of a source, memory, disk */
+    uint64_t held_clock;    /* waited: dated ahead of the clocks */
+    uint64_t held_deletion; /* waited: would delete much */
+};
+
+struct cut_status {
+    const char *phase;  /* of catching up, or joining, by one; "" if not */
+    struct key_id from; /* its source */
+    uint64_t messages, messages_total;
+    uint64_t bytes, bytes_total; /* 0: not told yet */
+    const char *waits;           /* what a verified one waits for; "" */
+    uint64_t present, removed;   /* by the one that waits */
+    bool unconfirmed;
+    size_t serving;                     /* peers that get one */
+    uint64_t sent_bytes, sent_of_bytes; /* to all of them */
+    size_t spools;
+    uint64_t spool_bytes;
+    const char *last_refusal;
+    struct cut_counters counters;
+};
+
 struct node_status {
     const char *name;
     struct mesh_id mesh;
@@ -128,6 +158,7 @@ struct node_status {
     char snapshot_error[256];
     char not_ready[256];
     struct gossip_counters gossip;
+    struct cut_status cuts;
 };
 void node_status_read(const struct node *n, struct node_status *ret_status);
 /* Members other than this node; see gossip.h. */
@@ -185,6 +216,10 @@ typedef void (*node_token_done)(void *ctx, int error, const char *token,
                                 const char *detail);
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
                        node_token_done done, void *ctx);
+
+/* The operator agrees to the cut that waits for a confirmation, or that was
+ * adopted without one. False: nothing waits for that. */
+bool node_adopt_confirm(struct node *n);
 
 /* Takes a snapshot now; to NULL = the configured target. */
 struct snapshot_report {

@@ -1,12 +1,13 @@
 /* The inside of a node, shared by the files that make it up: node.c (inputs,
  * status), link.c (streams), intake.c (events from peers), repair.c
- * (anti-entropy), clocks.c, joiner.c, sponsor.c, snapshots.c. One thread owns
- * all of it.
+ * (anti-entropy), clocks.c, joiner.c, sponsor.c, cut_*.c, snapshots.c. One
+ * thread owns all of it.
  */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
 
 #include "gossip/channel.h"
+#include "node/cut_pull.h"
 #include "node/frame.h"
 #include "node/node.h"
 #include "node/snapshot_job.h"
@@ -62,16 +63,18 @@ struct link {
     bool asked; /* our SYNC is under way here */
     uint64_t asked_ms;
     bool serving;     /* their SYNC is being answered */
+    bool missing;     /* bytes that they lack were not here */
     struct vv theirs; /* what they have, advanced as we send */
     /* What the peer wants to hear when it is committed here. */
     struct confirm_ask asks[FRAME_DOTS_MAX]; /* sorted by incarnation */
     size_t asks_count;
     uint64_t asks_until_ms; /* both ways: the link is kept that long */
     /* Joining. */
-    bool joins;    /* the joiner's own link */
-    bool sponsors; /* SPONSOR is being answered here */
-    bool redeems;  /* a JOIN was taken here: there is no second */
-    struct sponsorship *sponsorship;
+    bool joins;              /* the joiner's own link */
+    bool sponsors;           /* SPONSOR or CUT_ASK is being answered here */
+    bool redeems;            /* a JOIN was taken here: there is no second */
+    bool pulls;              /* our CUT_ASK is being answered here */
+    struct cut_serving *cut; /* what is sent here */
 };
 
 enum join_phase {
@@ -79,7 +82,9 @@ enum join_phase {
     JOIN_REDEEM = 1,   /* the token is being redeemed */
     JOIN_IDENTITY = 2, /* granted: the composer initialises the store */
     JOIN_SPONSOR = 3,  /* asking to be rostered and brought up */
-    JOIN_APPLY = 4,    /* the writer adopts the snapshot */
+    JOIN_APPLY = 4,    /* the writer adopts the cut */
+    JOIN_RENAME = 5,   /* a further incarnation is being stored */
+    JOIN_HELD = 6,     /* the cut waits for the clocks */
 };
 
 struct peer_address {
@@ -104,8 +109,16 @@ struct joiner {
     uint8_t authority_public_key[32];
     struct incarnation incarnation;
     struct address sponsor;
-    struct snapshot_sink *sink; /* receives the sponsor's snapshot */
-    struct buffer message;      /* of the snapshot, until it is whole */
+    struct key_id sponsor_key;
+    struct cut_receiver *receiver; /* of the sponsor's cut */
+    struct snapshot_sink *sink;    /* received whole; waits for the clocks */
+    uint64_t messages_before;      /* at the last try */
+    /* Who else may sponsor, when the first one is gone. */
+    struct address others[FRAME_ADDRESSES_MAX];
+    size_t others_count;
+    size_t others_next;
+    unsigned failures; /* of this sponsor, without a message between them */
+    bool asked;        /* it may have rostered this incarnation */
 };
 
 /* What the writer was told of the clocks. */
@@ -167,7 +180,7 @@ struct node {
 
     struct joiner joiner;
     struct token_table tokens;
-    size_t sponsored;
+    struct cuts cuts;
     struct clocks clocks;
 
     struct peer_address peers[PEERS_MAX];
@@ -279,9 +292,48 @@ void joiner_release(struct node *n);
 /* sponsor.c */
 void sponsor_on_join(struct node *n, struct link *l, const struct frame *f);
 void sponsor_on_request(struct node *n, struct link *l, const struct frame *f);
-void sponsor_serve(struct node *n, struct link *l);
-void sponsor_link_gone(struct node *n, struct link *l);
 int sponsor_load_tokens(struct node *n);
+
+/* cut_serve.c */
+void cut_on_ask(struct node *n, struct link *l, const struct frame *f);
+/* Whether one can be given on l; else it has been refused, with the reason. */
+bool cut_may_serve(struct node *n, struct link *l);
+/* l's, until its link is gone. NULL when memory is short. */
+struct cut_serving *cut_serve_begin(struct node *n, struct link *l,
+                                    const struct frame *f);
+/* Finds or scans what is to be sent, and sends it. l may be gone. */
+void cut_serve_source(struct node *n, struct link *l);
+void cut_serve(struct node *n, struct link *l); /* refill the output */
+void cut_serve_scanned(struct node *n, struct cut_source *source);
+void cut_refuse(struct node *n, struct link *l, int code, const char *text);
+void cut_serve_link_gone(struct link *l);
+void cut_serve_tick(struct node *n, uint64_t now);
+uint64_t cut_serve_deadline(const struct node *n);
+
+/* cut_pull.c */
+/* The peer at l does not hold bytes that are missing here. */
+void cut_pull_missing(struct node *n, const struct link *l);
+void cut_pull_begin(struct node *n, const struct key_id *peer,
+                    const struct address *address);
+/* True if the frame was of a cut. */
+bool cut_pull_on_frame(struct node *n, struct link *l, const struct frame *f);
+void cut_pull_link_gone(struct node *n, struct link *l);
+void cut_pull_tick(struct node *n, uint64_t now);
+uint64_t cut_pull_deadline(const struct node *n);
+void cut_pull_release(struct node *n);
+const char *cut_pull_phase_name(const struct cut_pull *p);
+/* Counts and tells a refusal. */
+void cut_refused(struct node *n, int error, const char *text);
+
+/* cut_confirm.c */
+/* The fact to be set with the adoption of a cut of source; 0 or 1 of them. It
+ * borrows from source. */
+size_t cut_unconfirmed_fact(const struct node *n, const struct key_id *source,
+                            struct meta_fact *ret_fact);
+void cut_note_adopted(struct node *n, const struct key_id *source);
+void cut_confirm_load(struct node *n);
+void cut_confirm_tick(struct node *n, uint64_t now);
+uint64_t cut_confirm_deadline(const struct node *n);
 
 /* snapshots.c */
 void snapshots_load(struct node *n);

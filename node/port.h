@@ -62,7 +62,8 @@ struct work {
 };
 #define WORK_LANE_VERIFY 0   /* signatures, in order per origin */
 #define WORK_LANE_SNAPSHOT 1 /* scans and uploads */
-#define WORK_LANES 2
+#define WORK_LANE_CUT 2      /* cuts: scanned, verified, compared */
+#define WORK_LANES 3
 struct work_ops {
     void (*submit)(void *ctx, struct work *w);
 };

@@ -4,8 +4,9 @@
  *
  * Events are merged by HLC over all origins: an event's stamp is greater than
  * those of all its dependencies, so this is a causal order and the receiver's
- * pending buffer stays empty. Bytes that are not held any more would need a
- * whole cut: the asker is told, and says so in its status. */
+ * pending buffer stays empty. Bytes that are not held (any more) are told
+ * of at the end: the asker tries other members, then asks for a whole cut
+ * (cut_pull.c). */
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -97,6 +98,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
     l->theirs = f->vv;
     vv_init(&f->vv);
     l->serving = true;
+    l->missing = false;
     repair_serve(n, l);
 }
 
@@ -185,6 +187,13 @@ static int serve_batch(struct node *n, struct link *l, struct lane *lanes,
         lane->seq++;
         if (error == 0 && lane->seq <= lane->mine->seq)
             error = lane_load(n, lane);
+        if (error == CM_ERR_NOT_FOUND) {
+            /* A cut brought what follows: no bytes of it are here. */
+            CM_MARK("repair: a gap in the log");
+            lane->seq = lane->mine->seq + 1;
+            l->missing = true;
+            error = 0;
+        }
     }
     if (error == 0 && in_batch > 0) {
         CM_MARK("repair: served from the log");
@@ -230,7 +239,7 @@ void repair_serve(struct node *n, struct link *l)
         return;
     }
     buffer_init(&frame, 64);
-    frame_sync_end(&frame, missing);
+    frame_sync_end(&frame, missing || l->missing);
     if (link_send(n, l, &frame) != 0 && link_by_stream(n, stream) != NULL)
         link_close(n, l);
     buffer_release(&frame);
@@ -250,8 +259,6 @@ void repair_on_events(struct node *n, struct link *l, struct frame *f)
 void repair_on_end(struct node *n, struct link *l, const struct frame *f)
 {
     l->asked = false;
-    if (f->needs_cut)
-        node_log(n, 'W',
-                 "a peer does not hold the bytes of every event that is "
-                 "missing here; asking others");
+    if (f->needs_cut && n->ready)
+        cut_pull_missing(n, l);
 }

@@ -32,7 +32,7 @@ int snapshot_source_create(struct snapshot_source **ret_source,
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     memcpy(s->sign_secret_key, sign_secret_key, sizeof s->sign_secret_key);
     buffer_init(&s->manifest, SNAPSHOT_MANIFEST_MAX);
-    buffer_init(&s->bytes, SNAPSHOT_OBJECT_MAX);
+    buffer_init(&s->bytes, SNAPSHOT_MANIFEST_MAX); /* the larger one */
     error = snapshot_scan_begin(&s->scan, store, spool_dir, wall_ms, detail);
     if (error != 0) {
         sodium_memzero(s->sign_secret_key, sizeof s->sign_secret_key);
@@ -95,25 +95,40 @@ int snapshot_source_step(struct snapshot_source *s, struct cm_detail *detail)
     return error;
 }
 
+int snapshot_source_read(struct snapshot_source *s, uint64_t n,
+                         struct buffer *ret_bytes, struct cm_detail *detail)
+{
+    CHECK(s->ready);
+    if (n >= snapshot_source_messages(s))
+        return CM_ERR_NOT_FOUND;
+    if (n > 0)
+        return snapshot_spool_read(&s->scan.spool, s->order[n - 1], ret_bytes,
+                                   detail);
+    buffer_clear(ret_bytes);
+    buffer_append_slice(ret_bytes, buffer_slice(&s->manifest));
+    return ret_bytes->error;
+}
+
 int snapshot_source_next(struct snapshot_source *s, struct slice *ret_bytes,
                          struct cm_detail *detail)
 {
-    int error;
+    int error = snapshot_source_read(s, s->next, &s->bytes, detail);
 
-    CHECK(s->ready);
-    if (s->next == snapshot_source_messages(s))
-        return CM_ERR_NOT_FOUND;
-    if (s->next == 0) {
-        *ret_bytes = buffer_slice(&s->manifest);
-    } else {
-        error = snapshot_spool_read(&s->scan.spool, s->order[s->next - 1],
-                                    &s->bytes, detail);
-        if (error != 0)
-            return error;
-        *ret_bytes = buffer_slice(&s->bytes);
-    }
+    if (error != 0)
+        return error;
+    *ret_bytes = buffer_slice(&s->bytes);
     s->next++;
     return 0;
+}
+
+uint64_t snapshot_source_bytes(const struct snapshot_source *s)
+{
+    return s->ready ? s->scan.spool.size + s->manifest.size : 0;
+}
+
+const struct vv *snapshot_source_vv(const struct snapshot_source *s)
+{
+    return &s->scan.manifest.vv;
 }
 
 void snapshot_source_seek(struct snapshot_source *s, uint64_t n)

@@ -26,6 +26,13 @@ int snapshot_source_next(struct snapshot_source *s, struct slice *ret_bytes,
                          struct cm_detail *detail);
 void snapshot_source_seek(struct snapshot_source *s, uint64_t n);
 uint64_t snapshot_source_messages(const struct snapshot_source *s);
+/* Message number n, the manifest being 0, into ret_bytes (cleared first).
+ * CM_ERR_NOT_FOUND beyond the last. */
+int snapshot_source_read(struct snapshot_source *s, uint64_t n,
+                         struct buffer *ret_bytes, struct cm_detail *detail);
+uint64_t snapshot_source_bytes(const struct snapshot_source *s); /* of all */
+/* Of the state that is scanned; from the beginning on. Borrowed. */
+const struct vv *snapshot_source_vv(const struct snapshot_source *s);
 const struct manifest *
 snapshot_source_manifest(const struct snapshot_source *s);
 

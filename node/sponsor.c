@@ -4,7 +4,8 @@
  * redemption is on disk before the certificate leaves, so that no token is used
  * more often than it says, and a redeemer that lost the answer gets the same.
  * SPONSOR: a certified node asks for its incarnation to be rostered. The add
- * is one operation of this node; then a snapshot that contains it is sent. */
+ * is one operation of this node; then a cut that contains it is sent
+ * (cut_serve.c). */
 #include <stdio.h>
 #include <string.h>
 
@@ -337,110 +338,27 @@ void sponsor_on_join(struct node *n, struct link *l, const struct frame *f)
 
 /* ---- bringing up ---- */
 
-/* Owned by the link until it is gone; then by whatever is under way. */
-struct sponsorship {
-    struct work work; /* the scan */
-    struct node *node;
-    struct link *link; /* NULL: nobody waits any more */
-    bool busy;         /* an intent or the work is under way */
-    bool scanned;
-    struct incarnation incarnation;
-    struct snapshot_source *source;
-    struct slice message; /* what is being sent, borrowed from source */
-    size_t sent;          /* bytes of message */
-    int error;
-    struct cm_detail detail;
-};
-
-static void sponsorship_free(struct sponsorship *s)
+static void rostered(void *context, struct intent *i)
 {
-    CHECK(!s->busy);
-    s->node->sponsored--;
-    snapshot_source_free(s->source);
-    cm_free(s);
-}
-
-void sponsor_link_gone(struct node *n, struct link *l)
-{
-    struct sponsorship *s = l->sponsorship;
-
-    (void)n;
-    l->sponsorship = NULL;
-    if (s == NULL)
-        return;
-    s->link = NULL;
-    if (!s->busy)
-        sponsorship_free(s);
-}
-
-static void fail(struct sponsorship *s, int error, const char *text)
-{
-    struct node *n = s->node;
-    struct link *l = s->link;
-
-    if (l == NULL) {
-        sponsorship_free(s);
-        return;
-    }
-    l->sponsors = false;
-    refuse(n, l, error, text);
-    link_pump(n, l); /* closes, which frees s */
-}
-
-static bool scan_step(struct work *w)
-{
-    struct sponsorship *s = (struct sponsorship *)w;
-
-    s->error = snapshot_source_step(s->source, &s->detail);
-    return s->error > 0;
-}
-
-static void scan_done(struct work *w)
-{
-    struct sponsorship *s = (struct sponsorship *)w;
+    struct cut_serving *s = context;
 
     s->busy = false;
     if (s->link == NULL) {
-        sponsorship_free(s);
-    } else if (s->error < 0) {
-        fail(s, CM_ERR_BUSY, s->detail.text);
+        buffer_release(&s->message);
+        cm_free(s);
+    } else if (i->result != 0 && i->result != CM_ERR_EXISTS) {
+        struct node *n = s->node;
+        struct link *l = s->link;
+
+        cut_refuse(n, l, CM_ERR_BUSY, i->detail.text); /* frees s */
+        link_pump(n, l);
     } else {
-        s->scanned = true;
-        sponsor_serve(s->node, s->link);
+        cut_serve_source(s->node, s->link);
     }
-}
-
-static void start_scan(struct sponsorship *s)
-{
-    struct node *n = s->node;
-    int error = snapshot_source_create(&s->source, n->store, n->sign_secret_key,
-                                       n->spool_dir, node_wall(n), &s->detail);
-
-    if (error != 0) {
-        fail(s, CM_ERR_BUSY, s->detail.text);
-        return;
-    }
-    s->work = (struct work){
-        .step = scan_step, .done = scan_done, .lane = WORK_LANE_SNAPSHOT};
-    s->busy = true;
-    n->ports.work->submit(n->ports.ctx, &s->work);
-}
-
-static void rostered(void *context, struct intent *i)
-{
-    struct sponsorship *s = context;
-
-    s->busy = false;
-    if (s->link == NULL)
-        sponsorship_free(s);
-    else if (i->result != 0 && i->result != CM_ERR_EXISTS)
-        fail(s, CM_ERR_BUSY, i->detail.text);
-    else
-        start_scan(s);
     intent_free(i);
 }
 
-static int submit_roster_add(struct sponsorship *s)
+static int submit_roster_add(struct cut_serving *s)
 {
     struct node *n = s->node;
     struct local_op op = {
@@ -464,32 +382,13 @@ static int submit_roster_add(struct sponsorship *s)
     return error;
 }
 
-static struct sponsorship *sponsorship_new(struct node *n, struct link *l,
-                                           const struct frame *f)
-{
-    struct sponsorship *s = cm_calloc(1, sizeof *s);
-
-    if (s == NULL)
-        return NULL;
-    s->node = n;
-    s->link = l;
-    s->incarnation = f->incarnation;
-    n->sponsored++;
-    l->sponsorship = s;
-    l->sponsors = true;
-    return s;
-}
-
 void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
 {
     const struct roster_member *member;
-    struct sponsorship *s;
-    int error;
+    struct cut_serving *s;
 
-    if (!n->ready || n->sponsored >= SPONSORED_MAX || l->sponsorship != NULL) {
-        refuse(n, l, CM_ERR_BUSY, "the sponsor is busy or not ready");
+    if (!cut_may_serve(n, l))
         return;
-    }
     member = n->roster != NULL ? roster_find(n->roster, &f->incarnation) : NULL;
     if (member != NULL &&
         !key_id_equal(&member->certificate.key_id, &l->peer)) {
@@ -497,61 +396,11 @@ void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
                "that incarnation belongs to another node");
         return;
     }
-    s = sponsorship_new(n, l, f);
-    if (s == NULL) {
+    s = cut_serve_begin(n, l, f);
+    if (s == NULL)
         refuse(n, l, CM_ERR_BUSY, "out of memory");
-        return;
-    }
-    if (member != NULL) {
-        start_scan(s); /* asked before; the add stands */
-        return;
-    }
-    error = submit_roster_add(s);
-    if (error != 0)
-        fail(s, CM_ERR_BUSY, cm_strerror(error));
-}
-
-/* The next piece; CM_ERR_NOT_FOUND when all has been sent. */
-static int send_piece(struct node *n, struct link *l, struct sponsorship *s)
-{
-    struct buffer frame;
-    struct slice piece;
-    int error = 0;
-
-    if (s->sent >= s->message.size) {
-        error = snapshot_source_next(s->source, &s->message, &s->detail);
-        s->sent = 0;
-    }
-    if (error != 0)
-        return error;
-    piece = slice_of(s->message.data + s->sent, s->message.size - s->sent);
-    if (piece.size > FRAME_PIECE_MAX)
-        piece.size = FRAME_PIECE_MAX;
-    buffer_init(&frame, CHANNEL_FRAME_MAX);
-    frame_snapshot(&frame, piece, s->sent + piece.size == s->message.size);
-    error = link_send(n, l, &frame);
-    buffer_release(&frame);
-    s->sent += piece.size;
-    return error;
-}
-
-void sponsor_serve(struct node *n, struct link *l)
-{
-    struct sponsorship *s = l->sponsorship;
-    int error = 0;
-
-    if (s == NULL || !s->scanned || s->busy)
-        return;
-    while (error == 0 && link_output_size(l) < LINK_SERVE_LOW)
-        error = send_piece(n, l, s);
-    if (error == CM_ERR_NOT_FOUND) {
-        l->sponsorship = NULL;
-        l->sponsors = false;
-        sponsorship_free(s);
-    } else if (error != 0) {
-        node_log(n, 'W', "sending a snapshot to a joiner failed: %s; %s",
-                 cm_strerror(error), s->detail.text);
-        l->closing = true;
-    }
-    link_pump(n, l);
+    else if (member != NULL)
+        cut_serve_source(n, l); /* asked before; the add stands */
+    else if (submit_roster_add(s) != 0)
+        cut_refuse(n, l, CM_ERR_BUSY, "the writer has too much to do");
 }

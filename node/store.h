@@ -139,6 +139,13 @@ uint64_t store_oldest_revision(struct store_reader *r);
 #define META_SNAPSHOT "snapshot"     /* last manifest's sequence, hash */
 #define META_TOKENS "tokens"         /* join tokens that it made */
 #define META_HAZARD "hazard"         /* a peer knows later events of its own */
+#define META_UNCONFIRMED                                                       \
+    "unconfirmed"                /* who gave the cut that no second member     \
+                                    has confirmed: key id */
+#define META_SPONSORS "sponsors" /* addresses that a joiner may ask */
+#define META_GIVEN_UP                                                          \
+    "given-up" /* own incarnations that may be rostered and                    \
+                  never write: 16 bytes each */
 /* CM_ERR_NOT_FOUND. */
 int store_meta(struct store_reader *r, const char *name, struct slice *ret);
 

@@ -126,11 +126,26 @@ int writer_snapshot(struct writer *w, struct commit_result **ret_result)
 
 /* ---- the batch ---- */
 
+static bool renames(const struct intent *i)
+{
+    for (size_t j = 0; j < i->facts_count; j++) {
+        if (strcmp(i->facts[j].name, META_INCARNATION) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int run_meta(struct batch *b, struct intent *i)
 {
     int error = 0;
 
     i->revision = b->w->head.revision;
+    if (renames(i) && (b->w->vv.count > 0 || b->ready)) {
+        /* Only who has no state takes another name without a cut. */
+        i->result = cm_fail(&i->detail, CM_ERR_EXISTS,
+                            "this incarnation has a state already");
+        return 0;
+    }
     for (size_t j = 0; j < i->facts_count && error == 0; j++) {
         const struct meta_fact *f = &i->facts[j];
         bool before = b->meta_changed;
@@ -141,6 +156,8 @@ static int run_meta(struct batch *b, struct intent *i)
         b->meta_changed = b->meta_changed || before;
         if (error == 0 && strcmp(f->name, META_READY) == 0)
             b->ready = f->value.size > 0;
+        if (error == 0 && strcmp(f->name, META_INCARNATION) == 0)
+            b->renamed = true;
     }
     i->result = error;
     return error;
@@ -327,6 +344,8 @@ static int run(struct batch *b, struct writer *w, struct intent *batch,
     w->ready = b->ready;
     if (b->roster_changed)
         r->roster = roster_retain(w->roster);
+    if (b->renamed)
+        (void)writer_reload(w, NULL); /* else stale: tried again next time */
     return 0;
 }
 

@@ -82,6 +82,7 @@ struct batch {
     bool drain;        /* vector or roster grew: pending ones may apply */
     bool ready;        /* META_READY as of this batch */
     bool hazard_found;
+    bool renamed; /* META_INCARNATION is another one */
     uint32_t actors_before;
     struct commit_result *result;
     size_t events_capacity;

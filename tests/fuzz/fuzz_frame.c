@@ -47,7 +47,7 @@ static void encode(struct buffer *out, struct frame *f)
         frame_refused(out, f->code, f->text);
         break;
     case FRAME_SPONSOR:
-        frame_sponsor(out, &f->incarnation);
+        frame_sponsor(out, &f->incarnation, f->purpose, f->cut, f->messages);
         break;
     case FRAME_SNAPSHOT:
         frame_snapshot(out, f->bytes, f->last);
@@ -60,6 +60,12 @@ static void encode(struct buffer *out, struct frame *f)
         break;
     case FRAME_COMMITTED:
         frame_committed(out, f->dots, f->dots_count);
+        break;
+    case FRAME_CUT_ASK:
+        frame_cut_ask(out, f->purpose, f->cut, f->messages);
+        break;
+    case FRAME_CUT:
+        frame_cut(out, f->cut, f->messages, f->total, f->cut_bytes);
         break;
     }
 }

@@ -433,11 +433,17 @@ static void seeds_frame(void)
     frame_refused(&out, CM_ERR_USED_UP, "the token is used up");
     seed_write("frame", "refused");
     seed_begin(-1);
-    frame_sponsor(&out, &incarnation);
+    frame_sponsor(&out, &incarnation, CUT_JOIN, 0, 0);
     seed_write("frame", "sponsor");
     seed_begin(-1);
     frame_snapshot(&out, text("a piece"), true);
     seed_write("frame", "snapshot");
+    seed_begin(-1);
+    frame_cut_ask(&out, CUT_CATCH_UP, 77, 5);
+    seed_write("frame", "cut-ask");
+    seed_begin(-1);
+    frame_cut(&out, 77, 5, 900, 123456);
+    seed_write("frame", "cut");
     seed_begin(-1);
     frame_push(&out, text("an event"));
     seed_write("frame", "push");

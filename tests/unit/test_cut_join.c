@@ -477,13 +477,29 @@ static void test_fork(void **state)
     assert_int_equal(fixture_join_cut(b, &c, &detail), CM_ERR_FORK);
     fixture_expect(b, "k", "one");
     fixture_audit(b);
-    /* Its own events, which it has forgotten. */
-    fixture_write(clone, OP_PUT, "l", NULL, "three");
     fixture_cut_release(&c);
-    fixture_cut_take(&c, &other, clone);
-    a->wall_ms += 10;
-    assert_int_equal(fixture_join_cut(a, &c, &detail), CM_ERR_FORK);
+    fixture_mesh_release(&m);
+    fixture_mesh_release(&other);
+}
+
+/* A cut that knows later events of this very node than its own disk. */
+static void test_rolled_back(void **state)
+{
+    struct fixture_mesh m, other;
+    struct fixture_cut c;
+    struct cm_detail detail;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    fixture_mesh_make(&other); /* the same keys and the same history */
+    fixture_write(&m.nodes[0], OP_PUT, "k", NULL, "one");
+    fixture_write(&other.nodes[0], OP_PUT, "k", NULL, "one");
+    fixture_write(&other.nodes[0], OP_PUT, "l", NULL, "two");
+    fixture_cut_take(&c, &other, &other.nodes[0]);
+    m.nodes[0].wall_ms += 10;
+    assert_int_equal(fixture_join_cut(&m.nodes[0], &c, &detail), CM_ERR_FORK);
     assert_non_null(strstr(detail.text, "rolled back"));
+    fixture_expect(&m.nodes[0], "l", "");
     fixture_cut_release(&c);
     fixture_mesh_release(&m);
     fixture_mesh_release(&other);
@@ -652,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_held_until_the_clocks_agree),
         cmocka_unit_test(test_wrong_promises),
         cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_rolled_back),
         cmocka_unit_test(test_mass_deletion_is_seen),
         cmocka_unit_test(test_return_replaces),
     };

@@ -76,7 +76,7 @@ static void make(struct buffer *out, enum frame_kind kind)
         frame_refused(out, CM_ERR_EXPIRED, "too late");
         break;
     case FRAME_SPONSOR:
-        frame_sponsor(out, &incarnation);
+        frame_sponsor(out, &incarnation, CUT_RETURN, 7, 300);
         break;
     case FRAME_SNAPSHOT:
         frame_snapshot(out, slice_of("piece", 5), true);
@@ -89,6 +89,12 @@ static void make(struct buffer *out, enum frame_kind kind)
         break;
     case FRAME_COMMITTED:
         frame_committed(out, dots, 1);
+        break;
+    case FRAME_CUT_ASK:
+        frame_cut_ask(out, CUT_CATCH_UP, 0, 0);
+        break;
+    case FRAME_CUT:
+        frame_cut(out, UINT64_MAX, 5, 1000, 123456789);
         break;
     }
     assert_int_equal(out->error, 0);
@@ -161,6 +167,9 @@ static void check(struct frame *f)
         break;
     case FRAME_SPONSOR:
         assert_true(incarnation_equal(&f->incarnation, &incarnation));
+        assert_int_equal(f->purpose, CUT_RETURN);
+        assert_int_equal(f->cut, 7);
+        assert_int_equal(f->messages, 300);
         break;
     case FRAME_SNAPSHOT:
         support_assert_slices(f->bytes, slice_of("piece", 5));
@@ -177,6 +186,16 @@ static void check(struct frame *f)
     case FRAME_COMMITTED:
         assert_int_equal(f->dots_count, 1);
         assert_int_equal(f->dots[0].seq, 7);
+        break;
+    case FRAME_CUT_ASK:
+        assert_int_equal(f->purpose, CUT_CATCH_UP);
+        assert_int_equal(f->cut, 0);
+        break;
+    case FRAME_CUT:
+        assert_true(f->cut == UINT64_MAX);
+        assert_int_equal(f->messages, 5);
+        assert_int_equal(f->total, 1000);
+        assert_int_equal(f->cut_bytes, 123456789);
         break;
     }
 }
