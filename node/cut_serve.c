@@ -186,6 +186,16 @@ void cut_serve_source(struct node *n, struct link *l)
 
 /* ---- asking ---- */
 
+/* Once the source of an unconfirmed cut is gone, its adopter may be the last
+ * that has the state: whoever lacks it could never confirm it. */
+static bool source_lives(const struct node *n)
+{
+    struct member_view view;
+
+    return gossip_member_find(n->gossip, &n->cuts.unconfirmed_source, &view) &&
+           (view.state == MEMBER_ALIVE || view.state == MEMBER_SUSPECT);
+}
+
 /* Why no cut is given now; NULL: one is. */
 static const char *unable(const struct node *n, const struct link *l,
                           int *ret_code)
@@ -194,7 +204,7 @@ static const char *unable(const struct node *n, const struct link *l,
     if (!n->ready || l->cut != NULL || n->cuts.serving >= SPONSORED_MAX)
         return "the node is not ready, or gives as many cuts as it can";
     *ret_code = CM_ERR_NOT_READY;
-    if (n->cuts.unconfirmed)
+    if (n->cuts.unconfirmed && source_lives(n))
         return "the node has adopted a cut that no second member has "
                "confirmed yet; ask another one";
     return NULL;

@@ -17,6 +17,7 @@ void http_snapshot(struct http_request *r);
 void http_conflicts(struct http_request *r);
 void http_explain(struct http_request *r);
 void http_resolve(struct http_request *r);
+void http_adopt(struct http_request *r);
 void http_metrics(struct http_request *r);
 void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);

@@ -148,6 +148,59 @@ static void put_counters(struct buffer *out, const struct node_status *s)
     buffer_append_byte(out, '}');
 }
 
+static void put_cut_counters(struct buffer *out, const struct cut_counters *c)
+{
+    name(out, "counters");
+    buffer_append_byte(out, '{');
+    number(out, "served", c->served);
+    number(out, "resumed", c->resumed);
+    number(out, "adopted", c->adopted);
+    number(out, "refused_damaged", c->refused_damaged);
+    number(out, "refused_generation", c->refused_generation);
+    number(out, "refused_sealed", c->refused_sealed);
+    number(out, "refused_fork", c->refused_fork);
+    number(out, "failed", c->failed);
+    number(out, "held_clock", c->held_clock);
+    number(out, "held_deletion", c->held_deletion);
+    buffer_append_byte(out, '}');
+}
+
+static void put_cuts(struct buffer *out, const struct node *n,
+                     const struct cut_status *s)
+{
+    name(out, "cuts");
+    buffer_append_byte(out, '{');
+    if (s->phase[0] != '\0') {
+        struct member_view from;
+
+        text(out, "phase", s->phase);
+        if (node_gossip(n) != NULL &&
+            gossip_member_find(node_gossip(n), &s->from, &from))
+            text(out, "from", from.name);
+        number(out, "bytes", s->bytes);
+        number(out, "of_bytes", s->bytes_total);
+        number(out, "messages", s->messages);
+        number(out, "of_messages", s->messages_total);
+    }
+    if (s->waits[0] != '\0') {
+        text(out, "waits", s->waits);
+        number(out, "would_delete", s->removed);
+        number(out, "of_keys", s->present);
+    }
+    boolean(out, "unconfirmed", s->unconfirmed);
+    number(out, "serving", s->serving);
+    if (s->serving > 0) {
+        number(out, "sent_bytes", s->sent_bytes);
+        number(out, "sent_of_bytes", s->sent_of_bytes);
+    }
+    number(out, "spools", s->spools);
+    number(out, "spool_bytes", s->spool_bytes);
+    if (s->last_refusal[0] != '\0')
+        text(out, "last_refusal", s->last_refusal);
+    put_cut_counters(out, &s->counters);
+    buffer_append_byte(out, '}');
+}
+
 void http_status(struct http_request *r)
 {
     struct node_status s;
@@ -184,6 +237,7 @@ void http_status(struct http_request *r)
         http_json_text(&out, s.revoke_deletes[i]);
     }
     buffer_append_byte(&out, ']');
+    put_cuts(&out, r->context->node, &s.cuts);
     number(&out, "streams", s.streams);
     name(&out, "snapshot");
     buffer_append_byte(&out, '{');
@@ -381,6 +435,36 @@ void http_snapshot(struct http_request *r)
         http_pending_park(r);
     }
     json_decref(object);
+}
+
+/* {"yes": true}: the operator agrees to the cut that waits. */
+void http_adopt(struct http_request *r)
+{
+    static const char *const members[] = {"yes", NULL};
+    struct cm_detail detail = {{0}};
+    json_t *object = NULL;
+    struct buffer out;
+    int error;
+
+    if (!only_post(r))
+        return;
+    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
+    if (error == 0)
+        error = http_json_only(object, members, "the body", &detail);
+    if (error == 0 && !json_is_true(json_object_get(object, "yes")))
+        error = cm_fail(&detail, CM_ERR_INVALID, "\"yes\" must be true");
+    json_decref(object);
+    if (error == 0 && !node_adopt_confirm(r->context->node))
+        error =
+            cm_fail(&detail, CM_ERR_NOT_FOUND, "no cut waits to be agreed to");
+    if (error != 0) {
+        http_refuse_code(r, error, detail.text);
+        return;
+    }
+    buffer_init(&out, STATUS_SIZE_MAX);
+    buffer_append_byte(&out, '{');
+    boolean(&out, "agreed", true);
+    finish(r, 200, &out);
 }
 
 /* ---- health ---- */

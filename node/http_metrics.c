@@ -86,6 +86,40 @@ static void snapshot_metrics(struct buffer *out, const struct node_status *s)
             s->snapshot_failures);
 }
 
+static void cut_metrics(struct buffer *out, const struct cut_status *s)
+{
+    const struct cut_counters *c = &s->counters;
+
+    gauge(out, "cut_unconfirmed",
+          "1 while an adopted cut waits for a second member to have the same.",
+          s->unconfirmed);
+    gauge(out, "cut_serving", "Peers that a cut is sent to.", s->serving);
+    gauge(out, "cut_spool_bytes", "Bytes of cuts kept to be sent.",
+          s->spool_bytes);
+    gauge(out, "cut_received_bytes", "Bytes of the cut that is received.",
+          s->bytes);
+    gauge(out, "cut_received_of_bytes", "Of so many; 0: none, or not told.",
+          s->bytes_total);
+    counter(out, "cuts_served_total", "Cuts sent whole.", c->served);
+    counter(out, "cuts_resumed_total",
+            "Cuts that went on where a link had broken.", c->resumed);
+    counter(out, "cuts_adopted_total", "Cuts adopted.", c->adopted);
+    counter(out, "cuts_refused_damaged_total",
+            "Cuts refused: truncated or altered.", c->refused_damaged);
+    counter(out, "cuts_refused_generation_total",
+            "Cuts refused: of another generation or mesh.",
+            c->refused_generation);
+    counter(out, "cuts_refused_sealed_total", "Cuts refused: beyond a seal.",
+            c->refused_sealed);
+    counter(out, "cuts_refused_fork_total",
+            "Cuts refused: two events bear one name.", c->refused_fork);
+    counter(out, "cuts_failed_total", "Cuts that could not be had.", c->failed);
+    counter(out, "cuts_held_clock_total",
+            "Cuts that waited: dated ahead of the clocks.", c->held_clock);
+    counter(out, "cuts_held_deletion_total",
+            "Cuts that waited: they would delete much.", c->held_deletion);
+}
+
 static void gossip_metrics(struct buffer *out, const struct gossip_counters *g)
 {
     counter(out, "gossip_packets_sent_total", "Datagrams sent.",
@@ -164,6 +198,7 @@ void http_metrics(struct http_request *r)
     buffer_init(&out, METRICS_SIZE_MAX);
     node_metrics(&out, &status);
     snapshot_metrics(&out, &status);
+    cut_metrics(&out, &status.cuts);
     gossip_metrics(&out, &status.gossip);
     store_metrics(&out, &usage);
     http_own_metrics(&out, r->context);

@@ -90,6 +90,7 @@ static const struct route {
     {"/v1/mesh/resolve/", http_resolve, true, false, false},
     {"/v1/mesh/token", http_token, false, false, true},
     {"/v1/mesh/snapshot", http_snapshot, false, false, true},
+    {"/v1/mesh/adopt", http_adopt, false, false, true},
     {"/metrics", http_metrics, false, true, false},
     {"/healthz", http_healthz, false, true, false},
     {"/readyz", http_readyz, false, true, false},

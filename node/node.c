@@ -207,6 +207,18 @@ static int begin_identity(struct node *n, struct commit_result *first,
     return 0;
 }
 
+/* Whatever else is in the token, is of no use to a member. */
+static void introduce(struct node *n, const char *text)
+{
+    struct token t;
+
+    if (!n->ready || text == NULL || token_parse(&t, text, NULL) != 0)
+        return;
+    for (size_t i = 0; i < t.addresses_count; i++)
+        (void)link_connect(n, &t.addresses[i]);
+    sodium_memzero(&t, sizeof t);
+}
+
 /* ---- life ---- */
 
 static char *copy_string(const char *text)
@@ -314,6 +326,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
         node_free(n);
         return error;
     }
+    introduce(n, config->introduction);
     node_drain(n);
     *ret_node = n;
     return 0;

@@ -29,6 +29,8 @@ struct node_config {
     struct address address;        /* that peers reach it at */
     uint8_t host[32];              /* fingerprint, datadir.h */
     const char *join_token;        /* NULL: restart of a joined directory */
+    const char *introduction;      /* NULL, or a token: a member that knows
+                                      nobody any more contacts its addresses */
     const char *snapshot_to;       /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     uint64_t probe_interval_ms;    /* 0: gossip's default */

@@ -101,6 +101,7 @@ int cli_transact(const struct cli *c, json_t *ops, bool quiet);
 int cli_verb_init(struct cli *c);
 int cli_verb_node(struct cli *c);
 int cli_verb_token_create(struct cli *c);
+int cli_verb_adopt(struct cli *c);
 int cli_verb_put(struct cli *c);
 int cli_verb_get(struct cli *c);
 int cli_verb_del(struct cli *c);

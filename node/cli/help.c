@@ -224,6 +224,16 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh doctor\n"
      "  confmesh doctor --json | jq -r '.findings[].found'\n",
      0, 0, cli_verb_doctor},
+    {"adopt", "", "yes", "agree to a cut that waits",
+     "A node that was away for long takes the whole state of another one. If\n"
+     "that would delete more than a tenth of its keys and more than 100, it\n"
+     "waits until a second member has the same state, or for this. See "
+     "\"cuts\"\n"
+     "in 'status' first. A node that has adopted a state which nobody could\n"
+     "confirm gives it to others from then on.\n"
+     "  --yes   agree\n\n"
+     "  confmesh adopt --yes\n",
+     0, 0, cli_verb_adopt},
     {"snapshot now", "", "to", "take a signed snapshot",
      "Returns when it was read back and verified.\n"
      "  --to URL   a directory or file:DIR (default: the node's\n"

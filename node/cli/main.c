@@ -35,6 +35,7 @@ static struct args_flag flags[] = {
     {.name = "if-absent", .kind = ARGS_SWITCH},
     {.name = "if-version", .kind = ARGS_VALUE},
     {.name = "unrevoke", .kind = ARGS_SWITCH},
+    {.name = "yes", .kind = ARGS_SWITCH},
     {.name = "flags", .kind = ARGS_VALUE},
     {.name = "author", .kind = ARGS_VALUE},
     {.name = "siblings", .kind = ARGS_SWITCH},
