@@ -423,17 +423,19 @@ static bool clock_holds(struct node *n)
 {
     struct cut_pull *p = &n->cuts.pull;
     uint64_t at = hlc_wall_ms(snapshot_sink_manifest(p->sink)->hlc_max);
-    uint64_t bound = node_wall(n) + CLOCK_DRIFT_MAX_MS;
+    uint64_t now = node_wall(n);
+    uint64_t bound = now + CLOCK_DRIFT_MAX_MS;
 
     if (n->clocks.offset_ms > 0)
         bound += (uint64_t)n->clocks.offset_ms;
     if (at <= bound)
         return false;
+    at -= now;
     if (p->waits[0] == '\0')
         n->cuts.counters.held_clock++;
     (void)snprintf(p->waits, sizeof p->waits,
-                   "it is dated %llu ms ahead of the clocks",
-                   (unsigned long long)(at - bound + CLOCK_DRIFT_MAX_MS));
+                   "it is dated %llu ms ahead of this node's clock",
+                   (unsigned long long)at);
     return true;
 }
 

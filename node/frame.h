@@ -25,8 +25,8 @@ enum frame_kind {
                            you have committed all of them */
     FRAME_COMMITTED = 12, /* what the sender has committed of them: a part of
                              its version vector as it is on its disk */
-    FRAME_CUT_ASK = 13, /* a member asks for a whole cut */
-    FRAME_CUT = 14,     /* what follows: which cut, from which message on */
+    FRAME_CUT_ASK = 13,   /* a member asks for a whole cut */
+    FRAME_CUT = 14,       /* what follows: which cut, from which message on */
 };
 #define FRAME_KIND_LAST FRAME_CUT
 

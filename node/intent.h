@@ -11,15 +11,15 @@
 #include "crdt/event.h"
 
 enum intent_kind {
-    INTENT_LOCAL = 1,   /* a transaction of local operations */
-    INTENT_FOREIGN = 2, /* one event from a peer */
-    INTENT_META = 3,    /* set named facts (store.h META_…) */
-    INTENT_REPLACE = 4, /* the replica adopts a verified cut */
-    INTENT_EXPIRE = 5,  /* nothing of its own: a batch, so that what has
-                           expired is told */
-    INTENT_CLOCKS = 6,  /* how the clocks of the mesh stand to this node's */
-    INTENT_EXPLAIN = 7, /* what waits here and would change the entry of its
-                           one operation */
+    INTENT_LOCAL = 1,    /* a transaction of local operations */
+    INTENT_FOREIGN = 2,  /* one event from a peer */
+    INTENT_META = 3,     /* set named facts (store.h META_…) */
+    INTENT_REPLACE = 4,  /* the replica adopts a verified cut */
+    INTENT_EXPIRE = 5,   /* nothing of its own: a batch, so that what has
+                            expired is told */
+    INTENT_CLOCKS = 6,   /* how the clocks of the mesh stand to this node's */
+    INTENT_EXPLAIN = 7,  /* what waits here and would change the entry of its
+                            one operation */
     INTENT_ADOPTING = 8, /* a cut is being compared with the state: what it
                             covers waits from this batch on, until it was
                             adopted or another one of these ends it */
@@ -129,7 +129,7 @@ struct intent {
     struct meta_fact *facts; /* INTENT_META; owned array */
     size_t facts_count;
 
-    void *replacement; /* INTENT_REPLACE: see writer.h; borrowed */
+    void *replacement;         /* INTENT_REPLACE: see writer.h; borrowed */
     const struct vv *adopting; /* INTENT_ADOPTING: of the cut, NULL: no more;
                                   borrowed until done */
 
