@@ -234,24 +234,27 @@ static void txn_ended(struct store_txn *t)
     t->store->live--;
 }
 
-static void abort_locked(struct store_txn *t)
-{
-    if (t->idle) {
-        idle_leave(t);
-        mdb_txn_abort(t->mdb);
-        t->mdb = NULL;
-    } else if (t->mdb != NULL) {
-        mdb_txn_abort(t->mdb);
-        txn_ended(t);
-    }
-}
-
 void store_txn_abort(struct store_txn *t)
 {
+    bool was_idle;
+
     if (t->store == NULL)
         return;
     (void)pthread_mutex_lock(&t->store->lock);
-    abort_locked(t);
+    was_idle = t->idle;
+    if (was_idle) {
+        idle_leave(t);
+        mdb_txn_abort(t->mdb);
+        t->mdb = NULL;
+    }
+    (void)pthread_mutex_unlock(&t->store->lock);
+    if (was_idle || t->mdb == NULL)
+        return;
+    /* Not with the mutex held: a writer that has it may be waiting for this
+     * transaction to end. */
+    mdb_txn_abort(t->mdb);
+    (void)pthread_mutex_lock(&t->store->lock);
+    txn_ended(t);
     (void)pthread_mutex_unlock(&t->store->lock);
 }
 
@@ -632,7 +635,8 @@ static int renew_locked(struct store_txn *t)
             return 0;
         /* The environment failed: the slot is given up, so that it can be
          * opened again. */
-        abort_locked(t);
+        mdb_txn_abort(t->mdb);
+        txn_ended(t);
     }
     return begin_locked(t, t->store, NULL);
 }
