@@ -234,23 +234,27 @@ static void txn_ended(struct store_txn *t)
     t->store->live--;
 }
 
-void store_txn_abort(struct store_txn *t)
+/* Whether the slot was a kept one; then it is given up. */
+static bool abort_idle(struct store_txn *t)
 {
-    bool was_idle;
+    bool idle;
 
-    if (t->store == NULL)
-        return;
     (void)pthread_mutex_lock(&t->store->lock);
-    was_idle = t->idle;
-    if (was_idle) {
+    idle = t->idle;
+    if (idle) {
         idle_leave(t);
         mdb_txn_abort(t->mdb);
         t->mdb = NULL;
     }
     (void)pthread_mutex_unlock(&t->store->lock);
-    if (was_idle || t->mdb == NULL)
+    return idle;
+}
+
+void store_txn_abort(struct store_txn *t)
+{
+    if (t->store == NULL || (!t->write && abort_idle(t)) || t->mdb == NULL)
         return;
-    /* Not with the mutex held: a writer that has it may be waiting for this
+    /* Not with the mutex held: another writer may have it, and wait for this
      * transaction to end. */
     mdb_txn_abort(t->mdb);
     (void)pthread_mutex_lock(&t->store->lock);
