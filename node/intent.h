@@ -23,6 +23,9 @@ enum intent_kind {
     INTENT_ADOPTING = 8, /* a cut is being compared with the state: what it
                             covers waits from this batch on, until it was
                             adopted or another one of these ends it */
+    INTENT_ORDER = 9,    /* event: an eviction order or a retirement, heard */
+    INTENT_PROPOSE = 10, /* a floor is proposed, if there is anything above */
+    INTENT_PRUNE = 11,   /* event bytes below the floor go, some at a time */
 };
 
 /* What must hold in the write transaction, or nothing of the intent happens.
@@ -122,7 +125,7 @@ struct intent {
     const char *const *revoke_deletes;
     size_t revoke_deletes_count;
 
-    struct slice event; /* INTENT_FOREIGN: original bytes */
+    struct slice event; /* INTENT_FOREIGN, INTENT_ORDER: original bytes */
     bool verified;      /* signature checked against the roster's key */
     uint8_t from[16];   /* key id of the peer that sent it */
 
@@ -144,6 +147,7 @@ struct intent {
     bool wrote;        /* false: held already, nothing was written */
     struct dot dot;    /* LOCAL: the causal token */
     uint64_t revision; /* commit in which it became visible */
+    bool more;         /* PRUNE: not everything has gone yet */
     size_t failed_op;  /* index of the operation that was refused */
     struct cm_detail detail;
     struct buffer results; /* detailed: packed, see intent_next_result */

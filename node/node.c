@@ -638,7 +638,7 @@ static void take_state(struct node *n, struct commit_result *r)
     vv_release(&n->vv);
     n->vv = r->vv;
     vv_init(&r->vv);
-    n->digest = r->digest;
+    n->digest = r->proof;
     n->revision = r->revision;
 }
 

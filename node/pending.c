@@ -156,6 +156,31 @@ int pending_add(struct pending *p, const struct dot *dot,
     return 0;
 }
 
+struct pending_event *pending_find(const struct pending *p,
+                                   const struct dot *dot,
+                                   const struct hash *hash)
+{
+    size_t at = pending_lower_bound(p, dot);
+
+    for (; at < p->count && dot_equal(&p->events[at]->dot, dot); at++) {
+        if (hash_equal(&p->events[at]->hash, hash))
+            return p->events[at];
+    }
+    return NULL;
+}
+
+void pending_refuse(struct pending *p, const struct incarnation *i,
+                    uint64_t seq)
+{
+    size_t first, end;
+
+    origin_range(p, i, &first, &end);
+    for (; first < end; first++) {
+        if (p->events[first]->dot.seq > seq)
+            p->events[first]->done = true;
+    }
+}
+
 void pending_mark_verified(struct pending *p, struct pending_event *e)
 {
     if (e->verified)

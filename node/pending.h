@@ -19,10 +19,12 @@
 struct pending_event {
     struct dot dot;
     struct hash hash;
-    hlc_t held;    /* its stamp, if it waits for the clocks; else 0 */
-    bool verified; /* signature checked against the roster's key */
-    bool done;     /* applied or refused by the open transaction */
-    bool applied;  /* done, and applied */
+    hlc_t held;     /* its stamp, if it waits for the clocks; else 0 */
+    bool verified;  /* signature checked against the roster's key */
+    bool done;      /* applied or refused by the open transaction */
+    bool applied;   /* done, and applied */
+    bool fence;     /* nothing but a fence is in it */
+    bool announced; /* what it covers has been made known */
     uint8_t from[16];
     size_t size;
     uint8_t bytes[];
@@ -44,6 +46,13 @@ void pending_release(struct pending *p);
 int pending_add(struct pending *p, const struct dot *dot,
                 const struct hash *hash, struct slice bytes, bool verified,
                 hlc_t held, const uint8_t from[16]);
+/* NULL if it is not there. */
+struct pending_event *pending_find(const struct pending *p,
+                                   const struct dot *dot,
+                                   const struct hash *hash);
+/* Refuses all of i beyond seq, within the open transaction. */
+void pending_refuse(struct pending *p, const struct incarnation *i,
+                    uint64_t seq);
 /* Raises vv by the verified events that follow on it without a gap, however
  * long they wait. CM_ERR_NOMEM, CM_ERR_LIMIT. */
 int pending_raise(const struct pending *p, struct vv *vv);

@@ -171,6 +171,24 @@ int roster_insert(struct roster *r, const struct incarnation *incarnation,
     return 0;
 }
 
+void roster_remove(struct roster *r, const struct incarnation *i)
+{
+    size_t at = lower_bound(r, i);
+
+    CHECK(atomic_load(&r->references) == 1);
+    if (at == r->count || !incarnation_equal(&r->members[at].incarnation, i))
+        return;
+    blob_release(r->members[at].blob);
+    r->count--;
+    memmove(&r->members[at], &r->members[at + 1],
+            (r->count - at) * sizeof *r->members);
+}
+
+bool roster_may_enter(const struct certificate *c)
+{
+    return (c->roles & (ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN)) != 0;
+}
+
 bool roster_may_add(const struct certificate *c)
 {
     if ((c->roles & (ROLE_ISSUER | ROLE_ADMIN)) != 0)

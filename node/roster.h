@@ -2,7 +2,8 @@
  * vector.
  *
  * Members are the founder named in the generation order and whoever a
- * roster-add event added, except incarnations that the generation sealed.
+ * roster-add event added, except incarnations that the generation or an
+ * eviction sealed; this node's own stays until the node has another one.
  * Immutable once shared; shared by count between the writer's thread and
  * the loop. Certificates are shared between one roster and the next. */
 #ifndef NODE_ROSTER_H
@@ -56,6 +57,13 @@ int roster_insert(struct roster *r, const struct incarnation *incarnation,
                   const uint8_t authority_public_key[32], hlc_t hlc,
                   const struct dot *dot);
 
+/* Takes a member out of a roster that has one reference; an unknown one is
+ * fine. */
+void roster_remove(struct roster *r, const struct incarnation *i);
+
+/* Whether a holder of c belongs into the roster at all: who only reads neither
+ * acknowledges nor counts. */
+bool roster_may_enter(const struct certificate *c);
 /* Whether a holder of c may sponsor others: issuers, admins, and writers of
  * every key. */
 bool roster_may_add(const struct certificate *c);

@@ -60,15 +60,27 @@ void schema_key_conflict(struct schema_key *k, const struct entry_id *id)
     key_append_id(k, id);
 }
 
-void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id)
+static void key_timed(struct schema_key *k, char prefix, hlc_t time,
+                      const struct entry_id *id)
 {
     uint8_t bytes[8];
 
-    CHECK(due != 0);
-    put_be64(bytes, due);
-    key_begin(k, SCHEMA_PREFIX_DUE);
+    put_be64(bytes, time);
+    key_begin(k, prefix);
     key_append(k, slice_of(bytes, sizeof bytes));
     key_append_id(k, id);
+}
+
+void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id)
+{
+    CHECK(due != 0);
+    key_timed(k, SCHEMA_PREFIX_DUE, due, id);
+}
+
+void schema_key_collapse(struct schema_key *k, hlc_t after,
+                         const struct entry_id *id)
+{
+    key_timed(k, SCHEMA_PREFIX_COLLAPSE, after, id);
 }
 
 bool schema_key_prefix(struct schema_key *k, enum space space,
@@ -186,6 +198,16 @@ int schema_parse_due(hlc_t *ret_due, struct entry_id *ret_id, struct slice key)
 
     if (error == 0)
         *ret_due = get_be64(key.data + 1);
+    return error;
+}
+
+int schema_parse_collapse(hlc_t *ret_after, struct entry_id *ret_id,
+                          struct slice key)
+{
+    int error = parse_behind(ret_id, key, SCHEMA_PREFIX_COLLAPSE, 9);
+
+    if (error == 0)
+        *ret_after = get_be64(key.data + 1);
     return error;
 }
 
@@ -362,7 +384,7 @@ void schema_entry_pack(struct buffer *out, const struct entry *e,
 static int sibling_unpack(struct sibling *ret, struct unpacker *u,
                           const struct actors *actors)
 {
-    uint64_t kind = unpack_uint(u, SIBLING_MEMBER);
+    uint64_t kind = unpack_uint(u, SIBLING_ACK);
     uint32_t actor = (uint32_t)unpack_uint(u, UINT32_MAX);
 
     *ret = (struct sibling){.kind = (enum sibling_kind)kind};
@@ -371,7 +393,7 @@ static int sibling_unpack(struct sibling *ret, struct unpacker *u,
     ret->flags = unpack_uint(u, UINT64_MAX);
     ret->expires = unpack_uint(u, UINT64_MAX);
     ret->author = unpack_bin(u, AUTHOR_SIZE_MAX);
-    ret->value = unpack_bin(u, VALUE_SIZE_MAX);
+    ret->value = unpack_bin(u, SCHEMA_SIBLING_VALUE_MAX);
     if (u->error != 0 || kind == 0 || ret->dot.seq == 0)
         return CM_ERR_DAMAGED;
     if (!actors_get(actors, actor, &ret->dot.incarnation))

@@ -10,6 +10,8 @@
  *   'b' ~actor ~seq                own event: revision, changes, bytes
  *   'c' space key [0x00 element]   the entry holds a sibling that lost
  *   'e' space key [0x00 element]   entry: revisions and siblings
+ *   'f' time space key [0x00 element]  a floor may take something from the
+ *                                  entry: any one (time 0), or one of that time
  *   'm' name                       named fact of this node
  *   'r' revision                   what the commit's events changed, unless
  *                                  its only event is an own one that says so
@@ -35,11 +37,14 @@
 #define SCHEMA_CHECKSUM_SIZE 8
 #define SCHEMA_RECORD_MAX (256u << 20)
 #define SCHEMA_META_NAME_MAX 64
+/* A proposal's own acknowledgement is its cut and the proposer's name. */
+#define SCHEMA_SIBLING_VALUE_MAX (VALUE_SIZE_MAX + 64)
 
 #define SCHEMA_PREFIX_STATE 'a'
 #define SCHEMA_PREFIX_OWN 'b'
 #define SCHEMA_PREFIX_CONFLICT 'c'
 #define SCHEMA_PREFIX_ENTRY 'e'
+#define SCHEMA_PREFIX_COLLAPSE 'f'
 #define SCHEMA_PREFIX_META 'm'
 #define SCHEMA_PREFIX_REVISION 'r'
 #define SCHEMA_PREFIX_ACTOR 's'
@@ -70,10 +75,14 @@ void schema_key_meta(struct schema_key *k, const char *name);
 void schema_key_state(struct schema_key *k, uint8_t which);
 void schema_key_conflict(struct schema_key *k, const struct entry_id *id);
 void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id);
+void schema_key_collapse(struct schema_key *k, hlc_t after,
+                         const struct entry_id *id);
 /* ret_id borrows from key. CM_ERR_DAMAGED. */
 int schema_parse_entry(struct entry_id *ret_id, struct slice key);
 int schema_parse_conflict(struct entry_id *ret_id, struct slice key);
 int schema_parse_due(hlc_t *ret_due, struct entry_id *ret_id, struct slice key);
+int schema_parse_collapse(hlc_t *ret_after, struct entry_id *ret_id,
+                          struct slice key);
 int schema_parse_actor(uint32_t *ret_actor, struct slice key);
 int schema_parse_revision(uint64_t *ret_revision, struct slice key);
 

@@ -146,6 +146,15 @@ uint64_t store_oldest_revision(struct store_reader *r);
 #define META_GIVEN_UP                                                          \
     "given-up" /* own incarnations that may be rostered and                    \
                   never write: 16 bytes each */
+/* standing_pack as of the newest commit: floor, floor time, seals and the chain
+ * of orders. A function of the version vector, and part of every cut: who
+ * adopts one stores the cut's (a joined one after standing_join and
+ * standing_settle over the joined entries) in the transaction that takes over
+ * the entries; writer_reload then reads it back. Absent: nothing of all that
+ * has happened yet. */
+#define META_STANDING "standing"
+/* Orders and retirements heard and still open: [bin…]. Local. */
+#define META_HEARD "heard"
 /* CM_ERR_NOT_FOUND. */
 int store_meta(struct store_reader *r, const char *name, struct slice *ret);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "crdt/collapse.h"
 
 /* Deletes of one key at two places agree; so do two adds of one element. All
  * other siblings beside each other mean that somebody's write is not seen. */
@@ -33,6 +34,10 @@ struct index_mark index_mark_of(const struct entry *e)
 
     if (r.present)
         ret.due = r.winner->expires;
+    ret.collapses = entry_may_collapse(e);
+    /* One that stands alone and is no tombstone waits for its end. */
+    if (ret.collapses && e->count == 1)
+        ret.collapse_after = e->siblings[0].expires;
     return ret;
 }
 
@@ -50,6 +55,28 @@ static int drop_mark(struct store_txn *t, const struct schema_key *key)
     return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
+static int update_collapse(struct store_txn *t, struct buffer *record,
+                           const struct entry_id *id,
+                           const struct index_mark *before,
+                           const struct index_mark *after)
+{
+    struct schema_key key;
+    int error = 0;
+
+    if (before->collapses == after->collapses &&
+        before->collapse_after == after->collapse_after)
+        return 0;
+    if (before->collapses) {
+        schema_key_collapse(&key, before->collapse_after, id);
+        error = drop_mark(t, &key);
+    }
+    if (error == 0 && after->collapses) {
+        schema_key_collapse(&key, after->collapse_after, id);
+        error = put_mark(t, record, &key);
+    }
+    return error;
+}
+
 int index_update(struct store_txn *t, struct buffer *record,
                  const struct entry_id *id, const struct index_mark *before,
                  const struct index_mark *after, hlc_t now)
@@ -64,6 +91,8 @@ int index_update(struct store_txn *t, struct buffer *record,
         schema_key_due(&key, after->due, id);
         error = put_mark(t, record, &key);
     }
+    if (error == 0)
+        error = update_collapse(t, record, id, before, after);
     if (error != 0 || before->conflict == after->conflict)
         return error;
     schema_key_conflict(&key, id);
@@ -110,6 +139,38 @@ int index_first_due(struct store_txn *t, struct schema_key *ret_key,
     memcpy(ret_key->bytes, k.mv_data, k.mv_size);
     ret_key->size = k.mv_size;
     return schema_parse_due(ret_due, ret_id, schema_key_slice(ret_key));
+}
+
+int index_next_collapse(struct store_txn *t, hlc_t floor_time,
+                        struct schema_key *at, struct entry_id *ret_id,
+                        hlc_t *ret_after)
+{
+    uint8_t prefix = SCHEMA_PREFIX_COLLAPSE;
+    MDB_cursor *cursor;
+    MDB_val k = {.mv_size = 1, .mv_data = &prefix};
+    MDB_val v;
+    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    if (at->size > 0)
+        k = (MDB_val){.mv_size = at->size, .mv_data = at->bytes};
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (rc == 0 && at->size > 0 && k.mv_size == at->size &&
+        memcmp(k.mv_data, at->bytes, at->size) == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    mdb_cursor_close(cursor);
+    if (rc != 0)
+        return store_error(rc, NULL);
+    if (k.mv_size == 0 || *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_COLLAPSE)
+        return CM_ERR_NOT_FOUND;
+    if (k.mv_size > SCHEMA_KEY_MAX)
+        return CM_ERR_DAMAGED;
+    memcpy(at->bytes, k.mv_data, k.mv_size);
+    at->size = k.mv_size;
+    if (schema_parse_collapse(ret_after, ret_id, schema_key_slice(at)) != 0)
+        return CM_ERR_DAMAGED;
+    return *ret_after > floor_time ? CM_ERR_NOT_FOUND : 0;
 }
 
 /* Keys of the index are those of the entries behind another prefix. */

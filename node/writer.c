@@ -38,7 +38,7 @@ void batch_abort(struct batch *b)
     w->own.open = false;
     pending_settle(&w->pending, false);
     actors_truncate(store_actors(w->store), b->actors_before);
-    if (b->changed)
+    if (b->changed || b->ahead)
         (void)writer_reload(w, NULL); /* else stale: tried again next time */
 }
 
@@ -64,7 +64,41 @@ void commit_result_free(struct commit_result *r)
     vv_release(&r->vv);
     vv_release(&r->received);
     roster_release(r->roster);
+    standing_view_release(r->standing);
     cm_free(r);
+}
+
+/* Equal vectors mean equal state, floor and seals: a probe proves it. */
+static struct hash proof_of(const struct hash *digest,
+                            const struct hash *standing)
+{
+    uint8_t bytes[2 * HASH_SIZE];
+
+    memcpy(bytes, digest->bytes, HASH_SIZE);
+    memcpy(bytes + HASH_SIZE, standing->bytes, HASH_SIZE);
+    return hash_of("confmesh probe v1", slice_of(bytes, sizeof bytes));
+}
+
+/* Both are sorted by incarnation. */
+static uint64_t above_floor(const struct vv *vv, const struct floor *floor)
+{
+    uint64_t ret = 0;
+    size_t k = 0;
+
+    for (size_t i = 0; i < vv->count; i++) {
+        const struct vv_entry *e = &vv->entries[i];
+
+        while (k < floor->count &&
+               incarnation_compare(&floor->rows[k].incarnation,
+                                   &e->incarnation) < 0)
+            k++;
+        ret += e->seq;
+        if (k < floor->count &&
+            incarnation_equal(&floor->rows[k].incarnation, &e->incarnation))
+            ret -=
+                floor->rows[k].up_to < e->seq ? floor->rows[k].up_to : e->seq;
+    }
+    return ret;
 }
 
 /* Everything that the loop learns of the writer's state. CM_ERR_NOMEM. */
@@ -77,6 +111,8 @@ static int result_fill(struct commit_result *r, const struct writer *w)
         return error;
     r->revision = w->head.revision;
     r->digest = digest_finish(&w->digest, &w->vv);
+    r->proof = proof_of(&r->digest, &w->standing_hash);
+    r->above_floor = above_floor(&w->vv, standing_floor(w->standing));
     for (size_t i = 0; i < r->events_count; i++) {
         r->events[i].bytes.data = r->memory.data + at;
         at += r->events[i].bytes.size;
@@ -93,7 +129,11 @@ static void result_note(struct commit_result *r, const struct writer *w)
     r->clock_ahead = writer_clock_ahead(w);
     r->alarm_fork = w->fork;
     r->alarm_hazard = w->hazard;
+    r->alarm_conflict = w->conflict;
+    r->alarm_overrun = w->overrun;
     r->expiry_wall_ms = expire_wall_ms(w);
+    r->collect_wall_ms = collapse_wall_ms(w);
+    r->prune_due = w->prune.floor.count > 0;
     for (size_t i = 0; i < w->pending.count; i++) {
         const struct pending_event *e = w->pending.events[i];
 
@@ -119,6 +159,11 @@ int writer_snapshot(struct writer *w, struct commit_result **ret_result)
         return error;
     }
     r->roster = roster_retain(w->roster);
+    r->standing = standing_view_new(w->standing, &w->self);
+    if (r->standing == NULL) {
+        commit_result_free(r);
+        return CM_ERR_NOMEM;
+    }
     result_note(r, w);
     *ret_result = r;
     return 0;
@@ -193,6 +238,8 @@ static int run_intents(struct batch *b, struct intent *batch)
     for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
         if (i->kind == INTENT_FOREIGN)
             error = foreign_intent(b, i);
+        else if (i->kind == INTENT_ORDER)
+            error = control_hear(b, i);
     }
     if (error == 0)
         error = foreign_drain(b);
@@ -206,6 +253,14 @@ static int run_intents(struct batch *b, struct intent *batch)
     }
     if (error == 0)
         error = local_close_event(b);
+    for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
+        if (i->kind == INTENT_PROPOSE)
+            error = duty_propose(b, i);
+        else if (i->kind == INTENT_PRUNE)
+            error = prune_intent(b, i);
+    }
+    if (error == 0)
+        error = duty_run(b);
     if (error == 0)
         error = expire_due(b);
     return error;
@@ -218,10 +273,12 @@ static int finish(struct batch *b, struct cm_detail *detail)
 
     if (b->hazard_found)
         error = state_put_meta(b, META_HAZARD, slice_of("1", 1));
-    if (error == 0 && b->changed)
-        error = state_flush(b);
+    if (error == 0)
+        error = b->changed ? state_flush(b) : control_finish(b);
     if (error == 0 && b->due_changed)
         error = expire_look(w, &b->txn);
+    if (error == 0 && b->collect_changed)
+        error = collapse_look(w, &b->txn);
     if (error != 0)
         return cm_fail(detail, error, "writing the commit: %s",
                        cm_strerror(error));
@@ -278,6 +335,7 @@ static void reset_intents(struct intent *batch, struct commit_result *r)
         i->wrote = false;
         i->dot = (struct dot){.seq = 0};
         i->revision = 0;
+        i->more = false;
         i->failed_op = 0;
         i->failures_count = 0;
         buffer_clear(&i->results);
@@ -344,6 +402,13 @@ static int run(struct batch *b, struct writer *w, struct intent *batch,
     w->ready = b->ready;
     if (b->roster_changed)
         r->roster = roster_retain(w->roster);
+    /* Short of memory the loop keeps the view it has, until the next. */
+    if (b->ahead)
+        r->standing = standing_view_new(w->standing, &w->self);
+    w->overrun = w->overrun || b->overrun;
+    r->floor_moved = b->floor_moved;
+    if (b->floor_moved)
+        prune_plan(w);
     if (b->renamed)
         (void)writer_reload(w, NULL); /* else stale: tried again next time */
     return 0;
@@ -389,6 +454,8 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
         r->wrote = true;
         if (r->roster == NULL)
             r->roster = roster_retain(w->roster);
+        if (r->standing == NULL)
+            r->standing = standing_view_new(w->standing, &w->self);
     }
     result_note(r, w);
     return r;

@@ -15,6 +15,7 @@
 #include "node/intent.h"
 #include "node/pending.h"
 #include "node/roster.h"
+#include "node/standing_view.h"
 #include "node/store.h"
 
 #define WRITER_BATCH_MAX 512     /* intents in one commit */
@@ -133,8 +134,18 @@ struct commit_result {
                               nothing, what was known before still holds */
     struct vv vv;          /* as committed */
     struct hash digest;    /* digest_finish of state and VV */
+    struct hash proof;     /* of digest and standing_hash: equal vectors have
+                              equal ones; goes on probes */
     struct roster *roster; /* NULL when unchanged; the result's reference, to
                               be kept with roster_retain */
+    struct standing_view *standing; /* NULL when unchanged; likewise */
+    bool floor_moved;
+    uint64_t above_floor; /* events that the vector covers and the floor not */
+    uint64_t collect_wall_ms; /* when a floor would find something to collapse;
+                                 0: now, UINT64_MAX: never */
+    bool prune_due;           /* event bytes lie below a floor */
+    bool alarm_conflict;      /* two orders of one epoch were heard */
+    bool alarm_overrun;    /* something beyond a seal has been applied here */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
     struct held_events held;

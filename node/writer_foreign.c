@@ -8,10 +8,12 @@
  *
  * "A well-formed, signed event without authority applies as void: the VV
  * advances." Whether it is void depends on nothing but the event, the
- * certificate of its incarnation and the generation, so that replicas with
- * equal vectors agree. In particular a roster-add of an incarnation that was
- * added already is no void: two concurrent adds reach replicas in either order.
- * Both stay as siblings, the older one counts (roster.h). */
+ * certificate of its incarnation, the generation and, for the mesh's own
+ * operations, what crdt/standing.h makes of the events before it, so that
+ * replicas with equal vectors agree. In particular a roster-add of an
+ * incarnation that was added already is no void: two concurrent adds reach
+ * replicas in either order. Both stay as siblings, the older one counts
+ * (roster.h). */
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -25,6 +27,7 @@ struct arrival {
     struct slice bytes;
     struct hash hash;
     bool verified;
+    bool announced; /* a fence: what it covers is known */
     const uint8_t *from;
     struct cm_detail *detail;
 };
@@ -180,6 +183,35 @@ static bool is_held(const struct batch *b, hlc_t hlc)
     return wall_ms > bound;
 }
 
+/* "From its first fence on, its writer applies an evictee's event only if a
+ * fence by another incarnation that stays covers it": one that is here, but
+ * cannot have been applied. */
+static int judge_standing(struct batch *b, struct arrival *a)
+{
+    struct writer *w = b->w;
+    const struct event *e = a->event;
+
+    switch (standing_judge(w->standing, &w->self, &e->dot)) {
+    case STANDING_APPLY:
+        return 0;
+    case STANDING_UNKNOWN:
+        CM_MARK("event: of an incarnation not rostered here yet");
+        a->verified = false; /* no key to have verified it with */
+        return CM_ERR_PENDING;
+    case STANDING_BEYOND:
+        CM_MARK("event: beyond its incarnation's seal");
+        return cm_fail(a->detail, CM_ERR_SEALED,
+                       "event lies beyond the seal of its incarnation, which "
+                       "was evicted");
+    case STANDING_WAIT:
+        break;
+    }
+    CM_MARK("event: of an evictee, waits for a fence that covers it");
+    return cm_fail(a->detail, CM_ERR_PENDING,
+                   "its incarnation is being evicted: it applies if a member "
+                   "that stays has it");
+}
+
 /* 0: to be applied now. */
 static int judge(struct batch *b, struct arrival *a)
 {
@@ -195,14 +227,25 @@ static int judge(struct batch *b, struct arrival *a)
         return judge_covered(b, a);
     if (incarnation_equal(&e->dot.incarnation, &w->self))
         return alarm_hazard(b, a);
-    if (roster_find(w->roster, &e->dot.incarnation) == NULL) {
-        CM_MARK("event: of an incarnation not rostered here yet");
-        a->verified = false; /* no key to have verified it with */
-        return CM_ERR_PENDING;
-    }
+    error = judge_standing(b, a);
+    if (error == CM_ERR_SEALED ||
+        roster_find(w->roster, &e->dot.incarnation) == NULL)
+        return error != 0 ? error : CM_ERR_PENDING;
+    int standing = error;
+
     error = verify(w, a);
     if (error != 0)
         return error;
+    if (control_is_fence(e) && !a->announced) {
+        error = control_announce(b, e);
+        a->announced = error == 0;
+        if (error != 0)
+            return cm_fail(a->detail, error,
+                           "the fence carries another order than the one that "
+                           "this node keeps to");
+    }
+    if (standing != 0)
+        return standing;
     /* A replica that has no state yet adopts one whole, by a cut; what a cut
      * brings that is being compared with the state waits for it. */
     if (!b->ready || vv_covers(&w->adopting, &e->dot))
@@ -216,45 +259,34 @@ static int judge(struct batch *b, struct arrival *a)
                        "event is dated %lld ms ahead of this node's clock: it "
                        "waits; set the clock of its origin, or this one",
                        (long long)(hlc_wall_ms(e->hlc) - b->wall_ms));
-    return dependencies_held(w, e) ? 0 : CM_ERR_PENDING;
+    return dependencies_held(w, e) && control_ready(w, e) ? 0 : CM_ERR_PENDING;
 }
 
 /* ---- authority ---- */
 
-static bool roster_add_allowed(const struct writer *w,
-                               const struct certificate *writer,
-                               const struct op *op)
-{
-    struct certificate added;
-    struct incarnation incarnation;
-
-    CHECK(op->key.size == INCARNATION_SIZE); /* op_check */
-    memcpy(incarnation.bytes, op->key.data, INCARNATION_SIZE);
-    return roster_may_add(writer) && op->supersedes_count == 0 &&
-           !incarnation_equal(&incarnation, &w->order.founder) &&
-           !writer_is_sealed(w, &incarnation) &&
-           certificate_decode(&added, op->value, w->authority) == 0;
-}
-
-static bool is_void(const struct writer *w, const struct event *e)
+/* Why the event is void, NULL if it counts. An error: it has to wait. */
+static int find_void(struct batch *b, const struct event *e,
+                     const char **ret_reason)
 {
     const struct roster_member *member =
-        roster_find(w->roster, &e->dot.incarnation);
+        roster_find(b->w->roster, &e->dot.incarnation);
+    bool alone = e->ops_count == 1;
+    int error = 0;
 
     CHECK(member != NULL);
-    if (e->has_unknown_op)
-        return true;
-    for (size_t i = 0; i < e->ops_count; i++) {
+    *ret_reason = e->has_unknown_op ? "it is of a later format" : NULL;
+    for (size_t i = 0; i < e->ops_count && *ret_reason == NULL && error == 0;
+         i++) {
         const struct op *op = &e->ops[i];
         struct entry_id id = op_entry_id(op);
-        bool allowed = op->kind == OP_ROSTER_ADD
-                           ? roster_add_allowed(w, &member->certificate, op)
-                           : certificate_may_write(&member->certificate, &id);
 
-        if (!allowed || op->kind > OP_ROSTER_ADD)
-            return true;
+        if (op->kind >= OP_ROSTER_ADD)
+            error = control_counts(b, &member->certificate, op, &e->dot, alone,
+                                   ret_reason);
+        else if (!certificate_may_write(&member->certificate, &id))
+            *ret_reason = "its writer's certificate does not permit it";
     }
-    return false;
+    return error;
 }
 
 /* ---- applying ---- */
@@ -293,20 +325,23 @@ static int apply_ops(struct batch *b, const struct event *e)
 static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
 {
     const struct event *e = a->event;
-    bool is_void_event = is_void(b->w, e);
-    int error = is_void_event ? 0 : check_entries(b, e);
+    const char *void_reason = NULL;
+    int error = find_void(b, e, &void_reason);
 
     *ret_fatal = false;
+    if (error != 0)
+        return cm_fail(a->detail, error, "the fence has to wait: %s",
+                       cm_strerror(error));
+    if (void_reason == NULL)
+        error = check_entries(b, e);
     if (error != 0)
         return cm_fail(a->detail, error,
                        "a stored record that the event changes: %s",
                        cm_strerror(error));
     *ret_fatal = true;
     b->changed = true;
-    if (is_void_event)
-        (void)cm_fail(a->detail, 0,
-                      "applied as void: not permitted by its certificate, or "
-                      "of a later format");
+    if (void_reason != NULL)
+        (void)cm_fail(a->detail, 0, "applied as void: %s", void_reason);
     else
         error = apply_ops(b, e);
     if (error == 0)
@@ -324,12 +359,26 @@ static int keep_pending(struct batch *b, const struct arrival *a, int why)
     int error = pending_add(&b->w->pending, &a->event->dot, &a->hash, a->bytes,
                             a->verified, held, a->from);
 
-    CM_MARK_IF(error == 0, "event: kept pending");
+    if (error == 0) {
+        struct pending_event *kept =
+            pending_find(&b->w->pending, &a->event->dot, &a->hash);
+
+        CM_MARK("event: kept pending");
+        CHECK(kept != NULL);
+        kept->fence = control_is_fence(a->event);
+        kept->announced = a->announced;
+    }
     if (error == CM_ERR_LIMIT)
         return cm_fail(a->detail, CM_ERR_LIMIT,
                        "too many events wait for others; it will be fetched "
                        "again");
     return error == CM_ERR_NOMEM ? error : why;
+}
+
+static bool must_wait(int error)
+{
+    return error == CM_ERR_PENDING || error == CM_ERR_HELD ||
+           error == CM_ERR_EVICTION_CONFLICT;
 }
 
 int foreign_intent(struct batch *b, struct intent *intent)
@@ -352,13 +401,13 @@ int foreign_intent(struct batch *b, struct intent *intent)
     }
     a.hash = event_hash(&e);
     error = judge(b, &a);
-    if (error == CM_ERR_PENDING || error == CM_ERR_HELD) {
-        error = keep_pending(b, &a, error);
-    } else if (error == 0) {
+    if (error == 0) {
         error = apply(b, &a, &fatal);
         if (error == CM_ERR_DAMAGED && !fatal)
             (void)keep_pending(b, &a, error);
     }
+    if (!fatal && must_wait(error))
+        error = keep_pending(b, &a, error);
     intent->result = error;
     intent->dot = e.dot;
     intent->wrote = error == 0;
@@ -378,6 +427,7 @@ static int drain_one(struct batch *b, struct pending_event *p)
         .bytes = bytes,
         .hash = p->hash,
         .verified = p->verified,
+        .announced = p->announced,
         .from = p->from,
     };
     bool fatal = false;
@@ -390,13 +440,13 @@ static int drain_one(struct batch *b, struct pending_event *p)
     if (a.verified)
         pending_mark_verified(&b->w->pending, p);
     p->held = error == CM_ERR_HELD ? e.hlc : 0;
+    p->announced = a.announced;
     if (error == 0)
         error = apply(b, &a, &fatal);
     event_release(&e);
     if (fatal)
         return error;
-    if (error != CM_ERR_PENDING && error != CM_ERR_HELD &&
-        error != CM_ERR_DAMAGED && error != CM_ERR_NOMEM)
+    if (!must_wait(error) && error != CM_ERR_DAMAGED && error != CM_ERR_NOMEM)
         p->done = true; /* applied, a duplicate, or refused for good */
     p->applied = error == 0 || error == CM_ERR_DUPLICATE;
     CM_MARK_IF(error == 0, "pending: drained");
@@ -420,9 +470,47 @@ static int drain_pass(struct batch *b)
     return error;
 }
 
+static int announce_one(struct batch *b, struct pending_event *p)
+{
+    struct event e;
+    struct arrival a = {.event = &e, .verified = p->verified};
+    int error = event_decode(&e, slice_of(p->bytes, p->size));
+
+    if (error != 0)
+        return 0; /* short of memory: another time */
+    error = verify(b->w, &a);
+    if (error == 0) {
+        pending_mark_verified(&b->w->pending, p);
+        p->announced = control_announce(b, &e) == 0;
+    } else if (error == CM_ERR_SIGNATURE) {
+        p->done = true;
+        error = 0;
+    }
+    event_release(&e);
+    return error == CM_ERR_NOMEM ? error : 0;
+}
+
+/* A fence is known as soon as it is verified, however long its turn may be
+ * away: what it covers may be just what its turn waits for. */
+static int announce_pending(struct batch *b)
+{
+    struct pending *p = &b->w->pending;
+    int error = 0;
+
+    for (size_t i = 0; i < p->count && error == 0; i++) {
+        struct pending_event *kept = p->events[i];
+
+        if (!kept->fence || kept->announced || kept->done ||
+            roster_find(b->w->roster, &kept->dot.incarnation) == NULL)
+            continue;
+        error = announce_one(b, kept);
+    }
+    return error;
+}
+
 int foreign_drain(struct batch *b)
 {
-    int error = 0;
+    int error = announce_pending(b);
 
     /* A pass asks for another only if it applied an event: this ends. */
     while (b->drain && error == 0) {

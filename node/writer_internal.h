@@ -5,6 +5,7 @@
 #ifndef NODE_WRITER_INTERNAL_H
 #define NODE_WRITER_INTERNAL_H
 
+#include "crdt/standing.h"
 #include "node/change_log.h"
 #include "node/store_txn.h"
 #include "node/writer.h"
@@ -26,6 +27,14 @@ struct own_event {
     size_t deps_capacity;
 };
 
+/* The floor below which event bytes are being dropped. */
+struct prune {
+    struct floor floor;  /* a copy: what goes next; empty: nothing */
+    uint64_t revision;   /* everything below it was applied by then */
+    size_t at;           /* the row that is next */
+    struct hash planned; /* the standing that it was taken from */
+};
+
 struct writer {
     struct store *store; /* borrowed */
     uint8_t secret_key[64];
@@ -41,17 +50,24 @@ struct writer {
     struct vv vv;
     struct vv known; /* seqs that the deps of own events cover; no hashes */
     struct digest digest;
-    struct roster *roster; /* owned reference */
+    struct roster *roster;     /* owned reference */
+    struct standing *standing; /* owned; runs ahead in a batch */
+    struct hash standing_hash; /* of it as of the last commit */
+    struct prune prune;
     struct pending pending;
     int64_t clock_offset_ms; /* the median of the clocks less the own one */
     size_t clocks;           /* that it is of, the own one included */
     bool ready;
-    bool fork;          /* alarm: two signed events under one dot */
-    bool hazard;        /* alarm: a peer knows own events that are not here */
-    bool stale;         /* memory could not be reloaded after an abort */
-    struct vv adopting; /* of a cut that is being compared; empty: none. What
-                           it covers is not applied meanwhile */
-    hlc_t next_due;     /* first expiry of the index, 0: none */
+    bool fork;           /* alarm: two signed events under one dot */
+    bool hazard;         /* alarm: a peer knows own events that are not here */
+    bool stale;          /* memory could not be reloaded after an abort */
+    struct vv adopting;  /* of a cut that is being compared; empty: none. What
+                            it covers is not applied meanwhile */
+    bool conflict;       /* alarm: two orders of one epoch */
+    bool overrun;        /* alarm: something beyond a seal was applied here */
+    hlc_t next_due;      /* first expiry of the index, 0: none */
+    bool collectable;    /* there is a candidate for collapse… */
+    hlc_t collect_after; /* …that waits for a floor of that time */
 
     /* Scratch of the batch, kept from one to the next. */
     struct own_event own;
@@ -77,10 +93,16 @@ struct batch {
     bool due_changed; /* the index of expiries may begin elsewhere now */
     bool meta_changed;
     bool roster_changed;
-    bool log_inlined;  /* the own event tells what the commit changed */
-    bool roster_owned; /* w->roster is a private copy */
-    bool drain;        /* vector or roster grew: pending ones may apply */
-    bool ready;        /* META_READY as of this batch */
+    bool log_inlined;      /* the own event tells what the commit changed */
+    bool roster_owned;     /* w->roster is a private copy */
+    bool drain;            /* vector or roster grew: pending ones may apply */
+    bool standing_changed; /* by an event */
+    bool ahead;            /* or by something heard: memory runs ahead */
+    bool heard_changed;
+    bool floor_moved;
+    bool overrun;
+    bool collect_changed; /* the index of candidates may begin elsewhere */
+    bool ready;           /* META_READY as of this batch */
     bool hazard_found;
     bool renamed; /* META_INCARNATION is another one */
     uint32_t actors_before;
@@ -97,6 +119,49 @@ int writer_take_generation(struct writer *w, struct slice order,
                            struct cm_detail *detail);
 bool writer_is_sealed(const struct writer *w, const struct incarnation *i);
 
+/* writer_standing.c: roster-adds, fences and acknowledgements */
+int standing_reload(struct writer *w, struct store_reader *r,
+                    struct cm_detail *detail);
+int standing_save(struct batch *b);
+bool control_is_fence(const struct event *e);
+/* A verified fence that came: what it covers is known from now on.
+ * CM_ERR_EVICTION_CONFLICT. */
+int control_announce(struct batch *b, const struct event *e);
+/* Whether everything is applied that the operations name besides deps. */
+bool control_ready(const struct writer *w, const struct event *e);
+/* ret_reason: NULL if the operation counts, else why it is void. CM_ERR_PENDING
+ * and CM_ERR_EVICTION_CONFLICT: its event has to wait. */
+int control_counts(struct batch *b, const struct certificate *writer,
+                   const struct op *op, const struct dot *dot, bool alone,
+                   const char **ret_reason);
+int control_apply(struct batch *b, const struct op *op, const struct dot *dot,
+                  hlc_t hlc);
+/* What standing_apply or standing_settle reported. */
+int control_act(struct batch *b, const struct standing_changes *changes);
+/* INTENT_ORDER. */
+int control_hear(struct batch *b, struct intent *i);
+/* Stores what changed. */
+int control_finish(struct batch *b);
+
+/* writer_duty.c: what this incarnation has to write by itself */
+int duty_run(struct batch *b);
+/* INTENT_PROPOSE. */
+int duty_propose(struct batch *b, struct intent *i);
+
+/* writer_collapse.c */
+/* The floor moved: takes from every candidate what it allows to take. */
+int collapse_candidates(struct batch *b);
+/* Reads the first candidate into w. */
+int collapse_look(struct writer *w, struct store_txn *t);
+/* When a proposal would find something to collapse; UINT64_MAX: never. */
+uint64_t collapse_wall_ms(const struct writer *w);
+
+/* writer_prune.c */
+/* Plans to prune what the floor covers now, unless something is planned. */
+void prune_plan(struct writer *w);
+/* INTENT_PRUNE: drops event bytes that the floor has passed. */
+int prune_intent(struct batch *b, struct intent *i);
+
 /* writer_state.c: what an applied event changes */
 int state_event_begin(struct batch *b, const struct dot *dot);
 /* entry and local are what the transaction holds (entry->count 0: nothing). */
@@ -105,6 +170,11 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
 int state_event_end(struct batch *b, const struct dot *dot, hlc_t hlc,
                     const struct hash *hash, struct slice bytes, bool own,
                     const uint8_t from[16]);
+/* Replaces an entry of the mesh's own: digest and store, nothing visible. */
+int state_put_siblings(struct batch *b, const struct entry_id *id,
+                       const struct entry *before, const struct entry *after);
+/* What the floor leaves of the entry. */
+int state_collapse(struct batch *b, const struct entry_id *id);
 int state_actor_dirty(struct batch *b, const struct incarnation *i);
 /* Writes head, lanes, vector and change log. */
 int state_flush(struct batch *b);
@@ -183,6 +253,12 @@ struct entry_id local_id_of(const struct local_op *op);
 /* writer_local.c */
 int local_intent(struct batch *b, struct intent *intent);
 int local_close_event(struct batch *b);
+/* Writes one operation as an event of its own; the key of a proposal is that
+ * event's dot (key empty). CM_ERR_TOO_LARGE: nothing was done. */
+int local_control(struct batch *b, enum op_kind kind, struct slice key,
+                  struct slice value);
+/* Hazards, clocks, readiness: whether this node dates events now. */
+bool local_may_write(const struct batch *b);
 
 /* writer.c */
 /* This node's clock is too far ahead of the others': it must not date events.

@@ -129,7 +129,7 @@ static int insert_members(struct writer *w, struct roster *roster,
     if (item->id.key.size != INCARNATION_SIZE)
         return CM_ERR_DAMAGED;
     memcpy(incarnation.bytes, item->id.key.data, INCARNATION_SIZE);
-    if (writer_is_sealed(w, &incarnation))
+    if (!standing_is_member(w->standing, &incarnation))
         return 0;
     for (size_t i = 0; i < item->entry.count && error == 0; i++) {
         const struct sibling *s = &item->entry.siblings[i];
@@ -140,6 +140,20 @@ static int insert_members(struct writer *w, struct roster *roster,
     return error;
 }
 
+/* It was evicted and works on until it has another one. */
+static int insert_self(const struct writer *w, struct roster *roster,
+                       struct store_reader *r)
+{
+    struct dot none = {.seq = 0};
+    struct slice certificate;
+    int error = store_txn_meta(&r->txn, META_CERTIFICATE, &certificate);
+
+    return error != 0 ? error
+                      : roster_insert(roster, &w->self, certificate,
+                                      w->authority, 0, &none);
+}
+
+/* After the standing, which says who was sealed. */
 static int load_roster(struct writer *w, struct store_reader *r)
 {
     struct roster *roster = roster_new();
@@ -150,8 +164,13 @@ static int load_roster(struct writer *w, struct store_reader *r)
 
     if (roster == NULL)
         return CM_ERR_NOMEM;
-    error = roster_insert(roster, &w->order.founder,
+    error = 0;
+    if (standing_is_member(w->standing, &w->order.founder))
+        error =
+            roster_insert(roster, &w->order.founder,
                           w->order.founder_certificate, w->authority, 0, &none);
+    if (error == 0 && standing_is_sealed(w->standing, &w->self, NULL))
+        error = insert_self(w, roster, r);
     if (error == 0)
         error = store_cursor_open(r, SPACE_ROSTER, slice_of(NULL, 0), false,
                                   NULL, &cursor);
@@ -269,9 +288,13 @@ static int load_state(struct writer *w, struct store_reader *r,
     if (error == 0)
         error = store_txn_digest(&r->txn, &w->digest);
     if (error == 0)
+        error = standing_reload(w, r, detail);
+    if (error == 0)
         error = load_roster(w, r);
     if (error == 0)
         error = expire_look(w, &r->txn);
+    if (error == 0)
+        error = collapse_look(w, &r->txn);
     if (error != 0) {
         vv_release(&vv);
         vv_release(&known);
@@ -327,7 +350,8 @@ int writer_open(struct writer **ret_writer, struct store *s,
         writer_close(w);
         return error;
     }
-    CHECK(w->roster != NULL && w->has_order);
+    CHECK(w->roster != NULL && w->standing != NULL && w->has_order);
+    prune_plan(w); /* what was left when it was last at work */
     *ret_writer = w;
     return 0;
 }
@@ -350,6 +374,8 @@ void writer_close(struct writer *w)
     cm_free(w->before);
     cm_free(w->dots);
     roster_release(w->roster);
+    standing_free(w->standing);
+    floor_release(&w->prune.floor);
     pending_release(&w->pending);
     change_log_release(&w->log);
     sodium_memzero(w->secret_key, sizeof w->secret_key);

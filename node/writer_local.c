@@ -11,6 +11,7 @@
 #include "node/writer_internal.h"
 
 #define TIME_TEXT_SIZE 32
+#define CONTROL_OVERHEAD 64 /* of an operation's own encoding */
 
 /* ---- what an operation would do ---- */
 
@@ -199,6 +200,15 @@ static int check_roster_add(const struct writer *w, const struct local_op *op,
         return cm_fail(detail, CM_ERR_AUTHORITY,
                        "this node's certificate does not let it sponsor "
                        "others; ask an issuer");
+    if (!standing_stays(w->standing, &w->self))
+        return cm_fail(detail, CM_ERR_AUTHORITY,
+                       "this node is being evicted, or is no member: what it "
+                       "adds might not count; ask another sponsor");
+    if (standing_is_evictee(w->standing, &incarnation) ||
+        standing_is_sealed(w->standing, &incarnation, NULL))
+        return cm_fail(detail, CM_ERR_SEALED,
+                       "incarnation was evicted or given up and never enters "
+                       "again; join with a new one");
     if (entry->count > 0 || writer_is_sealed(w, &incarnation) ||
         roster_find(w->roster, &incarnation) != NULL)
         return cm_fail(detail, CM_ERR_EXISTS,
@@ -208,6 +218,10 @@ static int check_roster_add(const struct writer *w, const struct local_op *op,
     if (error != 0)
         return cm_fail(detail, error, "certificate to be rostered: %s",
                        cm_strerror(error));
+    if (!roster_may_enter(&added))
+        return cm_fail(detail, CM_ERR_AUTHORITY,
+                       "a certificate that only reads needs no place in the "
+                       "roster");
     return 0;
 }
 
@@ -406,6 +420,51 @@ int local_close_event(struct batch *b)
     return error;
 }
 
+/* ---- control operations ---- */
+
+bool local_may_write(const struct batch *b)
+{
+    const struct writer *w = b->w;
+
+    return b->ready && !w->hazard && !writer_clock_ahead(w) &&
+           standing_is_member(w->standing, &w->self);
+}
+
+int local_control(struct batch *b, enum op_kind kind, struct slice key,
+                  struct slice value)
+{
+    struct writer *w = b->w;
+    struct op op = {.kind = kind, .key = key, .value = value};
+    uint8_t own_key[PROPOSAL_KEY_SIZE];
+    struct entry_local none = {0};
+    int error;
+
+    CHECK(!w->own.open && kind >= OP_ROSTER_ADD);
+    error = gather_deps(w);
+    if (error != 0)
+        return error;
+    if (key.size + value.size + CONTROL_OVERHEAD +
+            event_overhead(w->own.deps_count) >
+        EVENT_SIZE_MAX)
+        return CM_ERR_TOO_LARGE;
+    error = open_event(b);
+    if (key.size == 0) {
+        memcpy(own_key, w->self.bytes, INCARNATION_SIZE);
+        put_be64(own_key + INCARNATION_SIZE, w->own.dot.seq);
+        op.key = slice_of(own_key, sizeof own_key);
+    }
+    event_body_add(&w->own.body, &op);
+    w->own.ops_count++;
+    if (error == 0)
+        error = w->own.body.error;
+    if (error == 0)
+        error = state_apply(b, &op, &w->own.dot, w->own.hlc, &w->entry, &none);
+    /* Not a code of the size: now something was done. */
+    if (error == 0)
+        error = local_close_event(b);
+    return error == CM_ERR_TOO_LARGE ? CM_ERR_LIMIT : error;
+}
+
 /* ---- applying an intent ---- */
 
 static int apply_op(struct batch *b, struct intent *intent,
@@ -460,6 +519,12 @@ static int measure_op(struct writer *w, const struct intent *intent,
     return w->scratch.error;
 }
 
+/* Stands alone in its event. */
+static bool is_control(const struct intent *intent)
+{
+    return intent->ops_count == 1 && intent->ops[0].kind >= OP_ROSTER_ADD;
+}
+
 /* Whether the open event has room for size bytes and count operations and no
  * operation on any of the intent's entries: at most one per event. */
 static bool fits_open(const struct writer *w, const struct intent *intent,
@@ -467,7 +532,8 @@ static bool fits_open(const struct writer *w, const struct intent *intent,
 {
     const struct own_event *own = &w->own;
 
-    if (!own->open || own->ops_count + count > EVENT_OPS_MAX ||
+    if (!own->open || is_control(intent) ||
+        own->ops_count + count > EVENT_OPS_MAX ||
         own->body.size + size + event_overhead(own->deps_count) >
             EVENT_SIZE_MAX)
         return false;
@@ -672,6 +738,8 @@ static int plan_and_apply(struct batch *b, struct intent *intent,
     }
     if (error == 0)
         error = apply_intent(b, intent, plan);
+    if (error == 0 && plan->count > 0 && is_control(intent))
+        error = local_close_event(b);
     return error;
 }
 
@@ -688,6 +756,13 @@ int local_intent(struct batch *b, struct intent *intent)
     if (intent->ops_count == 0)
         error = cm_fail(&intent->detail, CM_ERR_INVALID,
                         "transaction without operations; name at least one");
+    for (size_t i = 0; i < intent->ops_count && error == 0; i++) {
+        if (intent->ops[i].kind > OP_ROSTER_ADD ||
+            (intent->ops[i].kind == OP_ROSTER_ADD && intent->ops_count > 1))
+            error = cm_fail(&intent->detail, CM_ERR_INVALID,
+                            "a %s stands alone, and no client writes one",
+                            op_kind_name(intent->ops[i].kind));
+    }
     if (error == 0)
         error = txn_expand(b, intent);
     if (error == 0)

@@ -4,6 +4,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/collapse.h"
 #include "node/store_index.h"
 #include "node/writer_internal.h"
 
@@ -95,32 +96,80 @@ static int put_entry(struct batch *b, const struct schema_key *key,
     return store_txn_put(&b->txn, key, record);
 }
 
-/* The add's certificate was found good before the event was applied. */
-static int add_member(struct batch *b, const struct op *op,
-                      const struct dot *dot, hlc_t hlc)
+int state_put_siblings(struct batch *b, const struct entry_id *id,
+                       const struct entry *before, const struct entry *after)
 {
-    struct writer *w = b->w;
-    struct incarnation incarnation;
+    struct entry_local local = {b->revision, b->revision};
+    struct schema_key key;
 
-    CHECK(op->key.size == INCARNATION_SIZE);
-    memcpy(incarnation.bytes, op->key.data, INCARNATION_SIZE);
-    if (!b->roster_owned) {
-        struct roster *copy = roster_copy(w->roster);
-
-        if (copy == NULL)
-            return CM_ERR_NOMEM;
-        roster_release(w->roster);
-        w->roster = copy;
-        b->roster_owned = true;
-    }
-    b->roster_changed = true;
-    b->drain = true;
-    return roster_insert(w->roster, &incarnation, op->value, w->authority, hlc,
-                         dot);
+    CHECK(b->changed && id->space > SPACE_CLIENT_LAST);
+    update_digest(&b->w->digest, id, before->siblings, before->count, after);
+    b->digest_changed = true;
+    schema_key_entry(&key, id);
+    return put_entry(b, &key, after, &local);
 }
 
-int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
-                hlc_t hlc, struct entry *entry, struct entry_local *local)
+/* Its time may have come for the floor, of which all clocks agree, before it
+ * comes here: then watchers are told now. */
+static int tell_end(struct batch *b, const struct entry_id *id,
+                    const struct sibling *winner)
+{
+    uint32_t actor;
+
+    if (!actors_find(store_actors(b->w->store), &winner->dot.incarnation,
+                     &actor))
+        return CM_ERR_DAMAGED;
+    return change_log_expire(&b->w->log, id, actor, winner->dot.seq,
+                             winner->expires);
+}
+
+int state_collapse(struct batch *b, const struct entry_id *id)
+{
+    struct writer *w = b->w;
+    struct entry_local local = {0};
+    struct entry *e = &w->entry;
+    struct index_mark before, after;
+    struct schema_key key;
+    bool was_visible;
+    bool changed = false;
+    int error = store_txn_entry(&b->txn, id, e, &local);
+
+    /* A damaged one stays: the digest tells that this replica is another. */
+    if (error == CM_ERR_NOT_FOUND || error == CM_ERR_DAMAGED)
+        return 0;
+    if (error == 0)
+        error = keep_before(w, e);
+    if (error != 0)
+        return error;
+    size_t before_count = e->count;
+    struct resolution r = entry_resolve(e, b->now);
+    struct sibling winner = *r.winner;
+
+    before = index_mark_of(e);
+    was_visible = visible_of(b, id, e).present;
+    entry_collapse(e, standing_floor(w->standing),
+                   standing_floor_time(w->standing), &changed);
+    if (!changed)
+        return 0;
+    CHECK(b->changed && e->count < before_count);
+    after = index_mark_of(e);
+    update_digest(&w->digest, id, w->before, before_count, e);
+    b->digest_changed = true;
+    if (was_visible && after.due == 0 && !entry_resolve(e, b->now).present)
+        error = tell_end(b, id, &winner);
+    schema_key_entry(&key, id);
+    if (error == 0)
+        error = put_entry(b, &key, e, &local);
+    if (error == 0)
+        error = index_update(&b->txn, &w->record, id, &before, &after, b->now);
+    b->due_changed = b->due_changed || after.due != before.due;
+    b->collect_changed = true;
+    return error;
+}
+
+static int apply_plain(struct batch *b, const struct op *op,
+                       const struct dot *dot, hlc_t hlc, struct entry *entry,
+                       struct entry_local *local)
 {
     struct writer *w = b->w;
     struct entry_id id = op_entry_id(op);
@@ -133,7 +182,7 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
     bool changed = false;
     int error = keep_before(w, entry);
 
-    CHECK(b->changed);
+    CHECK(b->changed && op->kind < OP_ROSTER_ADD);
     schema_key_entry(&key, &id);
     if (error == 0)
         error = entry_apply(entry, op, dot, hlc, &changed);
@@ -153,14 +202,23 @@ int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
             error = index_update(&b->txn, &w->record, &id, &mark_before, &mark,
                                  b->now);
         b->due_changed = b->due_changed || mark.due != mark_before.due;
+        b->collect_changed = b->collect_changed ||
+                             mark.collapses != mark_before.collapses ||
+                             mark.collapse_after != mark_before.collapse_after;
         after = visible_of(b, &id, entry);
     }
-    if (error == 0 && op->kind == OP_ROSTER_ADD)
-        error = add_member(b, op, dot, hlc);
     if (error == 0)
         error = change_log_op(&w->log, schema_key_slice(&key), op->kind, dot,
                               &before, &after);
     return error;
+}
+
+int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
+                hlc_t hlc, struct entry *entry, struct entry_local *local)
+{
+    if (op->kind >= OP_ROSTER_ADD)
+        return control_apply(b, op, dot, hlc);
+    return apply_plain(b, op, dot, hlc, entry, local);
 }
 
 int state_exchange(struct batch *b, const struct entry_id *id,
@@ -391,12 +449,13 @@ static void take_own(struct batch *b)
 
 int state_flush(struct batch *b)
 {
-    int error;
+    int error = control_finish(b);
 
     CHECK(b->changed && b->revision > b->w->head.revision);
     b->w->head.revision = b->revision;
     take_own(b);
-    error = flush_log(b);
+    if (error == 0)
+        error = flush_log(b);
     if (error == 0)
         error = state_put_head(b);
     if (error == 0 && b->digest_changed)
