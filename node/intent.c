@@ -15,7 +15,7 @@ struct intent *intent_new(enum intent_kind kind)
 {
     struct intent *i = cm_calloc(1, sizeof *i);
 
-    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_ADOPTING);
+    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_PRUNE);
     if (i == NULL)
         return NULL;
     i->kind = kind;
@@ -168,7 +168,7 @@ int intent_set_event(struct intent *i, struct slice event)
 {
     int error;
 
-    CHECK(i->kind == INTENT_FOREIGN);
+    CHECK(i->kind == INTENT_FOREIGN || i->kind == INTENT_ORDER);
     error =
         event.size > EVENT_SIZE_MAX ? CM_ERR_TOO_LARGE : reserve(i, event.size);
     if (error == 0)

@@ -42,6 +42,7 @@ struct fixture_node {
     struct fixture_event *events; /* its own, in order */
     size_t events_count;
     struct hash digest; /* of the last result */
+    struct hash proof;
     struct vv vv;
 };
 
@@ -206,6 +207,7 @@ static inline struct commit_result *fixture_commit(struct fixture_node *n,
             fixture_keep_own(n, &r->events[i]);
     }
     n->digest = r->digest;
+    n->proof = r->proof;
     vv_release(&n->vv);
     assert_int_equal(vv_copy(&n->vv, &r->vv), 0);
     return r;
@@ -392,6 +394,7 @@ static inline void fixture_expect_equal(struct fixture_node *a,
     fixture_canonical(b, &y);
     assert_true(slice_equal(buffer_slice(&x), buffer_slice(&y)));
     assert_true(hash_equal(&a->digest, &b->digest));
+    assert_true(hash_equal(&a->proof, &b->proof));
     buffer_release(&x);
     buffer_release(&y);
 }
