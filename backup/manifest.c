@@ -10,7 +10,7 @@
 #include "crdt/base/check.h"
 #include "crdt/sign.h"
 
-#define MANIFEST_FIELDS 16
+#define MANIFEST_FIELDS 17
 #define MANIFEST_FIELDS_MAX 64 /* of a later format, to read its number */
 
 static const char manifest_domain[] = "confmesh manifest v1";
@@ -41,6 +41,7 @@ static void pack_body(struct buffer *out, const struct manifest *m)
     pack_uint(out, m->byte_count);
     pack_hash(out, &m->state_digest);
     vv_pack(out, &m->vv);
+    pack_bin(out, m->standing);
     pack_uint(out, m->hlc_max);
     pack_uint(out, m->created_ms);
 }
@@ -192,6 +193,7 @@ static int unpack_claims(struct unpacker *u, struct manifest *m,
     unpack_hash(u, &m->state_digest);
     vv_init(&m->vv);
     vv_unpack(u, &m->vv);
+    m->standing = unpack_bin(u, MANIFEST_STANDING_MAX);
     m->hlc_max = unpack_uint(u, UINT64_MAX);
     m->created_ms = unpack_uint(u, HLC_WALL_MS_MAX);
     error = unpack_finish(u);

@@ -5,8 +5,8 @@
  * mesh id bin16, authority public key bin32, generation order bin,
  * certificate bin, sequence, previous bin32, root bin32, chunk count, entry
  * count, sibling count, byte count, state digest bin32, version vector,
- * greatest HLC, created ms]. The signature is Ed25519 (RFC 8032) over
- * "confmesh manifest v1" NUL body. */
+ * standing bin, greatest HLC, created ms]. The signature is Ed25519 (RFC 8032)
+ * over "confmesh manifest v1" NUL body. */
 #ifndef BACKUP_MANIFEST_H
 #define BACKUP_MANIFEST_H
 
@@ -17,6 +17,7 @@
 #include "crdt/vv.h"
 
 #define SNAPSHOT_MANIFEST_MAX (32u << 20)
+#define MANIFEST_STANDING_MAX (8u << 20)
 
 /* What the manifest says; written by the caller, filled in by decoding. */
 struct manifest {
@@ -33,6 +34,8 @@ struct manifest {
     uint64_t byte_count;           /* uncompressed canonical bytes, likewise */
     struct hash state_digest;      /* digest_finish of state and VV, likewise */
     struct vv vv;                  /* owned after decoding */
+    struct slice standing;         /* standing_pack as of vv; empty: nothing
+                                      of it has happened yet; borrowed */
     hlc_t hlc_max;                 /* greatest HLC of the state */
     uint64_t created_ms;
     /* Filled in by decoding, for who wants to choose or to tell. */

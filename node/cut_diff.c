@@ -319,6 +319,7 @@ void cut_diff_replacement(struct cut_diff *d, struct replacement *ret)
         .vv = d->cut.vv,
         .hlc_max = d->cut.hlc_max,
         .generation_order = d->cut.generation_order,
+        .standing = d->cut.standing,
         .next = diff_next,
         .context = d,
         .state_digest = d->cut.state_digest,

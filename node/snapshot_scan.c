@@ -88,6 +88,22 @@ static int read_identity(struct snapshot_scan *s, struct cm_detail *detail)
     return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
+/* Floor and seals belong to the state: who adopts it could not say what an
+ * absent key means without them. */
+static int read_standing(struct snapshot_scan *s)
+{
+    struct slice bytes;
+    int error = store_meta(s->reader, META_STANDING, &bytes);
+
+    if (error == CM_ERR_NOT_FOUND)
+        return 0;
+    if (error != 0)
+        return error;
+    buffer_append_slice(&s->standing, bytes);
+    s->manifest.standing = buffer_slice(&s->standing);
+    return s->standing.error;
+}
+
 int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
                         const char *spool_dir, uint64_t wall_ms,
                         struct cm_detail *detail)
@@ -101,11 +117,14 @@ int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
     if (detail != NULL)
         detail->text[0] = '\0';
     buffer_init(&s->identity, IDENTITY_MAX);
+    buffer_init(&s->standing, MANIFEST_STANDING_MAX);
     vv_init(&s->manifest.vv);
     s->manifest.created_ms = wall_ms & HLC_WALL_MS_MAX;
     error = store_reader_begin(store, &s->reader);
     if (error == 0)
         error = read_identity(s, detail);
+    if (error == 0)
+        error = read_standing(s);
     if (error == 0)
         error = store_vv(s->reader, &s->manifest.vv);
     if (error == 0) {
@@ -239,6 +258,7 @@ void snapshot_scan_release(struct snapshot_scan *s)
     snapshot_writer_free(s->writer);
     snapshot_spool_close(&s->spool);
     buffer_release(&s->identity);
+    buffer_release(&s->standing);
     vv_release(&s->manifest.vv);
     s->cursor = NULL;
     s->reader = NULL;

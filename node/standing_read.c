@@ -31,7 +31,7 @@ static int identity(struct store_reader *r, uint8_t ret_authority[32],
     return error;
 }
 
-static int create(struct standing **ret_standing, struct store_reader *r)
+int standing_fresh(struct standing **ret_standing, struct store_reader *r)
 {
     struct standing_options o;
     struct generation_order order;
@@ -55,16 +55,13 @@ static int create(struct standing **ret_standing, struct store_reader *r)
     return error;
 }
 
-static int read_record(struct standing *s, struct store_reader *r)
+int standing_read_record(struct standing *s, struct slice bytes)
 {
     struct unpacker u;
-    struct slice bytes;
-    int error = store_meta(r, META_STANDING, &bytes);
+    int error;
 
-    if (error == CM_ERR_NOT_FOUND)
+    if (bytes.size == 0)
         return 0; /* nothing has ever been added to it */
-    if (error != 0)
-        return error;
     unpack_init(&u, bytes);
     error = standing_unpack(s, &u);
     if (error == 0 && unpack_finish(&u) != 0)
@@ -72,8 +69,21 @@ static int read_record(struct standing *s, struct store_reader *r)
     return error == 0 || error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
 }
 
+/* A restored state brings what members of the generation before left: inert,
+ * equal everywhere, and nobody's duty. Their names are the first thing in each
+ * key. */
+static bool is_left(const struct vv *sealed, struct slice key)
+{
+    struct incarnation i;
+
+    if (key.size < INCARNATION_SIZE)
+        return false;
+    memcpy(i.bytes, key.data, INCARNATION_SIZE);
+    return vv_find(sealed, &i) != NULL;
+}
+
 static int read_space(struct standing *s, struct store_reader *r,
-                      enum space space)
+                      enum space space, const struct vv *sealed)
 {
     struct store_cursor *cursor = NULL;
     const struct store_item *item;
@@ -82,11 +92,28 @@ static int read_space(struct standing *s, struct store_reader *r,
 
     while (error == 0) {
         error = store_cursor_next(cursor, &item);
-        if (error == 0)
+        if (error == 0 && !is_left(sealed, item->id.key))
             error = standing_load(s, &item->id, &item->entry);
     }
     store_cursor_close(cursor);
     return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
+int standing_read_entries(struct standing *s, struct store_reader *r)
+{
+    static const enum space spaces[] = {SPACE_ROSTER, SPACE_FENCE,
+                                        SPACE_PROPOSAL};
+    uint8_t authority[32];
+    struct generation_order order;
+    struct generation_id generation;
+    int error = identity(r, authority, &order, &generation);
+
+    if (error != 0)
+        return error;
+    for (size_t i = 0; i < sizeof spaces / sizeof spaces[0] && error == 0; i++)
+        error = read_space(s, r, spaces[i], &order.sealed);
+    generation_order_release(&order);
+    return error;
 }
 
 int standing_hear(struct standing *s, struct slice bytes)
@@ -105,8 +132,8 @@ int standing_hear(struct standing *s, struct slice bytes)
     return error;
 }
 
-static int read_heard(struct standing *s, struct store_reader *r,
-                      bool *ret_conflict)
+int standing_read_heard(struct standing *s, struct store_reader *r,
+                        bool *ret_conflict)
 {
     struct unpacker u;
     struct slice bytes;
@@ -152,18 +179,21 @@ int standing_pack_heard(struct buffer *out, const struct standing *s)
 int standing_read(struct standing **ret_standing, struct store_reader *r,
                   bool *ret_conflict, struct cm_detail *detail)
 {
-    static const enum space spaces[] = {SPACE_ROSTER, SPACE_FENCE,
-                                        SPACE_PROPOSAL};
     struct standing *s = NULL;
+    struct slice record = {0};
     bool conflict = false;
-    int error = create(&s, r);
+    int error = standing_fresh(&s, r);
 
     if (error == 0)
-        error = read_record(s, r);
-    for (size_t i = 0; i < sizeof spaces / sizeof spaces[0] && error == 0; i++)
-        error = read_space(s, r, spaces[i]);
+        error = store_meta(r, META_STANDING, &record);
+    if (error == CM_ERR_NOT_FOUND)
+        error = 0;
     if (error == 0)
-        error = read_heard(s, r, &conflict);
+        error = standing_read_record(s, record);
+    if (error == 0)
+        error = standing_read_entries(s, r);
+    if (error == 0)
+        error = standing_read_heard(s, r, &conflict);
     if (error != 0) {
         standing_free(s);
         return cm_fail(detail, error,

@@ -14,6 +14,17 @@
 int standing_read(struct standing **ret_standing, struct store_reader *r,
                   bool *ret_conflict, struct cm_detail *detail);
 
+/* Its parts. A fresh one of the store's mesh and generation. */
+int standing_fresh(struct standing **ret_standing, struct store_reader *r);
+/* A record as META_STANDING has it (empty: none), into a fresh one. */
+int standing_read_record(struct standing *s, struct slice bytes);
+/* The entries of the reader's snapshot. Those that a generation before left
+ * are none of this one's. */
+int standing_read_entries(struct standing *s, struct store_reader *r);
+/* What was heard. ret_conflict as above. */
+int standing_read_heard(struct standing *s, struct store_reader *r,
+                        bool *ret_conflict);
+
 /* The value of META_HEARD: what is open of all that s has heard; empty when
  * that is nothing. */
 int standing_pack_heard(struct buffer *out, const struct standing *s);

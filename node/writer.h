@@ -83,6 +83,8 @@ struct replacement {
     hlc_t hlc_max;
     bool any_clock; /* restore: however far ahead hlc_max is */
     struct slice generation_order;
+    /* META_STANDING of the cut; empty: nothing, as in a new generation. */
+    struct slice standing;
     /* 0 and an entry; CM_ERR_NOT_FOUND at the (verified!) end; else an error
      * that aborts. Ids ascend. */
     int (*next)(void *context, struct entry_id *ret_id,

@@ -138,6 +138,8 @@ int control_apply(struct batch *b, const struct op *op, const struct dot *dot,
                   hlc_t hlc);
 /* What standing_apply or standing_settle reported. */
 int control_act(struct batch *b, const struct standing_changes *changes);
+/* After a join: standing_settle over the batch. */
+int control_settle(struct batch *b, struct standing_changes *ret_changes);
 /* INTENT_ORDER. */
 int control_hear(struct batch *b, struct intent *i);
 /* Stores what changed. */
@@ -199,6 +201,13 @@ int adopt_return(struct batch *b, const struct replacement *r,
  * from nothing and compared. */
 int adopt_entries(struct batch *b, const struct replacement *r,
                   struct cm_detail *detail);
+/* writer_cut.c: "a cut beyond a seal, beyond what the fences let its receiver
+ * apply, or of another order is refused". */
+int adopt_check_standing(struct batch *b, const struct replacement *r,
+                         struct cm_detail *detail);
+/* After entries and vector have been joined. */
+int adopt_join_standing(struct batch *b, const struct replacement *r,
+                        struct cm_detail *detail);
 /* Names the vector's incarnations, marks their records as changed. */
 int adopt_name_actors(struct batch *b, const struct vv *vv);
 

@@ -112,6 +112,8 @@ int adopt_join(struct batch *b, const struct replacement *r,
         error = join_entries(b, r, detail);
     vv_release(&w->vv);
     w->vv = joined; /* an abort loads the former one */
+    if (error == 0)
+        error = adopt_join_standing(b, r, detail);
     if (error != 0 || r->state_digest == NULL || !vv_equal(&joined, r->vv))
         return error;
     CM_MARK("cut: joined, and equal to its source");

@@ -157,8 +157,10 @@ static int adopt(struct batch *b, const struct replacement *r,
                  struct cm_detail *detail)
 {
     struct writer *w = b->w;
-    int error = 0;
+    int error = adopt_check_standing(b, r, detail);
 
+    if (error != 0)
+        return error;
     b->changed = true;
     switch (r->mode) {
     case ADOPT_EMPTY:
@@ -173,6 +175,8 @@ static int adopt(struct batch *b, const struct replacement *r,
     }
     if (error == 0)
         error = state_put_meta(b, META_GENERATION, r->generation_order);
+    if (error == 0 && r->mode != ADOPT_JOIN)
+        error = state_put_meta(b, META_STANDING, r->standing);
     for (size_t i = 0; i < r->facts_count && error == 0; i++)
         error = state_put_meta(b, r->facts[i].name, r->facts[i].value);
     if (error != 0)

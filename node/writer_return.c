@@ -73,6 +73,7 @@ static int drop_state(struct batch *b)
     static const uint8_t prefixes[] = {
         SCHEMA_PREFIX_OWN,      SCHEMA_PREFIX_CONFLICT, SCHEMA_PREFIX_ENTRY,
         SCHEMA_PREFIX_REVISION, SCHEMA_PREFIX_EVENT,    SCHEMA_PREFIX_DUE,
+        SCHEMA_PREFIX_COLLAPSE,
     };
     int error = 0;
 

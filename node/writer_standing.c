@@ -252,6 +252,15 @@ int control_apply(struct batch *b, const struct op *op, const struct dot *dot,
     return error;
 }
 
+int control_settle(struct batch *b, struct standing_changes *ret_changes)
+{
+    struct standing_store store = {
+        .ctx = b, .get = get_entry, .put = put_entry};
+
+    CHECK(b->changed);
+    return standing_settle(b->w->standing, &store, &b->w->vv, ret_changes);
+}
+
 /* ---- what is heard ---- */
 
 int control_hear(struct batch *b, struct intent *i)

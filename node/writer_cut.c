@@ -1,0 +1,131 @@
+/* The standing of a cut that is adopted.
+ *
+ * Into an empty replica, and in place of what a returner has, it comes as it
+ * is, with its entries. A join takes over what only grows, reads the joined
+ * entries, and settles: what one side had sealed, passed or dropped, the other
+ * has left something of; then the floor of both collapses what both have. */
+#include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "node/standing_read.h"
+#include "node/writer_internal.h"
+
+/* Reads the batch's own transaction. */
+static struct store_reader reader_of(const struct batch *b)
+{
+    return (struct store_reader){.txn = b->txn, .head = b->w->head};
+}
+
+static int refuse(struct cm_detail *detail, int error)
+{
+    switch (error) {
+    case CM_ERR_SEALED:
+        return cm_fail(detail, error,
+                       "the state to adopt and this one: one lies beyond the "
+                       "seal of an evicted incarnation of the other");
+    case CM_ERR_PENDING:
+        return cm_fail(detail, error,
+                       "the state to adopt holds events of an evictee that no "
+                       "fence known here covers; it waits");
+    case CM_ERR_EVICTION_CONFLICT:
+        return cm_fail(detail, error,
+                       "the state to adopt follows another eviction order "
+                       "than the one that this node keeps to");
+    default:
+        return cm_fail(detail, error, "standing of the state to adopt: %s",
+                       cm_strerror(error));
+    }
+}
+
+/* That of the cut. */
+static int read_cut(struct batch *b, const struct replacement *r,
+                    struct standing **ret)
+{
+    struct store_reader reader = reader_of(b);
+    int error = standing_fresh(ret, &reader);
+
+    if (error != 0)
+        return error;
+    error = standing_read_record(*ret, r->standing);
+    if (error != 0) {
+        standing_free(*ret);
+        *ret = NULL;
+    }
+    return error;
+}
+
+/* What only grows, of both, with the entries as they are now. */
+static int read_joined(struct batch *b, const struct standing *other,
+                       struct standing **ret)
+{
+    struct writer *w = b->w;
+    struct store_reader reader = reader_of(b);
+    struct buffer own;
+    bool conflict = false;
+    int error = standing_fresh(ret, &reader);
+
+    if (error != 0)
+        return error;
+    buffer_init(&own, SCHEMA_RECORD_MAX);
+    standing_pack(&own, w->standing);
+    error = own.error;
+    if (error == 0)
+        error = standing_read_record(*ret, buffer_slice(&own));
+    buffer_release(&own);
+    if (error == 0)
+        error = standing_join(*ret, other);
+    if (error == 0)
+        error = standing_read_entries(*ret, &reader);
+    if (error == 0)
+        error = standing_read_heard(*ret, &reader, &conflict);
+    w->conflict = w->conflict || conflict;
+    if (error != 0) {
+        standing_free(*ret);
+        *ret = NULL;
+    }
+    return error;
+}
+
+int adopt_check_standing(struct batch *b, const struct replacement *r,
+                         struct cm_detail *detail)
+{
+    struct writer *w = b->w;
+    struct standing *other = NULL;
+    int error;
+
+    if (r->mode != ADOPT_JOIN)
+        return 0; /* read back whole, after its generation */
+    error = read_cut(b, r, &other);
+    if (error == 0)
+        error = standing_admits(w->standing, &w->self, &w->vv, other, r->vv);
+    standing_free(other);
+    return error != 0 ? refuse(detail, error) : 0;
+}
+
+int adopt_join_standing(struct batch *b, const struct replacement *r,
+                        struct cm_detail *detail)
+{
+    struct writer *w = b->w;
+    struct standing *other = NULL;
+    struct standing *joined = NULL;
+    struct standing_changes changes;
+    int error = read_cut(b, r, &other);
+
+    CHECK(r->mode == ADOPT_JOIN && b->changed);
+    if (error == 0)
+        error = read_joined(b, other, &joined);
+    standing_free(other);
+    if (error != 0)
+        return refuse(detail, error);
+    standing_free(w->standing);
+    w->standing = joined;
+    error = control_settle(b, &changes);
+    if (error == 0)
+        error = control_act(b, &changes);
+    /* The floor of the other side may be what is news here. */
+    if (error == 0 && !changes.floor)
+        error = collapse_candidates(b);
+    if (error != 0)
+        return refuse(detail, error);
+    CM_MARK("cut: standing joined");
+    return 0;
+}
