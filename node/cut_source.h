@@ -11,7 +11,7 @@
 
 #define CUT_SOURCES_MAX 4             /* spools: in use and kept */
 #define CUT_KEEP_MS 300000            /* after the last user */
-#define CUT_KEEP_BYTES_MAX (4u << 30) /* of spools that nobody uses */
+#define CUT_KEEP_BYTES_MAX (UINT64_C(4) << 30) /* of spools that nobody uses */
 
 struct node;
 
