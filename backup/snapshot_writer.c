@@ -34,6 +34,7 @@ struct snapshot_writer {
     struct buffer last;  /* bytes of last_id, for the order check */
     struct entry_id last_id;
     struct digest digest;
+    bool knows_digest;
     struct hash root_hash;
     uint64_t chunk_count;
     uint64_t entry_count;
@@ -64,6 +65,14 @@ int snapshot_writer_create(struct snapshot_writer **ret_writer,
     digest_init(&w->digest);
     *ret_writer = w;
     return 0;
+}
+
+void snapshot_writer_know_digest(struct snapshot_writer *w,
+                                 const struct digest *digest)
+{
+    CHECK(w->entry_count == 0);
+    w->digest = *digest;
+    w->knows_digest = true;
 }
 
 void snapshot_writer_free(struct snapshot_writer *w)
@@ -177,7 +186,7 @@ static int add(struct snapshot_writer *w, const struct entry_id *id,
     buffer_append_slice(&w->chunk, buffer_slice(&w->scratch));
     if (w->chunk.error != 0)
         return w->chunk.error;
-    for (i = 0; i < e->count; i++)
+    for (i = 0; i < e->count && !w->knows_digest; i++)
         digest_add(&w->digest, id, &e->siblings[i]);
     w->entry_count++;
     w->sibling_count += e->count;

@@ -24,6 +24,10 @@ bool snapshot_writer_next_object(struct snapshot_writer *w,
                                  struct snapshot_object *ret_object);
 /* No entry follows: the rest and the index become objects. */
 int snapshot_writer_end(struct snapshot_writer *w);
+/* Of the whole state, known already: it is not added up again. Before the first
+ * entry. Who reads the snapshot finds out if it is not this state's. */
+void snapshot_writer_know_digest(struct snapshot_writer *w,
+                                 const struct digest *digest);
 /* Fills the counted fields from the writer (after _end and draining), encodes
  * canonically, signs; appends to out. */
 int snapshot_writer_manifest(struct snapshot_writer *w, struct manifest *m,

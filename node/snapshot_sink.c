@@ -85,8 +85,6 @@ int snapshot_sink_feed(struct snapshot_sink *s, struct slice bytes,
 {
     static const struct hash unnamed; /* read back in order, not by name */
     char name[SNAPSHOT_NAME_SIZE];
-    const struct entry *entry;
-    struct entry_id id;
     int error;
 
     CHECK(!s->done);
@@ -95,8 +93,7 @@ int snapshot_sink_feed(struct snapshot_sink *s, struct slice bytes,
     error = snapshot_reader_feed(s->reader, bytes, detail);
     if (error != 0)
         return error;
-    while (snapshot_reader_next_entry(s->reader, &id, &entry))
-        continue;
+    snapshot_reader_skip(s->reader);
     error = snapshot_spool_append(&s->spool, SNAPSHOT_CHUNK, &unnamed, bytes,
                                   detail);
     if (error != 0)
@@ -145,6 +142,7 @@ int snapshot_sink_replacement(struct snapshot_sink *s,
     if (error != 0)
         return cm_fail(detail, error, "cannot read the snapshot: %s",
                        cm_strerror(error));
+    snapshot_reader_trust(s->pull.reader);
     *ret_replacement = (struct replacement){
         .vv = &s->manifest.vv,
         .hlc_max = s->manifest.hlc_max,

@@ -118,6 +118,12 @@ def rss_mib(node):
     return 0
 
 
+def cpu_s(node):
+    with open("/proc/%d/stat" % node.pid) as file:
+        words = file.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def join(test, alpha, name):
     node = test.node(name)
     node.api_port = harness.free_port()
@@ -155,6 +161,14 @@ def measure(keys):
     for load in loads:
         load.start()
     begun = time.monotonic()
+    used = [cpu_s(gamma), cpu_s(beta)]
+    profile = os.environ.get("CUT_PERF")
+    if profile:
+        import subprocess
+        for node in (gamma, beta):
+            subprocess.Popen(["perf", "record", "-g", "-q", "-F", "499", "-o",
+                              profile + "." + node.name, "-p",
+                              str(node.pid), "--", "sleep", "12"])
     phases = {}
     before = None
     while cuts(beta)["counters"]["adopted"] == 0:
@@ -165,12 +179,15 @@ def measure(keys):
         harness.check(time.monotonic() - begun < LIMIT_S, "it takes too long")
         time.sleep(0.02)
     took = time.monotonic() - begun
+    used = [cpu_s(gamma) - used[0], cpu_s(beta) - used[1]]
     results = {load.name: load.result() for load in loads}
     harness.check_equal(beta.request(
         "GET", "/v1/kv/bench/%07d?raw" % (keys - 1)).status, 200)
     test.converged([beta, gamma], 60)
     ret = {"keys": keys, "spool_bytes": size,
            "join_s": round(joined_s, 2), "catch_up_s": round(took, 2),
+           "sender_cpu_s": round(used[0], 2),
+           "receiver_cpu_s": round(used[1], 2),
            "phases_begin_s": phases, "sender": results["gamma"],
            "receiver": results["beta"], "sender_peak_mib": rss_mib(gamma),
            "receiver_peak_mib": rss_mib(beta)}
