@@ -64,6 +64,8 @@ int sim_check_create(struct sim_check **ret_check,
 
 void sim_check_free(struct sim_check *c)
 {
+    if (c == NULL)
+        return;
     check_watches_free(c);
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         struct check_host *h = &c->hosts[i];
@@ -449,11 +451,12 @@ static void check_result(struct sim_check *c, struct check_host *h,
 
 /* The state that it adopted is the vector without what came after it. */
 static void adopt(struct sim_check *c, struct check_host *h,
-                  const struct commit_result *r, uint64_t revision)
+                  const struct commit_result *r, const struct intent *adoption)
 {
+    const struct replacement *replacement = adoption->replacement;
     struct vv before;
 
-    if (h->vv.count > 0)
+    if (h->vv.count > 0 && replacement->mode == ADOPT_EMPTY)
         sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
                          "a state replaced one that was not empty");
     vv_init(&before);
@@ -468,7 +471,10 @@ static void adopt(struct sim_check *c, struct check_host *h,
             }
         }
     }
-    (void)check_adopt(c, h, &before, revision);
+    if (replacement->mode == ADOPT_JOIN && !vv_dominates(&before, &h->vv))
+        sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
+                         "a join lost events that were there");
+    (void)check_adopt(c, h, &before, adoption->revision);
     vv_release(&before);
 }
 
@@ -492,7 +498,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     size_t contested = c->recent_count;
     const struct intent *adoption = find_adoption(r);
     if (adoption != NULL)
-        adopt(c, h, r, adoption->revision);
+        adopt(c, h, r, adoption);
     size_t first = h->applied_count;
     for (; i < r->events_count && !r->events[i].own; i++) {
         struct sim_model_event *e =

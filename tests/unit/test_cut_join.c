@@ -505,6 +505,81 @@ static void test_rolled_back(void **state)
     fixture_mesh_release(&other);
 }
 
+/* ---- truncated, altered ---- */
+
+struct messages {
+    struct buffer bytes[16];
+    size_t count;
+};
+
+static void messages_of(struct messages *ret, struct snapshot_source *s)
+{
+    ret->count = (size_t)snapshot_source_messages(s);
+    assert_true(ret->count <= 16);
+    for (size_t i = 0; i < ret->count; i++) {
+        buffer_init(&ret->bytes[i], SNAPSHOT_MANIFEST_MAX);
+        assert_int_equal(snapshot_source_read(s, i, &ret->bytes[i], NULL), 0);
+    }
+}
+
+/* 0 when it was received whole; MORE when something is missing. */
+static int feed_all(const struct fixture_mesh *m, const char *dir,
+                    const struct messages *messages, size_t count)
+{
+    struct snapshot_sink *sink;
+    int error = SNAPSHOT_MORE;
+
+    assert_int_equal(
+        snapshot_sink_create(&sink, m->authority.public_key, dir, NULL), 0);
+    for (size_t i = 0; i < count && error == SNAPSHOT_MORE; i++)
+        error =
+            snapshot_sink_feed(sink, buffer_slice(&messages->bytes[i]), NULL);
+    snapshot_sink_free(sink);
+    return error;
+}
+
+/* Each byte of each message flipped in turn, each message cut short, left out
+ * or sent twice: never received whole. */
+static void test_altered_cuts_are_refused(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a;
+    struct snapshot_source *source;
+    struct messages good;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    a = &m.nodes[0];
+    fixture_write(a, OP_PUT, "k", NULL, "v");
+    fixture_write(a, OP_SET_ADD, "s", "e", NULL);
+    source = fixture_source(a);
+    messages_of(&good, source);
+    assert_int_equal(feed_all(&m, a->dir, &good, good.count), SNAPSHOT_DONE);
+    for (size_t i = 0; i < good.count; i++) {
+        struct messages altered = good;
+        struct buffer *b = &good.bytes[i];
+
+        for (size_t at = 0; at < b->size; at++) {
+            b->data[at] ^= 0x10;
+            assert_true(feed_all(&m, a->dir, &good, good.count) < 0);
+            b->data[at] ^= 0x10;
+        }
+        b->size--;
+        assert_true(feed_all(&m, a->dir, &good, good.count) < 0);
+        b->size++;
+        assert_int_equal(feed_all(&m, a->dir, &good, i), SNAPSHOT_MORE);
+        if (i + 1 < good.count)
+            altered.bytes[i + 1] = good.bytes[i]; /* twice, or one missing */
+        else
+            altered.bytes[i] = good.bytes[0];
+        assert_true(feed_all(&m, a->dir, &altered, good.count) < 0);
+    }
+    for (size_t i = 0; i < good.count; i++)
+        buffer_release(&good.bytes[i]);
+    snapshot_source_free(source);
+    fixture_mesh_release(&m);
+}
+
 static void test_mass_deletion_is_seen(void **state)
 {
     struct cut_diff_counts c = {.present = 1000, .removed = 100};
@@ -669,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_wrong_promises),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_rolled_back),
+        cmocka_unit_test(test_altered_cuts_are_refused),
         cmocka_unit_test(test_mass_deletion_is_seen),
         cmocka_unit_test(test_return_replaces),
     };
