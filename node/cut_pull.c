@@ -153,6 +153,7 @@ void cut_pull_begin(struct node *n, const struct key_id *peer,
     p->peer = *peer;
     p->address = *address;
     p->phase = PULL_ASK;
+    p->operator_agrees = false;
     p->attempts = 0;
     p->messages_before = 0;
     p->retry_ms = node_now(n);
@@ -260,6 +261,7 @@ static void applied(void *context, struct intent *i)
     if (i->result == 0) {
         p->announced = false;
         n->cuts.counters.adopted++;
+        n->cuts.last_refusal[0] = '\0';
         CM_MARK("cut: joined");
         node_log(n, 'I', "cut: joined, %llu entries differed",
                  (unsigned long long)p->counts.entries);

@@ -441,6 +441,7 @@ static void adoption_done(void *context, struct intent *i)
         CM_MARK("join: a sponsor's cut was adopted");
         n->joiner.phase = JOIN_NONE;
         n->cuts.counters.adopted++;
+        n->cuts.last_refusal[0] = '\0';
         node_become_ready(n);
     } else if (i->result == CM_ERR_HELD) {
         struct adoption *a = i->replacement;

@@ -148,6 +148,22 @@ static void examine_status(json_t *findings, const json_t *status)
              "the last snapshot failed: %s", text_in(snapshot, "error"));
 }
 
+static void examine_cuts(json_t *findings, const json_t *cuts)
+{
+    const char *waits = text_in(cuts, "waits");
+    const char *refusal = text_in(cuts, "last_refusal");
+
+    if (waits[0] != '\0')
+        find(findings, "cuts",
+             "compare with another node; 'confmesh adopt --yes' agrees to it",
+             "the state that this node caught up with is not adopted yet: %s",
+             waits);
+    if (refusal[0] != '\0')
+        find(findings, "cuts", "see the log of the node that gave it",
+             "the last whole state that this node asked for was refused: %s",
+             refusal);
+}
+
 static void print_findings(const json_t *findings)
 {
     size_t i;
@@ -180,6 +196,7 @@ int cli_verb_doctor(struct cli *c)
     findings = json_array();
     CHECK(findings != NULL);
     examine_status(findings, status);
+    examine_cuts(findings, json_object_get(status, "cuts"));
     examine_own_clock(findings, json_object_get(status, "clocks"));
     examine_held(findings, json_object_get(status, "clocks"));
     examine_members(findings, json_object_get(members, "members"),

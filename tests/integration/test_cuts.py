@@ -85,6 +85,7 @@ def test_mass_deletion_waits(t):
     check_equal(s["would_delete"], MANY)
     check_equal(s["of_keys"], MANY)
     check_in("adopt --yes", s["waits"])
+    check_in("would delete", gamma.cli("doctor").stdout.decode())
     check_equal(gamma.get("k/5"), b"v", "nothing was deleted")
     gamma.ok("put", "k/5", "w")  # and writes go on
     check_equal(gamma.cli("adopt").returncode, 64)
