@@ -9,10 +9,11 @@
 #include "node/port.h"
 #include "node/snapshot_source.h"
 
-#define CUT_SOURCES_MAX 4                      /* spools: in use and kept */
-#define CUT_KEEP_MS 300000                     /* after the last user */
-#define CUT_KEEP_BYTES_MAX (UINT64_C(4) << 30) /* of spools that nobody uses   \
-                                                */
+#define CUT_SOURCES_MAX 4  /* spools: in use and kept */
+#define CUT_KEEP_MS 300000 /* after the last user */
+#define CUT_KEEP_BYTES_MAX                                                     \
+    (UINT64_C(4) << 30) /* of spools that nobody uses                          \
+                         */
 
 struct node;
 
