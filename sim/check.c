@@ -2,15 +2,21 @@
 #include "sim/check.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/writer_internal.h"
 #include "sim/check_internal.h"
 
 #define VECTORS_MIN 1024u
+#define STREAMS_PER_HOST 16 /* that a node may have with each */
+#define IDLE_BYTES_PER_SECOND_MAX 1000u
+#define MEMORY_MAX (64u << 20) /* the model of all that ever happened */
+#define MEMORY_PER_HOST_MAX (8u << 20)
 #define BYTES_PER_SECOND_MAX (4u << 20)
 #define DEAD_WITHIN_US UINT64_C(90000000)
 #define FALSE_DEATHS_PER_HOUR_PPM                                              \
@@ -36,6 +42,7 @@ int sim_check_create(struct sim_check **ret_check,
     if (c == NULL)
         return CM_ERR_NOMEM;
     c->options = *options;
+    c->memory_before = mallinfo2().uordblks;
     if (c->options.bytes_per_second_max == 0)
         c->options.bytes_per_second_max = BYTES_PER_SECOND_MAX;
     if (c->options.dead_within_us == 0)
@@ -53,6 +60,7 @@ int sim_check_create(struct sim_check **ret_check,
         h->fresh = true;
         h->actor = SIM_MODEL_NO_ACTOR;
         vv_init(&h->vv);
+        vv_init(&h->restored_vv);
         digest_init(&h->lanes);
         buffer_init(&h->cursor_bytes, 4096);
         h->views = cm_calloc(options->hosts_count, sizeof *h->views);
@@ -67,9 +75,11 @@ void sim_check_free(struct sim_check *c)
     if (c == NULL)
         return;
     check_watches_free(c);
+    check_snapshots_free(c);
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         struct check_host *h = &c->hosts[i];
         vv_release(&h->vv);
+        vv_release(&h->restored_vv);
         buffer_release(&h->cursor_bytes);
         cm_free(h->seqs);
         cm_free(h->applied);
@@ -144,6 +154,12 @@ void sim_check_read_counters(const struct sim_check *c,
 uint64_t check_now(const struct sim_check *c)
 {
     return c->options.sched->now_us;
+}
+
+void check_evaluated(struct sim_check *c, enum sim_check_invariant i)
+{
+    CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
+    c->counters.evaluated[i]++;
 }
 
 struct sim_model_view check_view_of(const struct check_host *h)
@@ -285,6 +301,9 @@ static void take_boot(struct sim_check *c, unsigned host,
 
     if (!h->up)
         calm_begins(c, h);
+    if (c->options.hosts != NULL)
+        h->boot_wall_ms = sim_host_wall_ms(c->options.hosts[host]);
+    c->next_tick_us = 0; /* its alive counter is looked at as it begins */
     h->up = true;
     h->dying = false;
     h->asked = 0;
@@ -299,7 +318,11 @@ static void take_boot(struct sim_check *c, unsigned host,
             sim_model_certify(c->model, &first->roster->members[i].incarnation,
                               roster_certificate(&first->roster->members[i]));
     }
+    if (h->restored)
+        check_restored(c, h, &first->vv);
     if (!h->fresh) {
+        check_evaluated(c, SIM_CHECK_VECTOR_BACK);
+        check_evaluated(c, SIM_CHECK_REVISION_BACK);
         kept = check_kept(c, h, &first->vv);
         if (kept && first->revision < h->revision)
             sim_check_report(c, SIM_CHECK_REVISION_BACK, host,
@@ -436,6 +459,8 @@ static void check_result(struct sim_check *c, struct check_host *h,
     if (r->alarm_hazard && !c->any_hostile && !h->damaged)
         sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
                          "a peer holds events of it that it does not hold");
+    check_evaluated(c, SIM_CHECK_BOUNDS);
+    check_evaluated(c, SIM_CHECK_REVISION_BACK);
     if (r->pending_events > PENDING_EVENTS_MAX ||
         r->pending_bytes > PENDING_BYTES_MAX)
         sim_check_report(c, SIM_CHECK_BOUNDS, h->number,
@@ -512,6 +537,9 @@ static void take_commit(struct sim_check *c, unsigned host,
     if (!vv_equal(&h->vv, &r->vv) && h->doubtful)
         check_catch_up(c, h, &r->vv, r->revision, wall_ms);
     h->doubtful = has_failed(r);
+    if (c->options.hosts != NULL)
+        h->clock_offset_ms =
+            sim_host_writer(c->options.hosts[host])->clock_offset_ms;
     h->revision = r->revision;
     check_state(c, h, &r->vv, &r->digest);
     if (r->roster != NULL)
@@ -545,6 +573,7 @@ static void take_write(struct sim_check *c, unsigned host,
     if (!answered || i->result != 0 || !i->wrote)
         return;
     c->counters.acknowledged++;
+    check_evaluated(c, SIM_CHECK_ACKNOWLEDGED);
     e = sim_model_find(c->model, sim_model_actor(c->model, &i->dot.incarnation),
                        i->dot.seq);
     if (e != NULL && !e->tentative) {
@@ -572,6 +601,7 @@ void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
         h->window_bytes = 0;
     }
     h->window_bytes += size;
+    h->bytes += size;
     if (h->window_bytes >
             c->options.bytes_per_second_max * (CHECK_RATE_US / 1000000) &&
         !h->hostile) {
@@ -580,6 +610,76 @@ void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
                          h->window_bytes, (now - h->window_us) / 1000);
         h->window_bytes = 0;
     }
+}
+
+/* ---- bounds ---- */
+
+/* Each origin has its own share of what may be pending. */
+static void check_pending(struct sim_check *c, const struct check_host *h)
+{
+    const struct writer *w = sim_host_writer(c->options.hosts[h->number]);
+    size_t first = 0;
+
+    for (size_t i = 0; w != NULL && i <= w->pending.count; i++) {
+        if (i < w->pending.count &&
+            incarnation_equal(&w->pending.events[i]->dot.incarnation,
+                              &w->pending.events[first]->dot.incarnation))
+            continue;
+        if (i - first > PENDING_PER_ORIGIN_MAX)
+            sim_check_report(c, SIM_CHECK_BOUNDS, h->number,
+                             "%zu events of one origin are pending", i - first);
+        first = i;
+    }
+}
+
+static void check_queues(struct sim_check *c, const struct check_host *h)
+{
+    const struct node *n = check_node(c, h);
+    struct node_status status;
+
+    node_status_read(n, &status);
+    check_evaluated(c, SIM_CHECK_BOUNDS);
+    check_pending(c, h);
+    if (status.members_total > GOSSIP_MEMBERS_MAX + 1 ||
+        status.awaits > NODE_AWAITS_MAX ||
+        status.streams > STREAMS_PER_HOST * c->options.hosts_count)
+        sim_check_report(c, SIM_CHECK_BOUNDS, h->number,
+                         "%zu members, %zu waits, %zu streams",
+                         status.members_total, status.awaits, status.streams);
+}
+
+void sim_check_rest(struct sim_check *c)
+{
+    c->rest_since_us = check_now(c);
+    for (unsigned i = 0; i < c->options.hosts_count; i++)
+        c->hosts[i].rest_bytes = c->hosts[i].bytes;
+}
+
+/* What an idle host sends, and what all of them have in memory; the model is
+ * among it. */
+static void check_idle(struct sim_check *c, const bool *core)
+{
+    uint64_t elapsed_us = check_now(c) - c->rest_since_us;
+    size_t memory = mallinfo2().uordblks;
+
+    if (c->rest_since_us == 0 || elapsed_us < CHECK_RATE_US)
+        return;
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        struct check_host *h = &c->hosts[i];
+        uint64_t rate = (h->bytes - h->rest_bytes) * 1000000 / elapsed_us;
+
+        if (!check_in_core(core, i))
+            continue;
+        check_evaluated(c, SIM_CHECK_BOUNDS);
+        if (rate > IDLE_BYTES_PER_SECOND_MAX)
+            sim_check_report(c, SIM_CHECK_BOUNDS, i,
+                             "sends %" PRIu64 " bytes a second at rest", rate);
+    }
+    if (memory > c->memory_before + MEMORY_MAX +
+                     (size_t)c->options.hosts_count * MEMORY_PER_HOST_MAX)
+        sim_check_report(c, SIM_CHECK_BOUNDS, SIM_CHECK_ALL_HOSTS,
+                         "%zu bytes are in use for %u hosts at rest",
+                         memory - c->memory_before, c->options.hosts_count);
 }
 
 /* ---- looking ---- */
@@ -591,6 +691,7 @@ static void look(struct sim_check *c, unsigned host)
     if (check_node(c, h) == NULL)
         return;
     c->counters.looks++;
+    check_queues(c, h);
     if (h->has_identity)
         check_look_at_store(c, h);
     check_look_at_members(c, h);
@@ -672,6 +773,7 @@ static void check_converged(struct sim_check *c, const bool *core)
 {
     const struct check_host *first = NULL;
 
+    check_evaluated(c, SIM_CHECK_CONVERGENCE);
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         const struct check_host *h = &c->hosts[i];
 
@@ -722,6 +824,7 @@ static void check_waiting(struct sim_check *c, const bool *core)
 
         if (!check_in_core(core, i) || !h->up)
             continue;
+        check_evaluated(c, SIM_CHECK_WAITING);
         if (h->asked > 0 && check_now(c) - h->asked_since_us >= CHECK_ENDURE_US)
             sim_check_report(c, SIM_CHECK_WAITING, i,
                              "%u clients have no answer since %" PRIu64 " ms",
@@ -738,6 +841,7 @@ static void quiescent(struct sim_check *c, const bool *core)
     check_converged(c, core);
     check_acknowledged(c, core);
     check_waiting(c, core);
+    check_idle(c, core);
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         struct check_host *h = &c->hosts[i];
 

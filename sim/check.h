@@ -63,11 +63,16 @@ enum sim_check_kind {
       "order")                                                                 \
     X(HLC, "hlc-order", SAFETY,                                                \
       "stamps of one incarnation ascend, and are above those seen before")     \
+    X(DRIFT, "hlc-drift", SAFETY,                                              \
+      "what is dated far ahead of the clocks waits, and enters no clock")      \
     X(COUNTER, "alive-counter", SAFETY,                                        \
       "an alive counter never goes back and only its owner raises it")         \
     X(BOUNDS, "bounds", SAFETY, "queues, packets and traffic are bounded")     \
     X(SNAPSHOT, "snapshot", SAFETY,                                            \
       "a listed snapshot verifies and restores to the model's state")          \
+    X(RESTORE, "restore", SAFETY,                                              \
+      "a restored mesh holds all that its newest snapshot held, and reuses "   \
+      "no dot")                                                                \
     X(STORE, "store-readable", SAFETY, "a healthy disk's store can be read")   \
     X(FALSE_DEATH, "false-death", LIVENESS,                                    \
       "members that nothing troubles are hardly ever declared dead")           \
@@ -142,6 +147,10 @@ void sim_check_on_power_cut(struct sim_check *c, unsigned host);
 void sim_check_on_ask(struct sim_check *c, unsigned host);
 void sim_check_on_write(struct sim_check *c, unsigned host,
                         const struct intent *i, bool answered);
+/* A snapshot of this name was acknowledged: it is listed on target, and will
+ * be. */
+void sim_check_on_snapshot(struct sim_check *c, unsigned host,
+                           const char *target, const char *name);
 /* What it sends: a datagram, or bytes into a stream. */
 void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
                        bool datagram);
@@ -151,6 +160,13 @@ void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
 /* The disk is empty from now on (the host is down): what only it held may be
  * lost. */
 void sim_check_on_wipe(struct sim_check *c, unsigned host);
+/* After total loss (every host was wiped) host begins again as incarnation,
+ * from a snapshot with the vector vv (borrowed): the newest one that was
+ * acknowledged, unless damaged. Whatever else was acknowledged is lost, and no
+ * one may ever hold it again. */
+void sim_check_on_restore(struct sim_check *c, unsigned host,
+                          const struct incarnation *incarnation,
+                          const struct vv *vv, bool damaged);
 /* The disk lost what it had called durable (a lying sync, bit rot, an old
  * image): nothing is demanded of this life of it any more. */
 void sim_check_on_damage(struct sim_check *c, unsigned host);
@@ -168,6 +184,8 @@ void sim_check_set_hostile(struct sim_check *c, unsigned host);
 void sim_check_step(struct sim_check *c);
 /* Reads one host's store and node now, as sim_check_step does by turns. */
 void sim_check_look(struct sim_check *c, unsigned host);
+/* Nothing is asked of anybody from now on: what is sent is idle traffic. */
+void sim_check_rest(struct sim_check *c);
 /* Once the run is quiet: no client active, faults healed within the core, and
  * the time that convergence may take has passed. core[h] tells whether host h
  * belongs to it (NULL: every host); others may be down or broken. */
@@ -215,6 +233,10 @@ struct sim_check_counters {
     uint64_t acknowledged;
     uint64_t false_deaths;
     uint64_t snapshots;
+    uint64_t restores;
+    uint64_t lost; /* acknowledged events that no snapshot held */
+    /* How often each invariant was looked at. */
+    uint64_t evaluated[SIM_CHECK_INVARIANTS];
 };
 void sim_check_read_counters(const struct sim_check *c,
                              struct sim_check_counters *ret_counters);

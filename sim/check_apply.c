@@ -5,6 +5,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/writer_internal.h"
 #include "sim/check_internal.h"
 
 #define VECTORS_MAX (1u << 20)
@@ -97,6 +98,8 @@ struct sim_model_event *check_foreign_event(struct sim_check *c,
     struct sim_model_event *e = sim_model_find(c->model, actor, dot->seq);
     char text[DOT_TEXT_SIZE];
 
+    check_evaluated(c, SIM_CHECK_ORIGIN);
+    check_evaluated(c, SIM_CHECK_ONE_EVENT);
     if (e == NULL && is_hostile_actor(c, actor))
         e = take_hostile(c, h, bytes);
     if (e == NULL) {
@@ -288,6 +291,36 @@ static void check_stamp(struct sim_check *c, const struct check_host *h,
                          text, hlc_wall_ms(hlc), wall_ms);
 }
 
+/* "Held = dated more than the drift allowed ahead of local time and of the
+ * median of the peers' clocks." Which median the writer went by is its own
+ * word: it may have heard of another one since. */
+static void check_drift(struct sim_check *c, struct check_host *h,
+                        const struct sim_model_event *e, uint64_t wall_ms)
+{
+    const struct writer *w = NULL;
+    uint64_t bound = wall_ms + CLOCK_DRIFT_MAX_MS;
+    char text[DOT_TEXT_SIZE];
+
+    if (c->options.hosts != NULL)
+        w = sim_host_writer(c->options.hosts[h->number]);
+    if (wall_ms == 0 || w == NULL || e->actor == h->actor)
+        return;
+    int64_t offset = w->clock_offset_ms > h->clock_offset_ms
+                         ? w->clock_offset_ms
+                         : h->clock_offset_ms;
+    if (offset > 0)
+        bound += (uint64_t)offset;
+    check_evaluated(c, SIM_CHECK_DRIFT);
+    if (hlc_wall_ms(e->decoded.hlc) <= bound)
+        return;
+    text_of(e, text);
+    sim_check_report(c, SIM_CHECK_DRIFT, h->number,
+                     "applies event %s, dated %" PRIu64 " ms ahead of its "
+                     "clock and %" PRIu64 " ms ahead of what is allowed",
+                     text, hlc_wall_ms(e->decoded.hlc) - wall_ms,
+                     hlc_wall_ms(e->decoded.hlc) - bound);
+}
+
 /* ---- applying ---- */
 
 static uint64_t mix(uint64_t x)
@@ -372,10 +405,23 @@ void check_apply(struct sim_check *c, struct check_host *h,
 {
     c->counters.applications++;
     reserve_seqs(c, h);
+    check_evaluated(c, SIM_CHECK_CAUSAL_ORDER);
     check_order(c, h, e);
+    if (e->lost) {
+        char text[DOT_TEXT_SIZE];
+
+        text_of(e, text);
+        sim_check_report(c, SIM_CHECK_RESTORE, h->number,
+                         "applies event %s, which was lost with all machines",
+                         text);
+    }
+    check_drift(c, h, e, wall_ms);
     if (e->actor == h->actor && !h->unsure) {
+        check_evaluated(c, SIM_CHECK_DEPS);
         check_deps(c, h, e);
+        check_evaluated(c, SIM_CHECK_SUPERSEDES);
         check_supersedes(c, h, e);
+        check_evaluated(c, SIM_CHECK_HLC);
         check_stamp(c, h, e, wall_ms);
     }
     if (e->decoded.dot.seq <= h->seqs[e->actor])
@@ -621,16 +667,20 @@ void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
     struct check_vector *seen;
     struct hash expected;
 
+    check_evaluated(c, SIM_CHECK_VECTOR_BACK);
     check_vector(c, h, vv);
     h->digest = *digest;
     if (h->unsure)
         return;
     c->counters.digests_compared++;
     seen = vector_slot(c, h->print);
+    if ((seen->print[0] | seen->print[1]) != 0)
+        check_evaluated(c, SIM_CHECK_EQUAL_VECTORS);
     if ((seen->print[0] | seen->print[1]) != 0 &&
         hash_equal(&seen->digest, digest))
         return;
     c->counters.folds++;
+    check_evaluated(c, SIM_CHECK_FOLD);
     expected = digest_finish(&h->lanes, vv);
     if (!hash_equal(&expected, digest)) {
         sim_check_report(c, SIM_CHECK_FOLD, h->number,

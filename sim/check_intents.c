@@ -38,6 +38,8 @@ static void end_event(struct walk *w)
     if (e == NULL)
         return;
     w->event = NULL;
+    if (w->used > 1)
+        check_evaluated(w->c, SIM_CHECK_TRANSACTION);
     if (w->used != e->decoded.ops_count)
         sim_check_report(w->c, SIM_CHECK_TRANSACTION, w->h->number,
                          "its event %" PRIu64 " holds %zu operations, of which "
@@ -255,6 +257,9 @@ static void check_intent(struct walk *w, const struct intent *i)
         return;
     }
     expected = judge(w, i, &failed, &told);
+    if (told)
+        check_evaluated(w->c, expected == CM_ERR_REVOKED ? SIM_CHECK_REVOKED
+                                                         : SIM_CHECK_CONDITION);
     if (told && expected != i->result)
         report_answer(w, &i->ops[expected != 0 ? failed : i->failed_op],
                       expected, i->result);

@@ -2,6 +2,7 @@
 #ifndef SIM_CHECK_INTERNAL_H
 #define SIM_CHECK_INTERNAL_H
 
+#include "backup/snapshot.h"
 #include "sim/check.h"
 #include "sim/host.h"
 #include "sim/model.h"
@@ -35,7 +36,9 @@ struct check_host {
     bool unsure;   /* holds what the model cannot tell: a forked event */
     bool doubtful; /* a commit failed: the platter may hold it */
     bool has_identity;
-    bool damaged; /* its store may be unreadable */
+    bool damaged;  /* its store may be unreadable */
+    bool restored; /* from a snapshot; it has not booted since */
+    struct vv restored_vv;
     uint32_t actor;
 
     struct vv vv;   /* as of its last commit */
@@ -57,7 +60,8 @@ struct check_host {
     uint64_t adoptions;
     uint64_t adopted_revision; /* log and applied begin after it */
 
-    unsigned asked; /* by clients, not answered yet */
+    int64_t clock_offset_ms; /* the writer's, as of its last commit */
+    unsigned asked;          /* by clients, not answered yet */
     uint64_t asked_since_us;
     uint64_t window_us; /* of traffic */
     uint64_t window_bytes;
@@ -67,10 +71,19 @@ struct check_host {
     uint64_t down_since_us;
     uint64_t counter;         /* the greatest own alive counter ever seen */
     uint64_t counter_of_life; /* the last one since its boot; 0: none */
+    uint64_t boot_wall_ms;    /* its clock when it booted */
+    uint64_t bytes;           /* sent, ever */
+    uint64_t rest_bytes;      /* of them, before it came to rest */
     struct check_view *views; /* owned; by host */
     uint64_t gossip_seen;     /* of its counters, at the last walk */
     struct entry_id cursor;   /* where the next look at its store begins */
     struct buffer cursor_bytes;
+};
+
+/* A snapshot that its host called done. */
+struct check_snapshot {
+    char name[SNAPSHOT_NAME_SIZE];
+    struct vv vv;
 };
 
 /* A version vector that some host showed. */
@@ -99,8 +112,12 @@ struct sim_check {
     size_t vectors_size;
     size_t vectors_count;
     struct sim_check_watch *watches;
+    struct check_snapshot *snapshots; /* owned: those acknowledged */
+    size_t snapshots_count;
     unsigned everybody_troubled;
     bool any_hostile;
+    uint64_t rest_since_us; /* 0: not at rest */
+    size_t memory_before;   /* in use, before there was a mesh */
     uint64_t next_tick_us;
     unsigned tick_host;
     uint64_t ticked_us;
@@ -110,6 +127,8 @@ struct sim_check {
 };
 
 uint64_t check_now(const struct sim_check *c);
+/* The invariant was looked at. */
+void check_evaluated(struct sim_check *c, enum sim_check_invariant i);
 struct sim_model_view check_view_of(const struct check_host *h);
 void check_dot_text(char ret_text[DOT_TEXT_SIZE], const struct sim_model *m,
                     uint32_t actor, uint64_t seq);
@@ -171,6 +190,12 @@ void check_look_at_members(struct sim_check *c, struct check_host *h);
 void check_members_quiescent(struct sim_check *c, const bool *core);
 void check_members_down(struct sim_check *c, struct check_host *h);
 void check_members_wiped(struct sim_check *c, struct check_host *h);
+
+/* check_snapshot.c */
+void check_snapshots_free(struct sim_check *c);
+/* The first boot after a restore. */
+void check_restored(struct sim_check *c, struct check_host *h,
+                    const struct vv *vv);
 
 /* check_watch.c */
 void check_watches_poll(struct sim_check *c); /* a few commits of each */

@@ -39,6 +39,15 @@ static void check_own_counter(struct sim_check *c, struct check_host *h)
                          "takes its own counter back from %" PRIu64
                          " to %" PRIu64,
                          h->counter_of_life, g->own.counter);
+    /* A life begins at the clock; one that went back is refuted later. */
+    if (h->counter_of_life == 0 && h->boot_wall_ms > h->counter) {
+        check_evaluated(c, SIM_CHECK_COUNTER);
+        if (g->own.counter < h->counter)
+            sim_check_report(c, SIM_CHECK_COUNTER, h->number,
+                             "begins anew with counter %" PRIu64
+                             ", and was at %" PRIu64 " before",
+                             g->own.counter, h->counter);
+    }
     h->counter_of_life = g->own.counter;
     if (g->own.counter > h->counter)
         h->counter = g->own.counter;
@@ -57,6 +66,7 @@ static void check_counter(struct sim_check *c, struct check_host *h,
 
     if (peer->hostile || peer->counter == 0)
         return;
+    check_evaluated(c, SIM_CHECK_COUNTER);
     if (v->alive_counter < seen->counter)
         sim_check_report(c, SIM_CHECK_COUNTER, h->number,
                          "takes n%u's counter back from %" PRIu64
@@ -86,14 +96,19 @@ static void walk(struct sim_check *c, struct check_host *h,
         if (p == h->number || !view_of(c, g, p, &v))
             continue;
         check_counter(c, h, peer, &v);
-        if (v.state == MEMBER_DEAD && !seen->dead &&
-            check_is_calm(c, h, CALM_US) && check_is_calm(c, peer, CALM_US))
+        bool calm =
+            check_is_calm(c, h, CALM_US) && check_is_calm(c, peer, CALM_US);
+        if (calm)
+            check_evaluated(c, SIM_CHECK_FALSE_DEATH);
+        if (v.state == MEMBER_DEAD && !seen->dead && calm)
             c->counters.false_deaths++;
         seen->dead = is_gone(&v);
-        if (!peer->up && !is_gone(&v) && !h->hostile &&
-            peer->down_since_us != 0 &&
-            check_now(c) - peer->down_since_us >= c->options.dead_within_us &&
-            check_is_calm(c, h, c->options.dead_within_us))
+        if (peer->up || h->hostile || peer->down_since_us == 0 ||
+            check_now(c) - peer->down_since_us < c->options.dead_within_us ||
+            !check_is_calm(c, h, c->options.dead_within_us))
+            continue;
+        check_evaluated(c, SIM_CHECK_COMPLETENESS);
+        if (!is_gone(&v))
             sim_check_report(c, SIM_CHECK_COMPLETENESS, h->number,
                              "holds n%u to be there, which is away since "
                              "%" PRIu64 " ms",
@@ -145,6 +160,7 @@ static void check_pair(struct sim_check *c, const struct check_host *h,
     struct member_view v;
     bool known = view_of(c, g, peer->number, &v);
 
+    check_evaluated(c, SIM_CHECK_REFUTATION);
     if (known && !is_gone(&v))
         return;
     sim_check_report(c, SIM_CHECK_REFUTATION, h->number,

@@ -149,6 +149,114 @@ static bool check_manifest(struct sim_check *c, struct object_dir *d,
     return good;
 }
 
+/* ---- what was acknowledged, and what is restored ---- */
+
+void sim_check_on_snapshot(struct sim_check *c, unsigned host,
+                           const char *target, const char *name)
+{
+    struct cm_detail detail = {""};
+    struct buffer bytes;
+    struct object_dir d;
+    struct manifest m;
+
+    if (c == NULL)
+        return;
+    CHECK(host < c->options.hosts_count);
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    int error = object_dir_open(&d, target, false, &detail);
+    CHECK(error == 0);
+    error = snapshot_manifest_load(&d, name, c->options.authority_public_key,
+                                   &bytes, &m, &detail);
+    if (error == 0) {
+        size_t count = c->snapshots_count + 1;
+        c->snapshots = cm_realloc(c->snapshots, count * sizeof *c->snapshots);
+        CHECK(c->snapshots != NULL);
+        struct check_snapshot *s = &c->snapshots[c->snapshots_count++];
+        (void)snprintf(s->name, sizeof s->name, "%s", name);
+        vv_init(&s->vv);
+        CHECK(vv_copy(&s->vv, &m.vv) == 0);
+        manifest_release(&m);
+    }
+    object_dir_close(&d);
+    buffer_release(&bytes);
+}
+
+void check_snapshots_free(struct sim_check *c)
+{
+    for (size_t i = 0; i < c->snapshots_count; i++)
+        vv_release(&c->snapshots[i].vv);
+    cm_free(c->snapshots);
+}
+
+/* What vv lacks is gone with the machines. */
+static void lose(struct sim_check *c, const struct vv *vv)
+{
+    for (uint32_t a = 0; a < sim_model_actors(c->model); a++) {
+        uint64_t kept = vv_seq(vv, sim_model_incarnation(c->model, a));
+
+        for (uint64_t seq = kept + 1; seq <= sim_model_seq(c->model, a);
+             seq++) {
+            struct sim_model_event *e = sim_model_find(c->model, a, seq);
+            c->counters.lost += e->acknowledged;
+            e->acknowledged = false;
+            e->lost = true;
+        }
+    }
+}
+
+void sim_check_on_restore(struct sim_check *c, unsigned host,
+                          const struct incarnation *incarnation,
+                          const struct vv *vv, bool damaged)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = &c->hosts[host];
+    uint32_t actor = sim_model_actor(c->model, incarnation);
+
+    CHECK(host < c->options.hosts_count && h->fresh && !h->up);
+    c->counters.restores++;
+    check_evaluated(c, SIM_CHECK_RESTORE);
+    if (sim_model_seq(c->model, actor) > 0 || vv_find(vv, incarnation) != NULL)
+        sim_check_report(c, SIM_CHECK_RESTORE, host,
+                         "goes on as an incarnation that has events already");
+    for (size_t i = 0; i < c->snapshots_count && !damaged; i++) {
+        const struct check_snapshot *s = &c->snapshots[i];
+        if (vv_dominates(&s->vv, vv) && !vv_equal(&s->vv, vv))
+            sim_check_report(c, SIM_CHECK_RESTORE, host,
+                             "%s was acknowledged and holds more than what "
+                             "was restored",
+                             s->name);
+    }
+    lose(c, vv);
+    h->restored = true;
+    CHECK(vv_copy(&h->restored_vv, vv) == 0);
+}
+
+void check_restored(struct sim_check *c, struct check_host *h,
+                    const struct vv *vv)
+{
+    check_evaluated(c, SIM_CHECK_RESTORE);
+    if (!vv_equal(&h->restored_vv, vv))
+        sim_check_report(c, SIM_CHECK_RESTORE, h->number,
+                         "begins with another vector than its snapshot's");
+    h->restored = false;
+}
+
+static void check_listed(const struct sim_check *c, const struct cut *none,
+                         const struct snapshot_listing *l)
+{
+    for (size_t i = 0; i < c->snapshots_count; i++) {
+        struct cut missing = {.c = none->c, .name = c->snapshots[i].name};
+        bool listed = false;
+
+        for (size_t j = 0; j < l->count && !listed; j++)
+            listed = l->items[j].error == 0 &&
+                     strcmp(l->items[j].name, missing.name) == 0;
+        if (!listed)
+            report(&missing, "it was acknowledged and is not listed");
+    }
+}
+
 unsigned sim_check_snapshot(struct sim_check *c, const char *target,
                             bool damaged)
 {
@@ -169,9 +277,12 @@ unsigned sim_check_snapshot(struct sim_check *c, const char *target,
             report(&none, detail.text);
         return 0;
     }
+    if (!damaged)
+        check_listed(c, &none, &listing);
     for (size_t i = 0; i < listing.count; i++) {
         const struct snapshot_listed *l = &listing.items[i];
 
+        check_evaluated(c, SIM_CHECK_SNAPSHOT);
         none.name = l->name;
         if (l->error == 0)
             good += check_manifest(c, &d, l->name, damaged);

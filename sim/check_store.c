@@ -79,6 +79,8 @@ static void compare_answer(const struct look *l, const struct entry_id *id,
     char key[CHECK_KEY_TEXT_SIZE];
     bool same = found.present == expected.present;
 
+    if (expected.revoked)
+        check_evaluated(l->c, SIM_CHECK_REVOKED);
     if (same && expected.winner != NULL)
         same =
             found.winner != NULL &&
@@ -98,6 +100,7 @@ static void compare_answer(const struct look *l, const struct entry_id *id,
 static void compare_entry(const struct look *l, const struct entry_id *id,
                           const struct entry *e)
 {
+    check_evaluated(l->c, SIM_CHECK_FOLD);
     compare_siblings(l, id, e);
     compare_answer(l, id, e);
 }
@@ -110,6 +113,7 @@ static bool begin(struct look *ret, struct sim_check *c, struct check_host *h)
     *ret = (struct look){.c = c, .h = h};
     if (n == NULL || h->unsure)
         return false;
+    check_evaluated(c, SIM_CHECK_STORE);
     ret->now = hlc_make(sim_host_wall_ms(c->options.hosts[h->number]), 0);
     error = store_reader_begin(node_store(n), &ret->reader);
     if (error != 0) {

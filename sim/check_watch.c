@@ -353,6 +353,7 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
         return false;
     }
     w->check->counters.watched++;
+    check_evaluated(w->check, SIM_CHECK_WATCH);
     return true;
 }
 

@@ -93,3 +93,9 @@ void sim_clock_set_frozen(struct sim_clock *c, bool frozen)
         c->frozen_ms = now_ms;
     c->frozen = frozen;
 }
+
+void sim_clock_set_right(struct sim_clock *c)
+{
+    count_anew(c);
+    c->wall_us = c->sched->now_us;
+}

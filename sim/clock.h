@@ -39,6 +39,8 @@ uint64_t sim_clock_when_us(const struct sim_clock *c, uint64_t deadline_ms);
 void sim_clock_set_step(struct sim_clock *c, int64_t step_ms);
 /* From now on, forwards and backwards; what it has added stays. */
 void sim_clock_set_drift(struct sim_clock *c, int32_t ppm);
+/* Somebody sets it right: what drift has added is gone. */
+void sim_clock_set_right(struct sim_clock *c);
 /* When it goes on it shows what it would have shown. */
 void sim_clock_set_frozen(struct sim_clock *c, bool frozen);
 

@@ -115,6 +115,8 @@ enum sim_targets {
     X(CLOCK_STEP, "clock-step", CLOCK, ONE, SIM_P(MS) | SIM_P(FOR))            \
     X(CLOCK_DRIFT, "clock-drift", CLOCK, ONE, SIM_P(PPM) | SIM_P(FOR))         \
     X(CLOCK_FREEZE, "clock-freeze", CLOCK, ONE, SIM_P(FOR))                    \
+    /* its wall clock shows COUNT years more */                                \
+    X(CLOCK_YEARS, "clock-years", CLOCK, ONE, SIM_P(COUNT) | SIM_P(FOR))       \
                                                                                \
     /* PPM of its requests */                                                  \
     X(OBJECTS_ERROR, "objects-error", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))   \
@@ -128,6 +130,10 @@ enum sim_targets {
     X(JOIN, "join", CHURN, PAIR, 0)                                            \
     /* says goodbye, comes back after `for` */                                 \
     X(LEAVE, "leave", CHURN, ONE, SIM_P(FOR))                                  \
+    /* all machines are gone for good; host 0 is restored from the newest      \
+     * whole snapshot FOR ms later, the others join it with empty disks.       \
+     * Nothing happens while there is no such snapshot */                      \
+    X(LOSE_ALL, "lose-all", CHURN, ONE, SIM_P(FOR))                            \
                                                                                \
     /* a certified member sends to `to` what no honest one would; COUNT of     \
      * them, one every MS */                                                   \

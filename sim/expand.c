@@ -18,8 +18,10 @@
 #define FAMILIES 6 /* of transactions' keys */
 #define SMALL_VALUE_MAX 200
 #define LARGE_VALUE_MAX 60000
-#define BURST 4                   /* operations just before a power cut */
-#define BURST_MS 3                /* how just */
+#define BURST 4    /* operations just before a power cut */
+#define BURST_MS 3 /* how just */
+#define CALM_LOSS_PPM_MAX 90000
+#define YEARS_MARGIN_MS 1000
 #define QUIET_END_MS (5 * SECOND) /* no fault begins so late */
 
 struct expansion {
@@ -117,6 +119,7 @@ static const struct kind {
     [SIM_DEED_WIPE] = {1, 1000, 60000, 0, 0, 0, 0},
     [SIM_DEED_CLOCK_STEP] = {4, 1000, 120000, -60000, 60000, 0, 0},
     [SIM_DEED_CLOCK_DRIFT] = {3, 10000, 240000, -50000, 50000, 0, 0},
+    [SIM_DEED_CLOCK_YEARS] = {1, 1000, 120000, 1, 10, 0, 0},
     [SIM_DEED_CLOCK_FREEZE] = {2, 1000, 60000, 0, 0, 0, 0},
     [SIM_DEED_OBJECTS_ERROR] = {2, 10000, 240000, 10000, 500000, 0, 0},
     [SIM_DEED_OBJECTS_SLOW] = {2, 10000, 240000, 10, 5000, 0, 0},
@@ -126,6 +129,7 @@ static const struct kind {
     [SIM_DEED_OBJECTS_FLIP] = {1, 10000, 120000, 10000, 300000, 0, 0},
     [SIM_DEED_JOIN] = {1, 0, 0, 0, 0, 0, 0},
     [SIM_DEED_LEAVE] = {2, 1000, 90000, 0, 0, 0, 0},
+    [SIM_DEED_LOSE_ALL] = {1, 0, 60000, 0, 0, 0, 0},
     [SIM_DEED_HOSTILE] = {1, 0, 0, 1, 200, 5, 1000},
 };
 
@@ -135,6 +139,7 @@ static bool family_fits(enum sim_profile p, enum sim_deed d)
 
     switch (p) {
     case SIM_PROFILE_QUIET:
+    case SIM_PROFILE_CALM:
         return false;
     case SIM_PROFILE_STORAGE:
         return f == SIM_FAMILY_STORAGE || f == SIM_FAMILY_OBJECTS ||
@@ -201,7 +206,8 @@ static void draw_targets(struct expansion *e, struct sim_plan_line *l)
 
     if (sim_deed_targets(l->deed) == SIM_TARGET_ONE) {
         l->hosts = draw_hosts(e, 1);
-        if (l->deed == SIM_DEED_WIPE && sim_hosts_has(&l->hosts, 0)) {
+        if ((l->deed == SIM_DEED_WIPE || l->deed == SIM_DEED_CLOCK_YEARS) &&
+            sim_hosts_has(&l->hosts, 0)) {
             sim_hosts_remove(&l->hosts, 0); /* nobody could let it in again */
             sim_hosts_add(&l->hosts, 1);
         }
@@ -379,6 +385,29 @@ static void add_workload(struct expansion *e)
     }
 }
 
+/* Before such a node has heard what the others' clocks say, it dates writes
+ * years ahead; nobody takes them, and only a new incarnation would bring it
+ * back. Its clients stay away meanwhile. */
+static void spare_years(struct sim_plan *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct sim_plan_line years = p->lines[i];
+        uint64_t end = years.at_ms + (uint64_t)years.params[SIM_PARAM_FOR];
+
+        for (size_t j = p->count; j > 0 && years.deed == SIM_DEED_CLOCK_YEARS;
+             j--) {
+            struct sim_plan_line *l = &p->lines[j - 1];
+            if (sim_deed_family(l->deed) == SIM_FAMILY_WORK &&
+                sim_hosts_first(&l->hosts) == sim_hosts_first(&years.hosts) &&
+                l->at_ms + YEARS_MARGIN_MS >= years.at_ms &&
+                l->at_ms <= end + YEARS_MARGIN_MS) {
+                sim_hosts_remove(&l->hosts, sim_hosts_first(&l->hosts));
+                sim_hosts_add(&l->hosts, 0);
+            }
+        }
+    }
+}
+
 /* ---- the whole ---- */
 
 static unsigned draw_nodes(struct expansion *e)
@@ -405,6 +434,10 @@ static void draw_network(struct expansion *e)
         n->loss_ppm = n->duplicate_ppm = n->reorder_ppm = 0;
         return;
     }
+    if (e->profile == SIM_PROFILE_CALM) { /* what the check calls no trouble */
+        n->loss_ppm = (uint32_t)draw(e, 10000, CALM_LOSS_PPM_MAX);
+        return;
+    }
     n->loss_ppm = chance(e, 50) ? 0 : (uint32_t)draw(e, 0, 20000);
     n->duplicate_ppm = chance(e, 50) ? 0 : (uint32_t)draw(e, 0, 20000);
     n->reorder_ppm = chance(e, 50) ? 0 : (uint32_t)draw(e, 0, 50000);
@@ -423,7 +456,8 @@ static void draw_core(struct expansion *e)
     for (size_t i = 0; i < p->count; i++) {
         if (p->lines[i].deed == SIM_DEED_HOSTILE)
             sim_hosts_add(&hostile, sim_hosts_first(&p->lines[i].hosts));
-        if (p->lines[i].deed == SIM_DEED_WIPE)
+        if (p->lines[i].deed == SIM_DEED_WIPE ||
+            p->lines[i].deed == SIM_DEED_LOSE_ALL)
             sim_hosts_add(&p->core, 0);
     }
     for (unsigned h = 0; h < p->joined; h++)
@@ -464,6 +498,7 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
         sim_plan_release(ret);
         return e.error;
     }
+    spare_years(ret);
     draw_core(&e);
     sim_plan_sort(ret);
     CHECK(sim_plan_check(ret, NULL) == 0);

@@ -470,9 +470,11 @@ int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
 
 int sim_host_initialise(struct sim_host *h,
                         const struct store_identity *identity,
+                        const struct replacement *state,
                         struct cm_detail *detail)
 {
     struct store *s = NULL;
+    struct writer *w = NULL;
 
     CHECK(h->store == NULL);
     sim_host_enter(h);
@@ -480,6 +482,12 @@ int sim_host_initialise(struct sim_host *h,
     if (error != 0)
         return error;
     error = writer_initialise(s, identity, detail);
+    if (error == 0 && state != NULL)
+        error = writer_open(&w, s, h->secret_key, detail);
+    if (error == 0 && state != NULL)
+        error = writer_replace(w, state, detail);
+    if (w != NULL)
+        writer_close(w);
     store_close(s);
     host_leave(h);
     return error;
@@ -699,6 +707,7 @@ static void die(struct sim_host *h, enum death death)
 {
     CHECK(h->node != NULL);
     sim_check_on_power_cut(h->place.check, h->number);
+    sim_objects_set_dead(h->objects, true);
     h->dying = true;
     h->up_us += h->place.sched->now_us - h->up_since_us;
     sim_host_enter(h);
@@ -726,6 +735,7 @@ static void die(struct sim_host *h, enum death death)
     else
         sim_disk_kill(h->disk);
     host_leave(h);
+    sim_objects_set_dead(h->objects, false);
     h->dying = false;
     h->fail_after = 0;
     sim_host_pause(h, 0);
@@ -910,6 +920,11 @@ struct node *sim_host_node(struct sim_host *h)
 struct store *sim_host_store(struct sim_host *h)
 {
     return h->store;
+}
+
+const struct writer *sim_host_writer(const struct sim_host *h)
+{
+    return h->writer;
 }
 
 const uint8_t *sim_host_public_key(const struct sim_host *h)

@@ -69,9 +69,11 @@ bool sim_host_is_broken(const struct sim_host *h);
 bool sim_host_is_up(const struct sim_host *h);
 /* Virtual time that it has been up, all its lives together. */
 uint64_t sim_host_up_us(const struct sim_host *h);
-/* Writes the founder's first facts; before its first boot. */
+/* Writes a founder's first facts, and what a snapshot held (NULL: nothing);
+ * while it is down, on an empty disk. */
 int sim_host_initialise(struct sim_host *h,
                         const struct store_identity *identity,
+                        const struct replacement *state,
                         struct cm_detail *detail);
 
 /* ---- faults that stay until set otherwise ---- */
@@ -99,8 +101,9 @@ int sim_host_write(struct sim_host *h, struct intent *i, sim_write_done done,
 
 /* NULL while it is down. */
 struct node *sim_host_node(struct sim_host *h);
-struct store *sim_host_store(struct sim_host *h);             /* likewise */
-const uint8_t *sim_host_public_key(const struct sim_host *h); /* Ed25519 */
+struct store *sim_host_store(struct sim_host *h);               /* likewise */
+const struct writer *sim_host_writer(const struct sim_host *h); /* likewise */
+const uint8_t *sim_host_public_key(const struct sim_host *h);   /* Ed25519 */
 const uint8_t *sim_host_secret_key(const struct sim_host *h);
 const char *sim_host_name(const struct sim_host *h);
 void sim_host_read_disk(const struct sim_host *h,

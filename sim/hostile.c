@@ -11,6 +11,7 @@
 #include "sim/entropy.h"
 
 #define FLOOD 100
+#define PENDING_FLOOD 1200 /* the first time; more than an origin may have */
 #define YEARS_MS (UINT64_C(10) * 365 * 24 * 3600 * 1000)
 #define HUGE_SEQ (UINT64_C(1) << 40)
 #define EVENT_LIMIT 65536
@@ -20,6 +21,7 @@ struct act {
     struct sim_world *w;
     unsigned host;
     unsigned to;
+    uint64_t number; /* of the line's wrongs, from 1 */
     const uint8_t *secret;
     struct key_id self;
     uint8_t key[32]; /* pairwise */
@@ -47,6 +49,7 @@ static void act_init(struct act *a, struct sim_world *w, unsigned host,
     *a = (struct act){.w = w,
                       .host = host,
                       .to = to,
+                      .number = number,
                       .secret = sim_host_secret_key(w->hosts[host])};
     a->self = key_id_of(sim_host_public_key(w->hosts[host]));
     a->mesh = mesh_id_of(w->authority.public_key);
@@ -106,6 +109,7 @@ static struct message alive_of(struct act *a, unsigned host, uint64_t counter)
 
 struct forgery {
     uint64_t seq;
+    const struct hash *previous; /* NULL: anything */
     uint64_t ahead_ms;
     bool bad_signature;
 };
@@ -139,7 +143,9 @@ static bool make_event(struct act *a, const struct forgery *f,
         .body = buffer_slice(&body),
         .ops_count = 1,
     };
-    if (f->seq > 1)
+    if (f->previous != NULL)
+        draft.previous = *f->previous;
+    else if (f->seq > 1)
         random_bytes_draw(&a->random, draft.previous.bytes,
                           sizeof draft.previous.bytes);
     int error = event_encode(out, &draft, a->secret, &hash);
@@ -162,6 +168,35 @@ static void send_event(struct act *a, const struct forgery *f)
             act_send(a);
     }
     buffer_release(&bytes);
+}
+
+/* How many events of the host the receiver holds, and the last one's hash. A
+ * second event under a dot that the receiver has not seen yet is another
+ * thing: a fork, which no replica can mend by itself. */
+static uint64_t known_events(struct act *a, struct hash *ret_head)
+{
+    struct node *own = sim_host_node(a->w->hosts[a->host]);
+    struct node *n = sim_host_node(a->w->hosts[a->to]);
+    const struct vv_entry *head = NULL;
+    struct store_reader *r = NULL;
+    struct node_status status;
+    uint64_t seq = 0;
+    struct vv vv;
+
+    if (own == NULL || n == NULL || !node_is_ready(own) ||
+        store_reader_begin(node_store(n), &r) != 0)
+        return 0;
+    node_status_read(own, &status);
+    vv_init(&vv);
+    if (store_vv(r, &vv) == 0)
+        head = vv_find(&vv, &status.incarnation);
+    if (head != NULL) {
+        seq = head->seq;
+        *ret_head = head->head;
+    }
+    vv_release(&vv);
+    store_reader_release(r);
+    return seq;
 }
 
 /* ---- the wrongs ---- */
@@ -196,6 +231,17 @@ static void do_flood(struct act *a)
     }
 }
 
+/* Far beyond its last one, so that they wait for what will never come. */
+static void do_pending(struct act *a)
+{
+    uint64_t seq = HUGE_SEQ + (draw(a) % HUGE_SEQ);
+
+    for (unsigned i = 0; i < (a->number <= 1 ? PENDING_FLOOD : FLOOD); i++) {
+        struct forgery f = {.seq = seq + i};
+        send_event(a, &f);
+    }
+}
+
 static void do_lies(struct act *a)
 {
     unsigned victim = third(a);
@@ -220,8 +266,13 @@ static void do_signatures(struct act *a)
     struct message m = alive_of(a, third(a), wall + 1);
     struct message leave = {
         .type = MESSAGE_LEAVE, .subject = m.subject, .counter = wall + 2};
-    struct forgery f = {.seq = 1 + draw(a) % 20, .bad_signature = true};
+    struct hash head = {{0}};
+    /* The next one, right but for its signature. */
+    struct forgery f = {.seq = known_events(a, &head) + 1,
+                        .bad_signature = true};
 
+    if (f.seq > 1)
+        f.previous = &head;
     random_bytes_draw(&a->random, leave.signature, sizeof leave.signature);
     CHECK(packet_builder_add(&a->builder, &leave));
     CHECK(packet_builder_add(&a->builder, &m));
@@ -229,33 +280,10 @@ static void do_signatures(struct act *a)
     send_event(a, &f);
 }
 
-/* How many events of the host the receiver holds. A second event under a dot
- * that the receiver has not seen yet is another thing: a fork, which no
- * replica can mend by itself. */
-static uint64_t known_events(struct act *a)
-{
-    struct node *own = sim_host_node(a->w->hosts[a->host]);
-    struct node *n = sim_host_node(a->w->hosts[a->to]);
-    struct store_reader *r = NULL;
-    struct node_status status;
-    uint64_t seq = 0;
-    struct vv vv;
-
-    if (own == NULL || n == NULL || !node_is_ready(own) ||
-        store_reader_begin(node_store(n), &r) != 0)
-        return 0;
-    node_status_read(own, &status);
-    vv_init(&vv);
-    if (store_vv(r, &vv) == 0)
-        seq = vv_seq(&vv, &status.incarnation);
-    vv_release(&vv);
-    store_reader_release(r);
-    return seq;
-}
-
 static void do_reuse(struct act *a)
 {
-    uint64_t known = known_events(a);
+    struct hash head = {{0}};
+    uint64_t known = known_events(a, &head);
 
     if (known == 0)
         return;
@@ -282,6 +310,7 @@ void sim_hostile_send_kind(struct sim_world *w, unsigned host, unsigned to,
         [SIM_HOSTILE_COUNTERS] = do_counters,
         [SIM_HOSTILE_FUTURE] = do_future,
         [SIM_HOSTILE_FLOOD] = do_flood,
+        [SIM_HOSTILE_PENDING] = do_pending,
         [SIM_HOSTILE_LIES] = do_lies,
         [SIM_HOSTILE_SIGNATURES] = do_signatures,
         [SIM_HOSTILE_REUSE] = do_reuse,

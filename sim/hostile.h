@@ -14,6 +14,7 @@ enum sim_hostile_kind {
                                  clock; an event with a huge seq */
     SIM_HOSTILE_FUTURE,       /* an event dated years ahead */
     SIM_HOSTILE_FLOOD,        /* many pings at once */
+    SIM_HOSTILE_PENDING,      /* events that wait for ever, hundreds */
     SIM_HOSTILE_LIES,         /* others are dead, or live elsewhere */
     SIM_HOSTILE_SIGNATURES,   /* events and records with wrong signatures */
     SIM_HOSTILE_REUSE,        /* another event under a dot that is taken */

@@ -45,6 +45,7 @@ struct sim_model_event {
     bool is_void;
     bool tentative;    /* its origin lost its power in this very commit */
     bool acknowledged; /* a client was told of it */
+    bool lost;         /* with all machines; nobody may hold it again */
     uint32_t *deps;    /* owned; actors of decoded.deps */
     struct sim_model_op *ops; /* owned; decoded.ops_count */
 };

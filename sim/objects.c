@@ -59,6 +59,7 @@ struct sim_objects {
     uint64_t slow_us;
     uint64_t wait_us;
     uint64_t calls;
+    bool dead; /* its process makes no call any more */
 };
 
 static struct sim_objects *entered; /* borrowed */
@@ -111,6 +112,12 @@ void sim_objects_set_rate(struct sim_objects *o, enum sim_object_fault fault,
 {
     CHECK(fault < SIM_OBJECT_FAULTS && ppm <= MILLION);
     o->ppm[fault] = ppm;
+}
+
+void sim_objects_set_dead(struct sim_objects *o, bool dead)
+{
+    CHECK(o != NULL);
+    o->dead = dead;
 }
 
 void sim_objects_set_slow(struct sim_objects *o, uint64_t us)
@@ -245,6 +252,11 @@ static int call_ends(struct sim_objects *o, int error, const char *what,
 typedef int (*put_call)(struct object_dir *d, const char *name,
                         struct slice bytes, struct cm_detail *detail);
 
+static int refuse_dead(struct cm_detail *detail)
+{
+    return cm_fail(detail, CM_ERR_IO, "the process has ended");
+}
+
 static int put(put_call real, struct object_dir *d, const char *name,
                struct slice bytes, struct cm_detail *detail)
 {
@@ -254,6 +266,8 @@ static int put(put_call real, struct object_dir *d, const char *name,
 
     if (o == NULL)
         return real(d, name, bytes, detail);
+    if (o->dead)
+        return refuse_dead(detail);
     call_begins(o);
     buffer_init(&before, OLD_SIZE_MAX);
     bool replaced = __real_object_dir_get(d, name, &before, NULL) == 0 &&
@@ -289,6 +303,8 @@ int __wrap_object_dir_flush(struct object_dir *d, struct cm_detail *detail)
     /* Nothing here outlives the run: waiting for a disk would prove nothing. */
     if (entered == NULL)
         return __real_object_dir_flush(d, detail);
+    if (entered->dead)
+        return refuse_dead(detail);
     call_begins(entered);
     return call_ends(entered, 0, "flush", detail);
 }
@@ -301,6 +317,8 @@ int __wrap_object_dir_get(struct object_dir *d, const char *name,
 
     if (o == NULL)
         return __real_object_dir_get(d, name, ret_bytes, detail);
+    if (o->dead)
+        return refuse_dead(detail);
     call_begins(o);
     path_of(d, name, path);
     const struct known *k = find_known(o->log, path);
@@ -345,6 +363,8 @@ int __wrap_object_dir_list(struct object_dir *d, const char *prefix,
     char path[PATH_MAX];
     size_t kept = 0;
 
+    if (o != NULL && o->dead)
+        return refuse_dead(detail);
     int error = __real_object_dir_list(d, prefix, ret_list, detail);
     if (o == NULL || error != 0)
         return error;

@@ -46,6 +46,8 @@ void sim_objects_set_rate(struct sim_objects *o, enum sim_object_fault fault,
                           uint32_t ppm);
 /* Every call takes so much longer. */
 void sim_objects_set_slow(struct sim_objects *o, uint64_t us);
+/* Its process is dying: no call is done any more. */
+void sim_objects_set_dead(struct sim_objects *o, bool dead);
 /* What the calls since the last asking have taken beyond the usual. */
 uint64_t sim_objects_take_wait_us(struct sim_objects *o);
 /* The host whose calls follow (borrowed); NULL: the simulator's own. */

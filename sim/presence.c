@@ -200,3 +200,16 @@ void sim_presence_wipe(struct sim_presence *p)
     p->joined = false;
     sim_fault_happened(&w->faults, SIM_DEED_WIPE);
 }
+
+void sim_presence_lose(struct sim_presence *p)
+{
+    struct sim_world *w = p->world;
+
+    CHECK(!sim_host_is_up(host_of(p)));
+    sim_sched_cancel(&w->sched, &p->goodbye);
+    sim_host_wipe(host_of(p));
+    sim_free(w->tokens[p->host]);
+    w->tokens[p->host] = NULL;
+    p->asked = false;
+    p->joined = p->host == 0;
+}

@@ -47,5 +47,8 @@ void sim_presence_power_cut(struct sim_presence *p);
 void sim_presence_leave(struct sim_presence *p);
 /* Also of a host that is down. Not of host 0. */
 void sim_presence_wipe(struct sim_presence *p);
+/* Of every host that is a member, host 0 too, at once: power off and disks
+ * empty. Host 0 needs a new founder's store before it can boot. */
+void sim_presence_lose(struct sim_presence *p);
 
 #endif

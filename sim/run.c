@@ -182,6 +182,7 @@ static void judge(struct sim_run *r)
 
     /* Until nobody has an excuse any more. Nothing is written meanwhile: they
      * may not drift apart again. */
+    sim_check_rest(c);
     if (!advance(r, r->world->sched.now_us + REST_US))
         return;
     await_convergence(r, true, 0, &unused);
@@ -258,6 +259,10 @@ static void finish(struct sim_run *r)
     struct sim_run_result *result = r->result;
     const struct sim_trace *t = &r->world->sched.trace;
 
+    struct sim_check_counters counters;
+
+    sim_check_read_counters(r->world->check, &counters);
+    memcpy(result->evaluated, counters.evaluated, sizeof result->evaluated);
     result->node_us = up_us(r) - r->founding_us;
     result->fault_kinds = sim_fault_kinds(&r->world->faults);
     result->virtual_us = r->world->sched.now_us;

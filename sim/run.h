@@ -56,8 +56,9 @@ struct sim_run_result {
     uint64_t watched;    /* changes that watches delivered */
     uint64_t snapshots;  /* taken, verified and restored */
     uint64_t faults;
-    uint64_t fault_kinds;      /* bits of enum sim_deed */
-    uint64_t core_us, heal_us; /* what convergence took */
+    uint64_t fault_kinds;                     /* bits of enum sim_deed */
+    uint64_t core_us, heal_us;                /* what convergence took */
+    uint64_t evaluated[SIM_CHECK_INVARIANTS]; /* how often each was looked at */
 };
 
 struct sim_run;

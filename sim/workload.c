@@ -177,10 +177,14 @@ static void snapshot_done(void *ctx, const struct snapshot_report *report)
 
     CHECK(!d->closed);
     d->closed = true;
-    if (report->error == 0)
+    if (report->error == 0) {
         result->acknowledged++;
-    else
+        sim_check_on_snapshot(d->run->world->check,
+                              sim_hosts_first(&d->line->hosts), d->run->objects,
+                              report->name);
+    } else {
         result->refused++;
+    }
     sim_sched_note(&d->run->world->sched, "snapshot",
                    sim_hosts_first(&d->line->hosts), d->line->id,
                    slice_of(&report->error, sizeof report->error));

@@ -116,7 +116,8 @@ static int remove_one(const char *path, const struct stat *st, int kind,
     return 0;
 }
 
-static void founder_certificate(struct sim_world *w, struct buffer *out)
+void sim_world_founder_certificate(const struct sim_world *w,
+                                   struct buffer *out)
 {
     struct certificate c = {.roles = ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN,
                             .prefixes_count = 1};
@@ -148,7 +149,7 @@ static int found_mesh(struct sim_world *w, struct cm_detail *detail)
     authority_make(&w->authority, seed);
     random_bytes_draw(&stream, identity.incarnation.bytes, INCARNATION_SIZE);
     buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
-    founder_certificate(w, &certificate);
+    sim_world_founder_certificate(w, &certificate);
     order.mesh = mesh_id_of(w->authority.public_key);
     order.founder = identity.incarnation;
     order.founder_certificate = buffer_slice(&certificate);
@@ -162,7 +163,7 @@ static int found_mesh(struct sim_world *w, struct cm_detail *detail)
     identity.generation_order = buffer_slice(&encoded);
     identity.host = slice_of_string("simulated host");
     if (error == 0)
-        error = sim_host_initialise(w->hosts[0], &identity, detail);
+        error = sim_host_initialise(w->hosts[0], &identity, NULL, detail);
     vv_release(&order.sealed);
     buffer_release(&encoded);
     buffer_release(&certificate);

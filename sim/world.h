@@ -47,6 +47,7 @@ struct sim_world {
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
     struct authority authority;
+    unsigned restores;       /* how often all was lost and restored */
     struct sim_check *check; /* NULL if unchecked */
 };
 
@@ -59,6 +60,10 @@ void sim_world_free(struct sim_world *w);
 /* A target for snapshots (node_snapshot_now), removed with the world. */
 void sim_world_target(const struct sim_world *w,
                       char ret_target[SIM_HOST_PATH_MAX]);
+
+/* What the authority certifies of host 0, which lets the others in. */
+void sim_world_founder_certificate(const struct sim_world *w,
+                                   struct buffer *out);
 
 /* Powers a host on; a joiner with the token it was given. From now on it is
  * started again whenever a fault has ended it (presence.h). */

@@ -5,6 +5,9 @@
 #include "sim/check.h"
 #include "sim/hostile.h"
 #include "sim/memory.h"
+#include "sim/restore.h"
+
+#define YEAR_MS (INT64_C(365) * 24 * 3600 * 1000)
 
 /* One line in force. */
 struct sim_fault {
@@ -185,7 +188,8 @@ static void hold_presence(struct sim_world *w, enum sim_deed d, unsigned host)
     sim_presence_set_away(
         &w->presences[host],
         any(w, SIM_DEED_CRASH, host) || any(w, SIM_DEED_POWER_CUT, host) ||
-            any(w, SIM_DEED_WIPE, host) || any(w, SIM_DEED_LEAVE, host));
+            any(w, SIM_DEED_WIPE, host) || any(w, SIM_DEED_LEAVE, host) ||
+            any(w, SIM_DEED_LOSE_ALL, host));
 }
 
 static void hold_pause(struct sim_world *w, enum sim_deed d, unsigned host)
@@ -222,8 +226,10 @@ static void hold_clock(struct sim_world *w, enum sim_deed d, unsigned host)
         drift = SIM_CLOCK_DRIFT_PPM_MAX;
     if (drift < -SIM_CLOCK_DRIFT_PPM_MAX)
         drift = -SIM_CLOCK_DRIFT_PPM_MAX;
-    if (d == SIM_DEED_CLOCK_STEP)
-        sim_clock_set_step(c, sum(w, d, host, SIM_PARAM_MS));
+    if (d == SIM_DEED_CLOCK_STEP || d == SIM_DEED_CLOCK_YEARS)
+        sim_clock_set_step(c, sum(w, SIM_DEED_CLOCK_STEP, host, SIM_PARAM_MS) +
+                                  YEAR_MS * sum(w, SIM_DEED_CLOCK_YEARS, host,
+                                                SIM_PARAM_COUNT));
     else if (d == SIM_DEED_CLOCK_FREEZE)
         sim_clock_set_frozen(c, any(w, d, host));
     else
@@ -280,6 +286,56 @@ static void begin_join(struct sim_fault *f, unsigned host)
     p->joining = true;
     /* Only founders issue; whom else the plan names can sponsor nobody. */
     sim_world_join(w, host, 0);
+}
+
+/* The disks of the machines that come in their place are sound. */
+static void hold_disks(struct sim_world *w, unsigned host, bool hold)
+{
+    static const enum sim_deed deeds[] = {
+        SIM_DEED_DISK_FULL, SIM_DEED_DISK_ERROR, SIM_DEED_SYNC_FAIL,
+        SIM_DEED_MAP_FULL};
+
+    for (unsigned f = SIM_DISK_FULL; !hold && f < SIM_DISK_FAULTS; f++)
+        sim_disk_set_fault(sim_host_disk(w->hosts[host]),
+                           (enum sim_disk_fault)f, false);
+    for (size_t i = 0; hold && i < sizeof deeds / sizeof *deeds; i++)
+        hold_disk(w, deeds[i], host);
+}
+
+/* Nobody is left, and what was not in a snapshot is gone. */
+static void begin_loss(struct sim_fault *f, unsigned host)
+{
+    struct sim_world *w = f->world;
+    struct cm_detail detail = {""};
+    struct manifest m;
+    struct buffer bytes;
+
+    (void)host;
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    f->line.hosts = (struct sim_hosts){{0}};
+    if (sim_restore_choose(w, &bytes, &m) != 0) {
+        buffer_release(&bytes);
+        return;
+    }
+    for (unsigned h = 0; h < w->options.hosts; h++) {
+        if (!w->presences[h].member)
+            continue;
+        sim_hosts_add(&f->line.hosts, h);
+        if (sim_host_is_up(w->hosts[h]))
+            sim_host_power_cut(w->hosts[h]);
+    }
+    for (unsigned h = 0; h < w->options.hosts; h++)
+        if (w->presences[h].member)
+            sim_presence_lose(&w->presences[h]);
+    hold_disks(w, 0, false);
+    int error = sim_restore_found(w, &m, &detail);
+    hold_disks(w, 0, true);
+    if (error != 0)
+        sim_check_report(w->check, SIM_CHECK_RESTORE, 0, "%s: %s",
+                         cm_strerror(error), detail.text);
+    sim_fault_happened(&w->faults, SIM_DEED_LOSE_ALL);
+    manifest_release(&m);
+    buffer_release(&bytes);
 }
 
 /* One wrong to each of the line's `to` in turn. */
@@ -356,6 +412,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_POWER_CUT] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_WIPE] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_LEAVE] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_LOSE_ALL] = {.begin = begin_loss, .hold = hold_presence},
     [SIM_DEED_PAUSE] = {.begin = begin_counted, .hold = hold_pause},
     [SIM_DEED_SLOW] = {.hold = hold_slow},
     [SIM_DEED_DISK_SLOW] = {.hold = hold_slow},
@@ -366,6 +423,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_DISK_ERROR] = {.hold = hold_disk},
     [SIM_DEED_CLOCK_STEP] = {.begin = begin_counted, .hold = hold_clock},
     [SIM_DEED_CLOCK_DRIFT] = {.begin = begin_counted, .hold = hold_clock},
+    [SIM_DEED_CLOCK_YEARS] = {.begin = begin_counted, .hold = hold_clock},
     [SIM_DEED_CLOCK_FREEZE] = {.begin = begin_counted, .hold = hold_clock},
     [SIM_DEED_OBJECTS_ERROR] = {.hold = hold_objects},
     [SIM_DEED_OBJECTS_SLOW] = {.hold = hold_objects},
@@ -486,7 +544,7 @@ int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
     for (unsigned h = 0; k->begin != NULL && h < w->options.hosts; h++)
         if (has(&line->hosts, h))
             k->begin(f, h);
-    hold(w, line);
+    hold(w, &f->line);
     tell_troubles(w);
     return 0;
 }
@@ -534,6 +592,12 @@ void sim_world_heal(struct sim_world *w, const struct sim_hosts *hosts)
                 set_sides(f);
         }
         f = next;
+    }
+    for (unsigned h = 0; h < w->options.hosts; h++) {
+        if (hosts != NULL && !has(hosts, h))
+            continue;
+        sim_clock_set_right(sim_host_clock(w->hosts[h]));
+        sim_host_clock_changed(w->hosts[h]);
     }
     tell_troubles(w);
 }

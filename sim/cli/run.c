@@ -43,6 +43,7 @@ struct campaign {
     uint64_t faults;
     uint64_t kinds;
     uint64_t violations;
+    uint64_t evaluated[SIM_CHECK_INVARIANTS];
     int worst; /* exit code */
     uint64_t told_ms;
 };
@@ -133,6 +134,17 @@ static void tell_failure(const struct campaign *c, const struct job *j,
                       (const char *)difference->data);
 }
 
+/* Invariants that were never looked at prove nothing. */
+static void tell_evaluated(const struct campaign *c)
+{
+    (void)printf("looked at:");
+    for (unsigned i = 0; i < SIM_CHECK_INVARIANTS; i++)
+        (void)printf(" %s %" PRIu64 "%s",
+                     sim_check_name((enum sim_check_invariant)i),
+                     c->evaluated[i], i + 1 < SIM_CHECK_INVARIANTS ? "," : "");
+    (void)putchar('\n');
+}
+
 /* Severity is the order of the codes, the least being the worst. */
 static void count(struct campaign *c, const struct sim_run_result *r)
 {
@@ -140,6 +152,8 @@ static void count(struct campaign *c, const struct sim_run_result *r)
     c->node_us += r->node_us;
     c->faults += r->faults;
     c->kinds |= r->fault_kinds;
+    for (unsigned i = 0; i < SIM_CHECK_INVARIANTS; i++)
+        c->evaluated[i] += r->evaluated[i];
     if (r->outcome == SIM_PASS)
         return;
     if (r->outcome != SIM_INCONCLUSIVE)
@@ -330,6 +344,7 @@ int sim_command_run(int argc, char **argv)
     clear_progress(&c);
     if (interrupted != 0 && c.worst == SIM_PASS)
         c.worst = SIM_INCONCLUSIVE;
+    tell_evaluated(&c);
     (void)printf("%" PRIu64 " seeds, %.1f node-hours, %" PRIu64
                  " faults of %d kinds, %" PRIu64 " violations\n",
                  c.done, (double)c.node_us / 3.6e9, c.faults,
