@@ -537,9 +537,6 @@ static void take_commit(struct sim_check *c, unsigned host,
     if (!vv_equal(&h->vv, &r->vv) && h->doubtful)
         check_catch_up(c, h, &r->vv, r->revision, wall_ms);
     h->doubtful = has_failed(r);
-    if (c->options.hosts != NULL)
-        h->clock_offset_ms =
-            sim_host_writer(c->options.hosts[host])->clock_offset_ms;
     h->revision = r->revision;
     check_state(c, h, &r->vv, &r->digest);
     if (r->roster != NULL)

@@ -60,8 +60,7 @@ struct check_host {
     uint64_t adoptions;
     uint64_t adopted_revision; /* log and applied begin after it */
 
-    int64_t clock_offset_ms; /* the writer's, as of its last commit */
-    unsigned asked;          /* by clients, not answered yet */
+    unsigned asked; /* by clients, not answered yet */
     uint64_t asked_since_us;
     uint64_t window_us; /* of traffic */
     uint64_t window_bytes;

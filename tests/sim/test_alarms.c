@@ -260,6 +260,45 @@ static void test_stamps(void **state)
     end(s, SIM_CHECK_HLC);
 }
 
+static void test_drift(void **state)
+{
+    struct scene *s = begin();
+
+    (void)state;
+    for (size_t i = 0; i < s->mesh.nodes[0].events_count; i++) {
+        struct commit_result *r = foreign(s, 1, 0, i);
+        sim_check_on_commit(s->check, 1, r,
+                            FIXTURE_WALL_MS - 2 * CLOCK_DRIFT_MAX_MS);
+        done(r);
+    }
+    end(s, SIM_CHECK_DRIFT);
+}
+
+/* What was lost with all machines is applied again; and an incarnation that
+ * has events already begins anew. */
+static void test_restore(void **state)
+{
+    struct scene *s = begin();
+    struct incarnation fresh = {{7}};
+    struct vv empty;
+
+    (void)state;
+    vv_init(&empty);
+    put(s, 0, "c", "1");
+    sim_check_on_power_cut(s->check, 0);
+    sim_check_on_wipe(s->check, 0);
+    sim_check_on_restore(s->check, 0, &fresh, &empty, false);
+    expect_silence(s->check);
+    deliver(s, 1, 0);
+    end(s, SIM_CHECK_RESTORE);
+    s = begin();
+    sim_check_on_power_cut(s->check, 0);
+    sim_check_on_wipe(s->check, 0);
+    sim_check_on_restore(s->check, 0, &s->mesh.nodes[0].incarnation, &empty,
+                         false);
+    end(s, SIM_CHECK_RESTORE);
+}
+
 static void test_one_event(void **state)
 {
     struct scene *s = begin();
@@ -601,6 +640,37 @@ static void test_counter(void **state)
     w->check->hosts[0].views[1].counter = UINT64_MAX;
     sim_check_look(w->check, 0);
     end_world(w, SIM_CHECK_COUNTER);
+    w = make_world(); /* over a restart, too */
+    sim_world_run_for(w, 20 * SIM_SECOND);
+    sim_world_power_cut(w, 1);
+    w->check->hosts[1].counter += 15 * 1000; /* not beyond its clock */
+    sim_world_run_for(w, 20 * SIM_SECOND);
+    assert_int_equal(sim_world_boot(w, 1, &(struct cm_detail){""}), 0);
+    sim_world_run_for(w, SIM_SECOND);
+    expect_silence(w->check);
+    sim_world_power_cut(w, 1);
+    w->check->hosts[1].counter += 25 * 1000;
+    sim_world_run_for(w, SIM_SECOND);
+    assert_int_equal(sim_world_boot(w, 1, &(struct cm_detail){""}), 0);
+    w->check->hosts[1].boot_wall_ms += 60 * 1000;
+    sim_world_run_for(w, SIM_SECOND);
+    end_world(w, SIM_CHECK_COUNTER);
+}
+
+/* A host that talks without being asked, and a mesh that is too large. */
+static void test_idle(void **state)
+{
+    struct sim_world *w = make_world();
+
+    (void)state;
+    sim_check_rest(w->check);
+    sim_world_run_for(w, 60 * SIM_SECOND);
+    sim_check_quiescent(w->check, NULL);
+    expect_silence(w->check);
+    for (unsigned i = 0; i < 200; i++)
+        sim_check_on_send(w->check, 1, GOSSIP_PACKET_MAX, true);
+    sim_check_quiescent(w->check, NULL);
+    end_world(w, SIM_CHECK_BOUNDS);
 }
 
 static void test_watch(void **state)
@@ -694,6 +764,8 @@ int main(void)
         cmocka_unit_test(test_deps),
         cmocka_unit_test(test_supersedes),
         cmocka_unit_test(test_stamps),
+        cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_restore),
         cmocka_unit_test(test_one_event),
         cmocka_unit_test(test_origin),
         cmocka_unit_test(test_causal_order),
@@ -713,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_refutation),
         cmocka_unit_test(test_false_deaths),
         cmocka_unit_test(test_counter),
+        cmocka_unit_test(test_idle),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_snapshot),

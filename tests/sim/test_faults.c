@@ -302,6 +302,88 @@ static void test_clocks(void **state)
     sim_world_free(m.world);
 }
 
+static void on_refused(void *ctx, const struct intent *i, bool answered)
+{
+    int *error = ctx;
+
+    *error = answered ? i->result : CM_ERR_CLOSED;
+}
+
+/* Ten years ahead of the others, a host writes nothing, holds nobody up, and
+ * goes on when its clock is set right. */
+static void test_years(void **state)
+{
+    static const struct trial years = {.deed = SIM_DEED_CLOCK_YEARS,
+                                       .hosts = "2",
+                                       .to = "",
+                                       .for_ms = 30000,
+                                       .count = 10};
+    struct local_op op = {.kind = OP_PUT,
+                          .key = slice_of_string("years"),
+                          .value = slice_of_string("ahead")};
+    struct mesh m;
+    int error = 0;
+
+    (void)state;
+    start(&m, 29);
+    run_writing(&m, SIM_SECOND);
+    (void)begin(&m, &years, 1);
+    sim_world_run_for(m.world, 5 * SIM_SECOND);
+    struct intent *i = intent_new(INTENT_LOCAL);
+    assert_int_equal(intent_add_op(i, &op), 0);
+    assert_int_equal(sim_host_write(m.world->hosts[2], i, on_refused, &error),
+                     0);
+    sim_world_run_for(m.world, SIM_SECOND);
+    assert_int_equal(error, CM_ERR_CLOCK);
+    sim_world_run_for(m.world, 30 * SIM_SECOND);
+    run_writing(&m, 2 * SIM_SECOND);
+    assert_true(sim_world_run_until(m.world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+    assert_null(sim_check_violation(m.world->check));
+    sim_world_free(m.world);
+}
+
+/* Without a snapshot there is nothing to begin again from, and nothing
+ * happens; with one the mesh goes on as its next generation, and writes. */
+static void test_loss(void **state)
+{
+    static const struct trial loss = {
+        .deed = SIM_DEED_LOSE_ALL, .hosts = "0", .to = "", .for_ms = 1000};
+    struct sim_check_counters counters;
+    struct node_status status;
+    struct mesh m;
+
+    (void)state;
+    start(&m, 31);
+    run_writing(&m, 2 * SIM_SECOND);
+    (void)begin(&m, &loss, 1);
+    sim_world_run_for(m.world, 2 * SIM_SECOND);
+    assert_int_equal(m.world->faults.counts[SIM_DEED_LOSE_ALL], 0);
+    m.snapshots = true;
+    run_writing(&m, 2 * SIM_SECOND);
+    m.snapshots = false;
+    sim_world_run_for(m.world, SIM_SECOND);
+    run_writing(&m, SIM_SECOND); /* what no snapshot has */
+    for (uint64_t id = 2; id < 4; id++) {
+        (void)begin(&m, &loss, id);
+        assert_int_equal(m.world->faults.counts[SIM_DEED_LOSE_ALL], id - 1);
+        sim_world_run_for(m.world, 2 * SIM_SECOND);
+        assert_true(sim_world_run_until(m.world, sim_world_converged, NULL,
+                                        JOIN_LIMIT_US));
+        run_writing(&m, 2 * SIM_SECOND);
+    }
+    assert_true(sim_world_run_until(m.world, sim_world_converged, NULL,
+                                    CONVERGE_LIMIT_US));
+    node_status_read(sim_host_node(m.world->hosts[3]), &status);
+    assert_int_equal(status.generation.number, 2);
+    sim_check_read_counters(m.world->check, &counters);
+    assert_int_equal(counters.restores, 2);
+    assert_true(counters.lost > 0);
+    if (sim_check_violation(m.world->check) != NULL)
+        fail_msg("%s", sim_check_violation(m.world->check)->text);
+    sim_world_free(m.world);
+}
+
 /* A host beyond the first ones joins by a line. */
 static void test_join(void **state)
 {
@@ -382,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_memory),  cmocka_unit_test(test_storage),
         cmocka_unit_test(test_clocks),  cmocka_unit_test(test_join),
         cmocka_unit_test(test_overlap), cmocka_unit_test(test_heal_core),
+        cmocka_unit_test(test_years),   cmocka_unit_test(test_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
