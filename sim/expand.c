@@ -107,7 +107,7 @@ static const struct kind {
     [SIM_DEED_FORGE] = {4, 5000, 60000, 1000, 200000, 0, 0},
     [SIM_DEED_REPLAY] = {4, 5000, 60000, 1000, 200000, 0, 0},
     [SIM_DEED_CRASH] = {6, 0, 60000, 0, 0, 0, 0},
-    [SIM_DEED_POWER_CUT] = {5, 0, 90000, 0, 0, 0, 0},
+    [SIM_DEED_POWER_CUT] = {5, 0, 240000, 0, 0, 0, 0},
     [SIM_DEED_PAUSE] = {5, 100, 60000, 0, 0, 0, 0},
     [SIM_DEED_SLOW] = {3, 5000, 60000, 1, 300, 0, 0},
     [SIM_DEED_MALLOC] = {6, 0, 0, 1, 3000, 0, 0},
@@ -128,7 +128,7 @@ static const struct kind {
     [SIM_DEED_OBJECTS_LOSE] = {1, 10000, 120000, 10000, 300000, 0, 0},
     [SIM_DEED_OBJECTS_FLIP] = {1, 10000, 120000, 10000, 300000, 0, 0},
     [SIM_DEED_JOIN] = {1, 0, 0, 0, 0, 0, 0},
-    [SIM_DEED_LEAVE] = {2, 1000, 90000, 0, 0, 0, 0},
+    [SIM_DEED_LEAVE] = {2, 1000, 200000, 0, 0, 0, 0},
     [SIM_DEED_LOSE_ALL] = {1, 0, 60000, 0, 0, 0, 0},
     [SIM_DEED_HOSTILE] = {1, 0, 0, 1, 200, 5, 1000},
 };
@@ -139,8 +139,9 @@ static bool family_fits(enum sim_profile p, enum sim_deed d)
 
     switch (p) {
     case SIM_PROFILE_QUIET:
-    case SIM_PROFILE_CALM:
         return false;
+    case SIM_PROFILE_CALM:
+        return d == SIM_DEED_POWER_CUT || d == SIM_DEED_LEAVE;
     case SIM_PROFILE_STORAGE:
         return f == SIM_FAMILY_STORAGE || f == SIM_FAMILY_OBJECTS ||
                d == SIM_DEED_POWER_CUT || d == SIM_DEED_CRASH;
@@ -280,6 +281,12 @@ static void add_burst(struct expansion *e, const struct sim_plan_line *cut)
 
     for (unsigned i = 0; i < BURST && cut->at_ms >= BURST_MS; i++)
         add_operation(e, host, cut->at_ms - draw(e, 0, BURST_MS));
+    if (cut->at_ms >= BURST_MS && chance(e, 30)) { /* so is a snapshot */
+        struct sim_plan_line l = {.deed = SIM_DEED_SNAPSHOT,
+                                  .at_ms = cut->at_ms - draw(e, 0, BURST_MS)};
+        sim_hosts_add(&l.hosts, host);
+        add(e, &l);
+    }
 }
 
 static void add_faults_of(struct expansion *e, enum sim_deed d)

@@ -16,7 +16,7 @@
     X(SIM_PROFILE_DEFAULT, "default") /* a subset, at drawn rates */           \
     X(SIM_PROFILE_FULL, "full")       /* every kind at its default rate */     \
     X(SIM_PROFILE_QUIET, "quiet")     /* none: what the workload alone does */ \
-    X(SIM_PROFILE_CALM, "calm") /* none, but datagrams are lost always */      \
+    X(SIM_PROFILE_CALM, "calm")       /* datagrams are lost, hosts are away */ \
     X(SIM_PROFILE_STORAGE, "storage")                                          \
     X(SIM_PROFILE_NETWORK, "network")                                          \
     X(SIM_PROFILE_CHURN, "churn")                                              \

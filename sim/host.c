@@ -485,7 +485,7 @@ int sim_host_initialise(struct sim_host *h,
     if (error == 0 && state != NULL)
         error = writer_open(&w, s, h->secret_key, detail);
     if (error == 0 && state != NULL)
-        error = writer_replace(w, state, detail);
+        error = writer_replace(w, state, 0, detail);
     if (w != NULL)
         writer_close(w);
     store_close(s);

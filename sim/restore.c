@@ -97,6 +97,7 @@ static int fill(struct sim_world *w, const struct manifest *m,
     struct replacement state = {
         .vv = &m->vv,
         .hlc_max = m->hlc_max,
+        .any_clock = true,
         .generation_order = identity->generation_order,
         .next = snapshot_pull_next,
         .context = &pull,
