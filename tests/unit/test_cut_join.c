@@ -373,6 +373,41 @@ static void test_held_until_the_clocks_agree(void **state)
     fixture_mesh_release(&m);
 }
 
+/* Of another generation; and beyond a seal of one to return to. */
+static void refuse_other_generations(struct fixture_mesh *m,
+                                     struct fixture_node *b, struct cut_diff *d)
+{
+    struct fixture_node *a = &m->nodes[0];
+    struct generation_order order = {
+        .mesh = m->mesh,
+        .number = 2,
+        .founder = a->incarnation,
+        .founder_certificate = buffer_slice(&a->certificate),
+    };
+    struct replacement r;
+    struct cm_detail detail;
+    struct buffer bytes;
+
+    memset(order.previous, 1, sizeof order.previous);
+    buffer_init(&bytes, GENERATION_ORDER_SIZE_MAX);
+    assert_int_equal(
+        generation_order_encode(&bytes, &order, m->authority.secret_key), 0);
+    cut_diff_replacement(d, &r);
+    r.generation_order = buffer_slice(&bytes);
+    assert_int_equal(fixture_replace(b, &r, &detail), CM_ERR_WRONG_GENERATION);
+    vv_init(&order.sealed);
+    assert_int_equal(
+        vv_set(&order.sealed, &a->incarnation, 1, &(struct hash){{0}}), 0);
+    buffer_clear(&bytes);
+    assert_int_equal(
+        generation_order_encode(&bytes, &order, m->authority.secret_key), 0);
+    r.mode = ADOPT_RETURN;
+    r.generation_order = buffer_slice(&bytes);
+    assert_int_equal(fixture_replace(b, &r, &detail), CM_ERR_SEALED);
+    vv_release(&order.sealed);
+    buffer_release(&bytes);
+}
+
 /* What is promised and what is there are two things: a vector or a digest that
  * does not belong to the entries. */
 static void test_wrong_promises(void **state)
@@ -412,38 +447,8 @@ static void test_wrong_promises(void **state)
     }
     r.vv = &vv;
     assert_int_equal(fixture_replace(b, &r, &detail), CM_ERR_MALFORMED);
-    /* Another generation. */
     fixture_adopting(b, &c);
-    cut_diff_replacement(d, &r);
-    {
-        struct generation_order order = {
-            .mesh = m.mesh,
-            .number = 2,
-            .founder = a->incarnation,
-            .founder_certificate = buffer_slice(&a->certificate),
-        };
-        struct buffer bytes;
-
-        memset(order.previous, 1, sizeof order.previous);
-        buffer_init(&bytes, GENERATION_ORDER_SIZE_MAX);
-        assert_int_equal(
-            generation_order_encode(&bytes, &order, m.authority.secret_key), 0);
-        r.generation_order = buffer_slice(&bytes);
-        assert_int_equal(fixture_replace(b, &r, &detail),
-                         CM_ERR_WRONG_GENERATION);
-        /* And beyond a seal of it. */
-        vv_init(&order.sealed);
-        assert_int_equal(
-            vv_set(&order.sealed, &a->incarnation, 1, &(struct hash){{0}}), 0);
-        buffer_clear(&bytes);
-        assert_int_equal(
-            generation_order_encode(&bytes, &order, m.authority.secret_key), 0);
-        r.mode = ADOPT_RETURN;
-        r.generation_order = buffer_slice(&bytes);
-        assert_int_equal(fixture_replace(b, &r, &detail), CM_ERR_SEALED);
-        vv_release(&order.sealed);
-        buffer_release(&bytes);
-    }
+    refuse_other_generations(&m, b, d);
     /* Nothing of all this was left behind. */
     cut_diff_replacement(d, &r);
     assert_int_equal(fixture_replace(b, &r, &detail), 0);
@@ -617,119 +622,152 @@ static int keep(void *context, struct batch *b, const struct dot *dot,
     return k->error;
 }
 
-static void test_return_replaces(void **state)
-{
-    struct fixture_mesh m;
+/* What the two tests of returning begin with: b has written what a lacks. */
+struct returning {
+    struct fixture_mesh mesh;
     struct fixture_node *a, *b;
-    struct fixture_cut c;
-    struct replacement r;
     struct incarnation next;
     struct meta_fact facts[2];
-    struct kept kept = {.error = CM_ERR_FULL};
+    struct kept kept;
+    struct fixture_cut cut;
+    struct replacement r;
+};
+
+static void returning_make(struct returning *t)
+{
+    memset(t, 0, sizeof *t);
+    fixture_mesh_make(&t->mesh);
+    t->a = &t->mesh.nodes[0];
+    t->b = fixture_add_node(&t->mesh, RW, "", true);
+    fixture_write(t->b, OP_PUT, "known", NULL, "b");
+    fixture_sync(t->a, t->b);
+    fixture_write(t->b, OP_PUT, "unsent", NULL, "b"); /* seqs 2 and 3 */
+    fixture_write(t->b, OP_SET_ADD, "set", "e", NULL);
+    fixture_write(t->a, OP_PUT, "news", NULL, "a");
+    memset(t->next.bytes, 42, sizeof t->next.bytes);
+    t->facts[0] = (struct meta_fact){META_INCARNATION,
+                                     slice_of(t->next.bytes, INCARNATION_SIZE)};
+    t->facts[1] =
+        (struct meta_fact){META_CERTIFICATE, buffer_slice(&t->b->certificate)};
+}
+
+static void returning_cut(struct returning *t)
+{
+    fixture_cut_take(&t->cut, &t->mesh, t->a);
+    t->b->wall_ms += 10;
+}
+
+static void returning_replacement(struct returning *t)
+{
+    assert_int_equal(snapshot_sink_replacement(t->cut.sink, &t->r, NULL), 0);
+    t->r.mode = ADOPT_RETURN;
+    t->r.facts = t->facts;
+    t->r.facts_count = 2;
+    t->r.contains = &t->next;
+    t->r.unsent = keep;
+    t->r.unsent_context = &t->kept;
+    t->kept.count = 0;
+}
+
+static void returning_roster(struct returning *t)
+{
+    struct local_op op = {
+        .kind = OP_ROSTER_ADD,
+        .key = slice_of(t->next.bytes, INCARNATION_SIZE),
+        .value = buffer_slice(&t->b->certificate),
+    };
+    struct intent *i = fixture_do(t->a, &op);
+
+    assert_int_equal(i->result, 0);
+    intent_free(i);
+}
+
+static void returning_release(struct returning *t)
+{
+    fixture_cut_release(&t->cut);
+    fixture_mesh_release(&t->mesh);
+}
+
+static void test_return_needs_a_name(void **state)
+{
+    struct returning t;
+
+    (void)state;
+    returning_make(&t);
+    returning_cut(&t);
+    /* The same name must not be used again. */
+    returning_replacement(&t);
+    t.r.facts_count = 0;
+    t.r.contains = NULL;
+    assert_int_equal(fixture_replace(t.b, &t.r, &t.kept.detail),
+                     CM_ERR_INVALID);
+    /* A cut without the add of the new one is not enough. */
+    returning_replacement(&t);
+    assert_int_equal(fixture_replace(t.b, &t.r, &t.kept.detail),
+                     CM_ERR_NOT_FOUND);
+    fixture_expect(t.b, "unsent", "b");
+    fixture_audit(t.b);
+    returning_release(&t);
+}
+
+static void test_return_replaces(void **state)
+{
+    struct returning t;
     struct seen seen;
-    struct buffer before, after;
     uint64_t revision;
 
     (void)state;
-    fixture_mesh_make(&m);
-    a = &m.nodes[0];
-    b = fixture_add_node(&m, RW, "", true);
-    fixture_write(b, OP_PUT, "known", NULL, "b");
-    fixture_sync(a, b);
-    fixture_write(b, OP_PUT, "unsent", NULL, "b"); /* seqs 2 and 3 */
-    fixture_write(b, OP_SET_ADD, "set", "e", NULL);
-    fixture_write(a, OP_PUT, "news", NULL, "a");
-    memset(next.bytes, 42, sizeof next.bytes);
-    fixture_cut_take(&c, &m, a);
-    b->wall_ms += 10;
-    {
-        struct cm_detail detail;
+    returning_make(&t);
+    returning_roster(&t);
+    returning_cut(&t);
+    revision = revision_of(t.b);
+    /* What should be kept cannot be: nothing happens. */
+    returning_replacement(&t);
+    t.kept.error = CM_ERR_FULL;
+    assert_int_equal(fixture_replace(t.b, &t.r, &t.kept.detail), CM_ERR_FULL);
+    assert_int_equal(t.kept.count, 1);
+    fixture_expect(t.b, "unsent", "b");
+    returning_replacement(&t);
+    t.kept.error = 0;
+    assert_int_equal(fixture_replace(t.b, &t.r, NULL), 0);
+    assert_int_equal(t.kept.count, 2);
+    assert_int_equal(t.kept.seqs[0], 2);
+    assert_int_equal(t.kept.seqs[1], 3);
+    fixture_expect(t.b, "unsent", "");
+    fixture_expect(t.b, "known", "b");
+    fixture_expect(t.b, "news", "a");
+    fixture_expect_equal(t.a, t.b);
+    fixture_audit(t.b);
+    assert_int_equal(changes_after(t.b, revision, &seen), CM_ERR_NEEDS_CUT);
+    returning_release(&t);
+}
 
-        assert_int_equal(snapshot_sink_replacement(c.sink, &r, &detail), 0);
-    }
-    r.mode = ADOPT_RETURN;
-    /* The same name must not be used again. */
-    assert_int_equal(fixture_replace(b, &r, &kept.detail), CM_ERR_INVALID);
-    facts[0] = (struct meta_fact){META_INCARNATION,
-                                  slice_of(next.bytes, INCARNATION_SIZE)};
-    facts[1] =
-        (struct meta_fact){META_CERTIFICATE, buffer_slice(&b->certificate)};
-    r.facts = facts;
-    r.facts_count = 2;
-    r.unsent = keep;
-    r.unsent_context = &kept;
-    /* A cut without the add of the new one is not enough. */
-    r.contains = &next;
-    assert_int_equal(snapshot_sink_replacement(c.sink, &r, NULL), 0);
-    r.mode = ADOPT_RETURN;
-    r.facts = facts;
-    r.facts_count = 2;
-    r.contains = &next;
-    assert_int_equal(fixture_replace(b, &r, &kept.detail), CM_ERR_NOT_FOUND);
-    fixture_expect(b, "unsent", "b");
-    fixture_audit(b);
-    fixture_cut_release(&c);
+/* It goes on under the new name, also after a restart. */
+static void test_return_goes_on(void **state)
+{
+    struct returning t;
+    struct incarnation now;
+    const struct fixture_event *own;
 
-    {
-        struct local_op op = {
-            .kind = OP_ROSTER_ADD,
-            .key = slice_of(next.bytes, INCARNATION_SIZE),
-            .value = buffer_slice(&b->certificate),
-        };
-        struct intent *i = fixture_do(a, &op);
-
-        assert_int_equal(i->result, 0);
-        intent_free(i);
-    }
-    fixture_cut_take(&c, &m, a);
-    revision = revision_of(b);
-    for (int attempt = 0; attempt < 2; attempt++) {
-        assert_int_equal(snapshot_sink_replacement(c.sink, &r, NULL), 0);
-        r.mode = ADOPT_RETURN;
-        r.facts = facts;
-        r.facts_count = 2;
-        r.contains = &next;
-        r.unsent = keep;
-        r.unsent_context = &kept;
-        kept.count = 0;
-        /* The first time what should be kept cannot be: nothing happens. */
-        assert_int_equal(fixture_replace(b, &r, &kept.detail),
-                         attempt == 0 ? CM_ERR_FULL : 0);
-        assert_int_equal(kept.count, attempt == 0 ? 1 : 2);
-        assert_int_equal(kept.seqs[0], 2);
-        kept.error = 0;
-        fixture_expect(b, "unsent", attempt == 0 ? "b" : "");
-    }
-    assert_int_equal(kept.seqs[1], 3);
-    fixture_expect(b, "known", "b");
-    fixture_expect(b, "news", "a");
-    fixture_expect_equal(a, b);
-    fixture_audit(b);
-    assert_int_equal(changes_after(b, revision, &seen), CM_ERR_NEEDS_CUT);
-    /* It goes on under the new name, also after a restart. */
-    fixture_close(b);
-    fixture_open(b);
-    b->events_count = 0;
-    {
-        struct incarnation now = writer_incarnation(b->writer);
-
-        assert_true(incarnation_equal(&now, &next));
-    }
-    assert_int_equal(fixture_write(b, OP_PUT, "again", NULL, "b"), 0);
-    assert_int_equal(b->events_count, 1);
-    assert_int_equal(b->events[0].dot.seq, 1);
-    a->wall_ms += 20;
-    fixture_sync(a, b);
-    fixture_expect(a, "again", "b");
-    buffer_init(&before, 1u << 20);
-    buffer_init(&after, 1u << 20);
-    fixture_canonical(a, &before);
-    fixture_canonical(b, &after);
-    assert_true(slice_equal(buffer_slice(&before), buffer_slice(&after)));
-    buffer_release(&before);
-    buffer_release(&after);
-    fixture_cut_release(&c);
-    fixture_mesh_release(&m);
+    (void)state;
+    returning_make(&t);
+    returning_roster(&t);
+    returning_cut(&t);
+    returning_replacement(&t);
+    assert_int_equal(fixture_replace(t.b, &t.r, NULL), 0);
+    fixture_close(t.b);
+    fixture_open(t.b);
+    now = writer_incarnation(t.b->writer);
+    assert_true(incarnation_equal(&now, &t.next));
+    assert_int_equal(fixture_write(t.b, OP_PUT, "again", NULL, "b"), 0);
+    own = &t.b->events[t.b->events_count - 1];
+    assert_true(incarnation_equal(&own->dot.incarnation, &t.next));
+    assert_int_equal(own->dot.seq, 1);
+    t.a->wall_ms += 20;
+    assert_int_equal(fixture_deliver(t.a, slice_of(own->bytes, own->size)), 0);
+    fixture_expect(t.a, "again", "b");
+    fixture_expect_equal(t.a, t.b);
+    returning_release(&t);
 }
 
 int main(void)
@@ -746,7 +784,9 @@ int main(void)
         cmocka_unit_test(test_rolled_back),
         cmocka_unit_test(test_altered_cuts_are_refused),
         cmocka_unit_test(test_mass_deletion_is_seen),
+        cmocka_unit_test(test_return_needs_a_name),
         cmocka_unit_test(test_return_replaces),
+        cmocka_unit_test(test_return_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
