@@ -499,6 +499,16 @@ void gossip_forget(struct gossip *g, const struct key_id *peer)
     spread_remove(&g->spread, peer);
 }
 
+void gossip_readmit(struct gossip *g, const struct key_id *peer)
+{
+    struct member *m;
+
+    if (member_table_ensure(&g->table, peer, &m) == 0 && m->barred) {
+        m->barred = false;
+        m->contact_next_ms = 0;
+    }
+}
+
 /* --- outputs --- */
 
 bool gossip_next_send(struct gossip *g, struct gossip_send *ret_send)

@@ -104,6 +104,8 @@ int gossip_push(struct gossip *g, uint64_t now_ms, struct slice event,
 void gossip_leave(struct gossip *g, uint64_t now_ms);
 /* Peers of evicted or foreign keys are forgotten and not heard again. */
 void gossip_forget(struct gossip *g, const struct key_id *peer);
+/* One that was forgotten has come back under another incarnation. */
+void gossip_readmit(struct gossip *g, const struct key_id *peer);
 
 /* Outputs. Slices live until the next call of any function on g. */
 struct gossip_send {

@@ -17,6 +17,8 @@
 #include "node/token.h"
 #include "node/uv_slice.h"
 
+#define FLOOR_INTERVAL_MS_DEFAULT 10000
+
 _Static_assert(CONFMESH_ERR_NOT_FOUND == (int)CM_ERR_NOT_FOUND, "public");
 _Static_assert(CONFMESH_ERR_EXISTS == (int)CM_ERR_EXISTS, "public");
 _Static_assert(CONFMESH_ERR_CONDITION == (int)CM_ERR_CONDITION, "public");
@@ -322,6 +324,14 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
     return error;
 }
 
+static uint64_t floor_interval_ms(const struct confmesh_options *o)
+{
+    if (o->floor_interval_ms == UINT64_MAX)
+        return 0;
+    return o->floor_interval_ms > 0 ? o->floor_interval_ms
+                                    : FLOOR_INTERVAL_MS_DEFAULT;
+}
+
 static int start_node(struct confmesh *c, const struct confmesh_options *o,
                       struct writer *writer, struct commit_result *first,
                       struct cm_detail *detail)
@@ -334,6 +344,8 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .introduction = first != NULL && c->was_ready ? o->join : NULL,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,
+        .floor_interval_ms = floor_interval_ms(o),
+        .floor_keep_ms = o->floor_keep_ms,
         .revoke_deletes = o->revoke_deletes,
         .revoke_deletes_count = o->revoke_deletes_count,
     };

@@ -48,6 +48,11 @@ struct confmesh_options {
     const char *join;              /* text of a join token; NULL: none */
     const char *snapshot_to;       /* directory; NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
+    uint64_t floor_interval_ms;    /* quiet time before what everyone has seen
+                                      deleted is collected; 0: 10 s;
+                                      UINT64_MAX: this node never asks for it */
+    uint64_t floor_keep_ms;        /* history that watches may resume from is
+                                      kept at least so long; 0: a minute */
     uint64_t map_size;             /* bytes of the store's map; 0: 16 GiB */
     /* Plain deletes of keys and set elements under these prefixes become
      * revokes when they are written here; at most 64. */

@@ -211,6 +211,8 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         .join = o->join,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,
+        .floor_interval_ms = o->floor_interval_ms,
+        .floor_keep_ms = o->floor_keep_ms,
         .revoke_deletes = o->revoke_deletes,
         .revoke_deletes_count = o->revoke_deletes_count,
         .log = log_line,

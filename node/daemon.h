@@ -21,7 +21,9 @@ struct daemon_options {
     size_t apis_count;       /* at most DAEMON_APIS_MAX */
     const char *join;        /* text of a join token, NULL: restart */
     const char *snapshot_to; /* directory or file:DIR, NULL: none */
-    uint64_t snapshot_interval_ms;     /* 0: only on demand */
+    uint64_t snapshot_interval_ms; /* 0: only on demand */
+    uint64_t floor_interval_ms;    /* see confmesh.h, both */
+    uint64_t floor_keep_ms;
     const char *const *revoke_deletes; /* prefixes, see confmesh.h */
     size_t revoke_deletes_count;
     bool dev;  /* throwaway single node: own directory, no peers */

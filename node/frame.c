@@ -4,6 +4,7 @@
 
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
+#include "crdt/eviction.h"
 
 static void copy_text(char *to, size_t room, struct slice text)
 {
@@ -33,6 +34,18 @@ static void decode_events(struct frame *f, struct unpacker *u)
     f->events = *u;
     for (i = 0; i < f->events_count && u->error == 0; i++)
         (void)unpack_bin(u, EVENT_SIZE_MAX);
+}
+
+static void decode_orders(struct frame *f, struct unpacker *u)
+{
+    unpack_array_of(u, 2);
+    (void)unpack_uint(u, FRAME_KIND_LAST);
+    f->events_count = unpack_array(u, FRAME_ORDERS_MAX);
+    f->events = *u;
+    for (size_t i = 0; i < f->events_count && u->error == 0; i++)
+        (void)unpack_bin(u, EVICTION_SIZE_MAX);
+    if (u->position - f->events.position > FRAME_ORDERS_BYTES_MAX)
+        unpack_fail(u, CM_ERR_TOO_LARGE);
 }
 
 static void decode_join(struct frame *f, struct unpacker *u)
@@ -127,6 +140,9 @@ static void decode_kind(struct frame *f, struct unpacker *u)
         return;
     case FRAME_EVENTS:
         decode_events(f, u);
+        return;
+    case FRAME_ORDERS:
+        decode_orders(f, u);
         return;
     case FRAME_JOIN:
         decode_join(f, u);
@@ -226,6 +242,14 @@ void frame_events(struct buffer *out, struct slice events, size_t count)
     begin(out, FRAME_EVENTS, 1);
     pack_array(out, count);
     buffer_append_slice(out, events);
+}
+
+void frame_orders(struct buffer *out, struct slice orders, size_t count)
+{
+    CHECK(count <= FRAME_ORDERS_MAX && orders.size <= FRAME_ORDERS_BYTES_MAX);
+    begin(out, FRAME_ORDERS, 1);
+    pack_array(out, count);
+    buffer_append_slice(out, orders);
 }
 
 void frame_sync_end(struct buffer *out, bool needs_cut)

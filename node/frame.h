@@ -27,8 +27,9 @@ enum frame_kind {
                              its version vector as it is on its disk */
     FRAME_CUT_ASK = 13,   /* a member asks for a whole cut */
     FRAME_CUT = 14,       /* what follows: which cut, from which message on */
+    FRAME_ORDERS = 15,    /* eviction orders and retirements that are open */
 };
-#define FRAME_KIND_LAST FRAME_CUT
+#define FRAME_KIND_LAST FRAME_ORDERS
 
 /* What a cut is wanted for. */
 enum cut_purpose {
@@ -39,6 +40,10 @@ enum cut_purpose {
 
 #define FRAME_EVENTS_BYTES_MAX (1536u << 10)
 #define FRAME_EVENTS_MAX 4096
+#define FRAME_ORDERS_MAX                                                       \
+    64 /* of one frame; more come when these are closed                        \
+        */
+#define FRAME_ORDERS_BYTES_MAX (512u << 10)
 #define FRAME_ADDRESSES_MAX 64
 #define FRAME_TEXT_MAX 256
 #define FRAME_PIECE_MAX (1u << 20)
@@ -50,7 +55,7 @@ struct frame {
     struct address address; /* HELLO, JOIN */
     struct vv vv;           /* SYNC; owned */
     bool answer;            /* SYNC: send yours too */
-    size_t events_count;    /* EVENTS: read one by one from events */
+    size_t events_count;    /* EVENTS, ORDERS: read one by one from events */
     struct unpacker events;
     bool needs_cut;                /* SYNC_END: bytes were missing */
     uint8_t token_id[8];           /* JOIN */
@@ -86,6 +91,8 @@ void frame_hello(struct buffer *out, const struct address *self);
 void frame_sync(struct buffer *out, const struct vv *vv, bool answer);
 /* events: encoded bins, one after the other, as pack_bin writes them. */
 void frame_events(struct buffer *out, struct slice events, size_t count);
+/* orders: as frame_events. */
+void frame_orders(struct buffer *out, struct slice orders, size_t count);
 void frame_sync_end(struct buffer *out, bool needs_cut);
 void frame_join(struct buffer *out, const uint8_t token_id[8],
                 const uint8_t token_secret[16], const char *name,

@@ -201,6 +201,84 @@ static void put_cuts(struct buffer *out, const struct node *n,
     buffer_append_byte(out, '}');
 }
 
+static void put_holder(struct buffer *out, const struct node *n,
+                       const struct standing_holder *h)
+{
+    buffer_append_string(out, out->data[out->size - 1] == '}' ? ",{" : "{");
+    hex(out, "incarnation", h->incarnation.bytes, INCARNATION_SIZE);
+    text(out, "name", node_name_of(n, &h->incarnation));
+    text(out, "lacks", h->for_fence ? "fence" : "acknowledgement");
+    number(out, "since_ms", hlc_wall_ms(h->since));
+    buffer_append_byte(out, '}');
+}
+
+/* How far everyone has everything, and who is missing. */
+static void put_floor(struct buffer *out, const struct node *n,
+                      const struct node_status *s)
+{
+    const struct standing_view *v = s->standing;
+
+    name(out, "floor");
+    buffer_append_byte(out, '{');
+    number(out, "time_ms", hlc_wall_ms(s->floor_time));
+    number(out, "events_above", s->above_floor);
+    number(out, "moves", s->floors);
+    boolean(out, "proposed", v != NULL && v->proposal_open);
+    name(out, "held_back_by");
+    buffer_append_byte(out, '[');
+    for (size_t i = 0; v != NULL && i < v->holders_count; i++)
+        put_holder(out, n, &v->holders[i]);
+    buffer_append_string(out, "]}");
+    name(out, "evictions");
+    buffer_append_byte(out, '{');
+    number(out, "epoch", v != NULL ? v->epoch : 0);
+    number(out, "orders_open", v != NULL ? v->heard_count : 0);
+    number(out, "orders_heard", s->orders_heard);
+    number(out, "orders_refused", s->orders_refused);
+    number(out, "orders_conflicting", s->orders_conflicting);
+    name(out, "leaving");
+    buffer_append_byte(out, '[');
+    for (size_t i = 0; v != NULL && i < v->members_count; i++) {
+        const struct standing_view_member *m = &v->members[i];
+
+        if (m->stays)
+            continue;
+        if (out->data[out->size - 1] == '"')
+            buffer_append_byte(out, ',');
+        http_json_text(out, node_name_of(n, &m->incarnation));
+    }
+    buffer_append_string(out, "]}");
+}
+
+static void alarm_if(struct buffer *out, bool on, const char *what)
+{
+    if (!on)
+        return;
+    if (out->data[out->size - 1] != '[')
+        buffer_append_byte(out, ',');
+    http_json_text(out, what);
+}
+
+static void put_alarms(struct buffer *out, const struct node_status *s)
+{
+    alarm_if(out, s->alarm_fork,
+             "fork: a peer proved another event under a known name");
+    alarm_if(out, s->alarm_hazard,
+             "identity: a peer knows events of this node that its own disk "
+             "does not hold");
+    alarm_if(out, s->alarm_evicted,
+             "evicted: this incarnation is out, or on its way; what it writes "
+             "is kept here alone");
+    alarm_if(out, s->alarm_conflict,
+             "orders: two eviction orders of one epoch; the authority's next "
+             "one names the one that stands");
+    alarm_if(out, s->alarm_dropped,
+             "orders: this node acted on an eviction order that was dropped");
+    alarm_if(out, s->alarm_overrun,
+             "sealed: this node holds something beyond the seal of an evicted "
+             "incarnation");
+}
+
 void http_status(struct http_request *r)
 {
     struct node_status s;
@@ -228,6 +306,7 @@ void http_status(struct http_request *r)
     number(&out, "bytes", s.pending_bytes);
     buffer_append_byte(&out, '}');
     put_clocks(&out, r->context->node, &s);
+    put_floor(&out, r->context->node, &s);
     number(&out, "awaits", s.awaits);
     name(&out, "revoke_deletes");
     buffer_append_byte(&out, '[');
@@ -248,14 +327,7 @@ void http_status(struct http_request *r)
     buffer_append_byte(&out, '}');
     name(&out, "alarms");
     buffer_append_byte(&out, '[');
-    if (s.alarm_fork)
-        buffer_append_string(
-            &out, "\"fork: a peer proved another event under a known name\"");
-    if (s.alarm_hazard)
-        buffer_printf(&out,
-                      "%s\"identity: a peer knows events of this node "
-                      "that its own disk does not hold\"",
-                      s.alarm_fork ? "," : "");
+    put_alarms(&out, &s);
     buffer_append_byte(&out, ']');
     put_counters(&out, &s);
     finish(r, 200, &out);

@@ -9,6 +9,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/eviction.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
 #include "node/http_wait.h"
@@ -205,6 +206,9 @@ static size_t body_max_of(const struct http_request *r)
     if ((r->method == HTTP_POST || r->method == HTTP_PUT) &&
         is_under(r->path, "/v1/txn"))
         return HTTP_BODY_MAX;
+    if (r->method == HTTP_POST &&
+        slice_equal(r->path, slice_of_string("/v1/mesh/orders")))
+        return EVICTION_SIZE_MAX;
     if (r->method == HTTP_POST && is_under(r->path, "/v1/mesh/"))
         return 16384;
     return r->method == HTTP_GET ? 0 : 1024;

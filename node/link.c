@@ -8,6 +8,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
 struct link *link_by_stream(struct node *n, uint64_t stream)
@@ -232,7 +233,7 @@ static int on_established(struct node *n, struct link *l)
     if (peer->certified) {
         l->peer_known = true;
         l->peer = peer->decoded.key_id;
-        if (n->gossip != NULL)
+        if (n->gossip != NULL && !orders_refuse(n, &l->peer))
             (void)gossip_add_certificate(n->gossip, peer->certificate);
     }
     if (l->joins) {
@@ -253,8 +254,35 @@ static int on_established(struct node *n, struct link *l)
     return error;
 }
 
+/* What a peer of which every incarnation was evicted may still do: return.
+ * Whatever else it asks for it is told why not. */
+static bool refuse_evicted(struct node *n, struct link *l,
+                           const struct frame *f)
+{
+    if (!orders_refuse(n, &l->peer))
+        return false;
+    switch (f->kind) {
+    case FRAME_SPONSOR:
+    case FRAME_CUT_ASK:
+    case FRAME_EVENTS:
+    case FRAME_SYNC_END:
+    case FRAME_REFUSED:
+        return false;
+    case FRAME_SYNC:
+    case FRAME_ASK:
+    case FRAME_HELLO:
+        CM_MARK("eviction: an evicted peer is refused");
+        orders_send_refusal(n, l);
+        return true;
+    default:
+        return true;
+    }
+}
+
 static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
 {
+    if (refuse_evicted(n, l, f))
+        return;
     switch (f->kind) {
     case FRAME_HELLO:
         if (n->gossip != NULL && !l->initiator)
@@ -285,7 +313,14 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
     case FRAME_CUT_ASK:
         cut_on_ask(n, l, f);
         break;
+    case FRAME_ORDERS:
+        orders_on_frame(n, f);
+        break;
     case FRAME_REFUSED:
+        if (f->code == CM_ERR_SEALED)
+            orders_told_evicted(n, f->text);
+        (void)cut_pull_on_frame(n, l, f);
+        break;
     case FRAME_SNAPSHOT:
     case FRAME_CUT:
         (void)cut_pull_on_frame(n, l, f);

@@ -143,7 +143,8 @@ static void certify_roster(struct node *n)
     for (i = 0; n->roster != NULL && i < n->roster->count; i++) {
         const struct roster_member *m = &n->roster->members[i];
 
-        if (!key_id_equal(&m->certificate.key_id, &n->key_id))
+        if (!key_id_equal(&m->certificate.key_id, &n->key_id) &&
+            !orders_refuse(n, &m->certificate.key_id))
             (void)gossip_add_certificate(n->gossip, roster_certificate(m));
     }
 }
@@ -162,7 +163,10 @@ void node_become_ready(struct node *n)
     n->ready = true;
     n->status.not_ready[0] = '\0';
     gossip_set_digest(n->gossip, &n->digest);
+    for (size_t i = 0; i < n->barred_count; i++)
+        gossip_forget(n->gossip, &n->barred[i]);
     certify_roster(n);
+    (void)node_retire_earlier(n);
     cut_confirm_load(n);
     peers_contact(n);
     if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
@@ -306,6 +310,10 @@ int node_create(struct node **ret_node, const struct node_config *config,
         earlier(config->snapshot_interval_ms, SNAPSHOT_INTERVAL_MS_MAX);
     n->next_stream = 1;
     n->expiry_wall_ms = UINT64_MAX;
+    n->floor.collect_wall_ms = UINT64_MAX;
+    n->floor.interval_ms = config->floor_interval_ms;
+    n->floor.keep_ms =
+        config->floor_keep_ms > 0 ? config->floor_keep_ms : FLOOR_KEEP_MS;
     n->awaits_due_ms = UINT64_MAX;
     n->awaits_retry_ms = UINT64_MAX;
     (void)snprintf(n->name, sizeof n->name, "%s",
@@ -342,6 +350,7 @@ void node_free(struct node *n)
         link_close(n, n->links);
     gossip_free(n->gossip);
     roster_release(n->roster);
+    standing_view_release(n->standing);
     store_reader_release(n->reader);
     intake_release(n);
     joiner_release(n);
@@ -459,6 +468,7 @@ static void arm(struct node *n)
     due = earlier(due, snapshots_deadline(n));
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
+    due = earlier(due, proposals_deadline(n));
     due = earlier(due, awaits_deadline(n));
     due = earlier(due, cut_pull_deadline(n));
     due = earlier(due, cut_serve_deadline(n));
@@ -513,6 +523,7 @@ void node_on_timer(struct node *n)
     snapshots_tick(n, now);
     expiry_tick(n, now);
     clocks_tick(n, now);
+    proposals_tick(n, now);
     awaits_tick(n, now);
     cut_pull_tick(n, now);
     cut_serve_tick(n, now);
@@ -642,6 +653,33 @@ static void take_state(struct node *n, struct commit_result *r)
     n->revision = r->revision;
 }
 
+/* Roster and standing of one commit belong together. */
+static void take_members(struct node *n, struct commit_result *r)
+{
+    struct roster *before = n->roster;
+    bool changed = r->roster != NULL || r->standing != NULL;
+
+    if (r->standing != NULL) {
+        standing_view_release(n->standing);
+        n->standing = r->standing;
+        r->standing = NULL;
+    }
+    if (r->roster != NULL) {
+        n->roster = r->roster;
+        r->roster = NULL;
+    }
+    if (changed) {
+        orders_members_changed(n, before);
+        orders_view_changed(n);
+    }
+    if (n->roster == before)
+        return;
+    if (n->gossip != NULL)
+        certify_roster(n);
+    awaits_roster_changed(n);
+    roster_release(before);
+}
+
 void node_take_result(struct node *n, struct commit_result *r)
 {
     if (!r->stale)
@@ -653,14 +691,10 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->received = r->received;
     vv_init(&r->received);
     note_held(n, r);
-    if (r->roster != NULL) {
-        roster_release(n->roster);
-        n->roster = r->roster;
-        r->roster = NULL;
-        if (n->gossip != NULL)
-            certify_roster(n);
-        awaits_roster_changed(n);
-    }
+    proposals_take(n, r);
+    take_members(n, r);
+    n->status.alarm_conflict = r->alarm_conflict;
+    n->status.alarm_overrun = r->alarm_overrun;
     if (r->alarm_fork)
         node_alarm_fork(n);
     if (r->alarm_hazard)
@@ -896,6 +930,9 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.clocks = n->clocks.count;
     s.clock_offset_ms = n->clocks.offset_ms;
     s.awaits = n->awaits_count;
+    s.above_floor = n->floor.above;
+    s.standing = n->standing;
+    s.floor_time = n->standing != NULL ? n->standing->floor_time : 0;
     s.revoke_deletes = (const char *const *)n->revoke_deletes;
     s.revoke_deletes_count = n->revoke_deletes_count;
     s.streams = n->links_count;

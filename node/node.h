@@ -34,6 +34,11 @@ struct node_config {
     const char *snapshot_to;       /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     uint64_t probe_interval_ms;    /* 0: gossip's default */
+    uint64_t floor_interval_ms;    /* quiet time before a floor is proposed;
+                                      0: this node proposes none, and retires
+                                      nothing */
+    uint64_t floor_keep_ms;        /* event bytes stay that long after a floor,
+                                      for watches; 0: FLOOR_KEEP_MS */
     /* Plain deletes of keys and elements under these prefixes become revokes,
      * when written here; copied. */
     const char *const *revoke_deletes;
@@ -151,9 +156,22 @@ struct node_status {
     bool clock_ahead;        /* local writes are refused because of it */
     uint64_t repairs;        /* anti-entropy sessions */
     uint64_t disk_full;      /* batches refused for want of space */
-    bool alarm_fork;         /* two events bear one name */
-    bool alarm_hazard;       /* a peer knows events of this node that its own
-                                disk does not hold */
+    /* The floor. */
+    uint64_t above_floor; /* events that the vector covers, it does not */
+    hlc_t floor_time;     /* 0: there has been none */
+    uint64_t floors;      /* moves since the start */
+    const struct standing_view *standing; /* borrowed until the next input;
+                                             NULL: not known yet */
+    uint64_t orders_heard;
+    uint64_t orders_refused;     /* forged, malformed, of another mesh */
+    uint64_t orders_conflicting; /* another one has their epoch */
+    bool alarm_conflict;         /* two orders of one epoch */
+    bool alarm_overrun;          /* holds something beyond a seal */
+    bool alarm_evicted;          /* this incarnation is out, or on its way */
+    bool alarm_dropped;          /* acted on an order that was dropped */
+    bool alarm_fork;             /* two events bear one name */
+    bool alarm_hazard; /* a peer knows events of this node that its own
+                          disk does not hold */
     uint64_t snapshot_sequence;
     uint64_t snapshot_wall_ms; /* of the last verified one, 0 = none */
     uint64_t snapshot_failures;
@@ -210,6 +228,14 @@ int node_await(struct node *n, const struct dot *dot,
 bool node_has_room_to_await(const struct node *n);
 /* Highest seq of that incarnation committed here, 0 = none. */
 uint64_t node_committed_seq(const struct node *n, const struct incarnation *i);
+
+/* ---- orders ---- */
+
+/* An INTENT_ORDER is about to be submitted for an operator: what it brings is
+ * passed on to peers at once. */
+void node_order_expected(struct node *n);
+/* Retires every earlier incarnation of this node; how many orders that were. */
+size_t node_retire_earlier(struct node *n);
 
 /* Makes a join token of uses redemptions, valid for ttl_ms. done is called with
  * the token's text after its record is durable, or with an error

@@ -34,6 +34,8 @@
 #define PEERS_MAX 256     /* addresses stored */
 #define SNAPSHOT_INTERVAL_MS_MAX (UINT64_C(10) * 365 * 86400 * 1000)
 
+#define FLOOR_KEEP_MS 60000  /* events below a floor are kept for watches */
+#define BARRED_MAX 1024      /* evicted peers that are remembered */
 #define CLOCKS_EVERY_MS 1000 /* between looks at the peers' clocks */
 #define CLOCKS_TELL_MS 50    /* the writer is told of a change so large */
 /* One incarnation that a peer waits for. */
@@ -68,7 +70,8 @@ struct link {
     /* What the peer wants to hear when it is committed here. */
     struct confirm_ask asks[FRAME_DOTS_MAX]; /* sorted by incarnation */
     size_t asks_count;
-    uint64_t asks_until_ms; /* both ways: the link is kept that long */
+    uint64_t asks_until_ms;  /* both ways: the link is kept that long */
+    struct hash orders_told; /* of what was open when it was told last */
     /* Joining. */
     bool joins;              /* the joiner's own link */
     bool sponsors;           /* SPONSOR or CUT_ASK is being answered here */
@@ -121,6 +124,24 @@ struct joiner {
     bool asked;        /* it may have rostered this incarnation */
 };
 
+/* When a floor is proposed, and when what lies below it goes. */
+struct floor_policy {
+    uint64_t interval_ms; /* quiet time before a proposal; 0: never */
+    uint64_t keep_ms;     /* event bytes are kept after a floor */
+    uint64_t since_ms;    /* there is something to collect; 0: there is not */
+    uint64_t rank;        /* members whose turn comes before */
+    uint64_t retry_ms;
+    bool asked; /* an intent is under way */
+    /* As of the last result. */
+    uint64_t above; /* events above the floor */
+    uint64_t bytes; /* of events since it moved */
+    uint64_t collect_wall_ms;
+    uint64_t moved_wall_ms; /* 0: not since the start */
+    bool prune_due;
+    bool pruning;      /* an intent is under way */
+    uint64_t prune_ms; /* 0: not set */
+};
+
 /* What the writer was told of the clocks. */
 struct clocks {
     uint64_t due_ms;
@@ -159,6 +180,7 @@ struct node {
     struct vv vv;
     struct hash digest;
     struct roster *roster;
+    struct standing_view *standing;
     uint64_t revision;
     size_t pending_events;
     size_t pending_bytes;
@@ -182,6 +204,12 @@ struct node {
     struct token_table tokens;
     struct cuts cuts;
     struct clocks clocks;
+    struct floor_policy floor;
+    struct key_id barred[BARRED_MAX]; /* no incarnation of theirs stays */
+    size_t barred_count;
+    size_t orders_inflight;
+    bool tell_orders;  /* what is heard next comes from here */
+    bool told_evicted; /* a member said so */
 
     struct peer_address peers[PEERS_MAX];
     size_t peers_count;
@@ -348,6 +376,23 @@ uint64_t expiry_deadline(const struct node *n);
 void clocks_input(struct node *n); /* before anything is given to gossip */
 void clocks_tick(struct node *n, uint64_t now);
 uint64_t clocks_deadline(const struct node *n);
+
+/* proposals.c */
+void proposals_take(struct node *n, struct commit_result *r);
+void proposals_tick(struct node *n, uint64_t now);
+uint64_t proposals_deadline(const struct node *n);
+
+/* orders.c */
+/* Whether nothing but returning is listened to from that peer. */
+bool orders_refuse(const struct node *n, const struct key_id *peer);
+/* before: the roster until now, or NULL. */
+void orders_members_changed(struct node *n, const struct roster *before);
+void orders_view_changed(struct node *n);
+/* Once on each link for each set of open orders. */
+void orders_tell(struct node *n, struct link *l);
+void orders_on_frame(struct node *n, struct frame *f);
+void orders_send_refusal(struct node *n, struct link *l);
+void orders_told_evicted(struct node *n, const char *text);
 
 /* awaits.c */
 void awaits_committed(struct node *n); /* after every commit result */

@@ -40,6 +40,7 @@ void repair_ask(struct node *n, const struct key_id *peer,
     l = link_to(n, peer, address);
     if (l == NULL || l->asked)
         return;
+    orders_tell(n, l);
     buffer_init(&frame, CHANNEL_FRAME_MAX);
     frame_sync(&frame, have(n), true);
     if (link_send(n, l, &frame) == 0) {
@@ -84,6 +85,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
         return;
     }
     look_for_hazards(n, &f->vv);
+    orders_tell(n, l);
     if (f->answer && !l->asked && has_news(n, &f->vv)) {
         CM_MARK("repair: each side lacked something");
         buffer_init(&frame, CHANNEL_FRAME_MAX);

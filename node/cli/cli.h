@@ -119,6 +119,10 @@ int cli_verb_resolve(struct cli *c);
 int cli_verb_import(struct cli *c);
 int cli_verb_export(struct cli *c);
 int cli_verb_members(struct cli *c);
+int cli_verb_roster(struct cli *c);
+#define EVICT_WORDS_MAX 64 /* nodes that one call names */
+int cli_verb_evict(struct cli *c);
+int cli_verb_retire(struct cli *c);
 int cli_verb_status(struct cli *c);
 int cli_verb_doctor(struct cli *c);
 int cli_verb_snapshot_now(struct cli *c);

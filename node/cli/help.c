@@ -33,7 +33,8 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
     {"node", "--data DIR",
-     "name bind join snapshot-to snapshot-interval revoke-deletes dev",
+     "name bind join snapshot-to snapshot-interval revoke-deletes "
+     "floor-interval floor-keep dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
      "--data.\n"
@@ -47,6 +48,10 @@ const struct cli_verb cli_verbs[] = {
      "  --revoke-deletes PREFIX   plain deletes under it, written here, "
      "become\n"
      "                            revokes; repeatable, see 'revoke'\n"
+     "  --floor-interval 10s      quiet time before what everyone has seen "
+     "deleted\n"
+     "                            is collected; 'never': not asked for here\n"
+     "  --floor-keep 1m           how long watches may resume from before it\n"
      "  --dev                     a throwaway node, at once, without init\n\n"
      "  confmesh node --dev\n"
      "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
@@ -217,6 +222,29 @@ const struct cli_verb cli_verbs[] = {
     {"status", "", "", "tell how the node is",
      "  confmesh status\n  confmesh status --json | jq .ready\n", 0, 0,
      cli_verb_status},
+    {"roster", "", "", "tell who may write, and who holds the floor back",
+     "Members, the incarnations that were evicted, and for each member what "
+     "is\nstill missing of it.\n\n"
+     "  confmesh roster\n"
+     "  confmesh roster --json | jq -r '.members[] | select(.acked | not)'\n",
+     0, 0, cli_verb_roster},
+    {"evict", "NODE...", "authority passphrase-file no-passphrase yes",
+     "take nodes out of the mesh for good",
+     "For a node that was lost or stolen: an order, signed by the authority, "
+     "that\nits incarnations write no more. What members have of them stays; "
+     "what comes\nlater is refused everywhere. NODE is a name or an "
+     "incarnation. The last\norder is kept in FILE.epoch: no second one is "
+     "signed for its epoch. Without\na NODE the order names nobody: it says "
+     "that the last one at this node stands.\n"
+     "  --authority FILE        the authority's key (default ./authority.key)\n"
+     "  --passphrase-file FILE  its passphrase is the first line of FILE\n"
+     "  --yes                   also when fewer members stay than go\n\n"
+     "  confmesh evict gamma --authority /mnt/usb/authority.key\n",
+     0, EVICT_WORDS_MAX, cli_verb_evict},
+    {"retire", "", "", "retire this node's earlier incarnations",
+     "Done by itself at each start; here at once, and with an answer.\n\n"
+     "  confmesh retire\n",
+     0, 0, cli_verb_retire},
     {"doctor", "", "", "tell what is wrong, and what to do",
      "Prints nothing to do and exits 0, or one finding after the other and\n"
      "exits 1: alarms, members that are away, clocks that are wrong, events\n"

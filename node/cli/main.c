@@ -22,6 +22,8 @@ static struct args_flag flags[] = {
     {.name = "snapshot-to", .kind = ARGS_VALUE},
     {.name = "snapshot-interval", .kind = ARGS_VALUE},
     {.name = "revoke-deletes", .kind = ARGS_LIST},
+    {.name = "floor-interval", .kind = ARGS_VALUE},
+    {.name = "floor-keep", .kind = ARGS_VALUE},
     {.name = "keep", .kind = ARGS_VALUE},
     {.name = "if-siblings", .kind = ARGS_VALUE},
     {.name = "limit", .kind = ARGS_VALUE},

@@ -63,9 +63,33 @@ static int dev_socket(const struct cli *c, char text[USER_SOCKET_SIZE])
     return 0;
 }
 
+static int floor_durations(const struct cli *c, struct daemon_options *o)
+{
+    struct cm_detail detail = {""};
+    const char *after = cli_value(c, "floor-interval");
+    const char *keep = cli_value(c, "floor-keep");
+    if (after != NULL && strcmp(after, "never") == 0)
+        o->floor_interval_ms = UINT64_MAX;
+    else if (after != NULL &&
+             args_duration_ms(&o->floor_interval_ms, after, "--floor-interval",
+                              &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (keep != NULL &&
+        args_duration_ms(&o->floor_keep_ms, keep, "--floor-keep", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if ((after != NULL && o->floor_interval_ms == 0) ||
+        (keep != NULL && o->floor_keep_ms == 0))
+        return cli_usage_error(c, "--floor-interval and --floor-keep are at "
+                                  "least 1ms");
+    return 0;
+}
+
 static int durations(const struct cli *c, struct daemon_options *o)
 {
     struct cm_detail detail = {""};
+    int code = floor_durations(c, o);
+    if (code != 0)
+        return code;
     const char *interval = cli_value(c, "snapshot-interval");
     o->snapshot_interval_ms = o->snapshot_to != NULL ? 600000 : 0;
     if (interval == NULL)

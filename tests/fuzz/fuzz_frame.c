@@ -21,6 +21,19 @@ static void encode_events(struct buffer *out, struct frame *f)
     buffer_release(&events);
 }
 
+static void encode_orders(struct buffer *out, struct frame *f)
+{
+    struct buffer events;
+    size_t i;
+
+    buffer_init(&events, CHANNEL_FRAME_MAX);
+    for (i = 0; i < f->events_count; i++)
+        pack_bin(&events, unpack_bin(&f->events, EVICTION_SIZE_MAX));
+    CHECK(f->events.error == 0 && events.error == 0);
+    frame_orders(out, buffer_slice(&events), f->events_count);
+    buffer_release(&events);
+}
+
 static void encode(struct buffer *out, struct frame *f)
 {
     switch (f->kind) {
@@ -63,6 +76,9 @@ static void encode(struct buffer *out, struct frame *f)
         break;
     case FRAME_CUT_ASK:
         frame_cut_ask(out, f->purpose, f->cut, f->messages);
+        break;
+    case FRAME_ORDERS:
+        encode_orders(out, f);
         break;
     case FRAME_CUT:
         frame_cut(out, f->cut, f->messages, f->total, f->cut_bytes);

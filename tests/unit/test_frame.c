@@ -29,6 +29,17 @@ static void make_events(struct buffer *out)
     buffer_release(&events);
 }
 
+static void make_orders(struct buffer *out)
+{
+    struct buffer orders;
+
+    buffer_init(&orders, FRAME_ORDERS_BYTES_MAX);
+    pack_bin(&orders, slice_of("order", 5));
+    pack_bin(&orders, slice_of("retirement", 10));
+    frame_orders(out, buffer_slice(&orders), 2);
+    buffer_release(&orders);
+}
+
 static void make_sync(struct buffer *out)
 {
     struct hash head = hash_of("test", slice_of("head", 4));
@@ -92,6 +103,9 @@ static void make(struct buffer *out, enum frame_kind kind)
         break;
     case FRAME_CUT_ASK:
         frame_cut_ask(out, CUT_CATCH_UP, 0, 0);
+        break;
+    case FRAME_ORDERS:
+        make_orders(out);
         break;
     case FRAME_CUT:
         frame_cut(out, UINT64_MAX, 5, 1000, 123456789);
@@ -190,6 +204,9 @@ static void check(struct frame *f)
     case FRAME_CUT_ASK:
         assert_int_equal(f->purpose, CUT_CATCH_UP);
         assert_int_equal(f->cut, 0);
+        break;
+    case FRAME_ORDERS:
+        assert_int_equal(f->events_count, 2);
         break;
     case FRAME_CUT:
         assert_true(f->cut == UINT64_MAX);

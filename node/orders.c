@@ -1,0 +1,329 @@
+/* Orders and retirements: heard from an operator or a peer, handed to the
+ * writer, passed on; and who is not listened to any more because of them.
+ *
+ * Fences carry them through the event log, so most nodes hear of an order by
+ * the first fence. What is sent here beside it is for those that cannot apply
+ * that fence, or write none: whoever repairs with a peer tells it the orders
+ * that are open here, once on each link for each set of them. Hearing one twice
+ * costs nothing and is no news.
+ *
+ * A node of which no incarnation stays gets nothing: neither gossip nor repair.
+ * It is told why, asks for a sponsor (that is returning), or is a thief. */
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "crdt/eviction.h"
+#include "node/node_internal.h"
+
+#define ORDERS_INFLIGHT_MAX 64 /* on their way to the writer */
+#define ORDERS_TOLD_MAX 16     /* peers that an operator's order goes to */
+
+/* ---- who stays ---- */
+
+static bool has_staying(const struct node *n, const struct key_id *peer)
+{
+    for (size_t i = 0; i < n->roster->count; i++) {
+        const struct roster_member *m = &n->roster->members[i];
+        const struct standing_view_member *v;
+
+        if (!key_id_equal(&m->certificate.key_id, peer))
+            continue;
+        v = standing_view_find(n->standing, &m->incarnation);
+        if (v != NULL && v->stays)
+            return true;
+    }
+    return false;
+}
+
+static bool is_barred(const struct node *n, const struct key_id *peer)
+{
+    for (size_t i = 0; i < n->barred_count; i++) {
+        if (key_id_equal(&n->barred[i], peer))
+            return true;
+    }
+    return false;
+}
+
+bool orders_refuse(const struct node *n, const struct key_id *peer)
+{
+    return n->barred_count > 0 && is_barred(n, peer);
+}
+
+static void bar(struct node *n, const struct key_id *peer)
+{
+    struct link *l;
+
+    if (key_id_equal(peer, &n->key_id) || is_barred(n, peer))
+        return;
+    CM_MARK("eviction: a peer is not heard any more");
+    /* The oldest gives way: it has been silent for long. */
+    if (n->barred_count == BARRED_MAX)
+        memmove(&n->barred[0], &n->barred[1],
+                --n->barred_count * sizeof n->barred[0]);
+    n->barred[n->barred_count++] = *peer;
+    if (n->gossip != NULL)
+        gossip_forget(n->gossip, peer);
+    for (l = n->links; l != NULL; l = l->next) {
+        if (l->peer_known && key_id_equal(&l->peer, peer))
+            l->serving = false;
+    }
+}
+
+static void readmit(struct node *n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n->barred_count; i++) {
+        if (!has_staying(n, &n->barred[i])) {
+            n->barred[kept++] = n->barred[i];
+            continue;
+        }
+        if (n->gossip != NULL)
+            gossip_readmit(n->gossip, &n->barred[i]);
+    }
+    n->barred_count = kept;
+}
+
+void orders_members_changed(struct node *n, const struct roster *before)
+{
+    if (n->roster == NULL || n->standing == NULL)
+        return;
+    readmit(n);
+    for (size_t i = 0; before != NULL && i < before->count; i++) {
+        const struct key_id *k = &before->members[i].certificate.key_id;
+
+        if (!has_staying(n, k))
+            bar(n, k);
+    }
+    for (size_t i = 0; i < n->roster->count; i++) {
+        const struct key_id *k = &n->roster->members[i].certificate.key_id;
+
+        if (!has_staying(n, k))
+            bar(n, k);
+    }
+}
+
+/* ---- telling ---- */
+
+void orders_tell(struct node *n, struct link *l)
+{
+    struct unpacker u;
+    struct buffer orders;
+    struct buffer frame;
+    struct hash hash;
+    size_t count = 0;
+
+    if (n->standing == NULL || n->standing->heard_count == 0)
+        return;
+    hash = hash_of("confmesh orders v1",
+                   slice_of(n->standing->heard, n->standing->heard_size));
+    if (hash_equal(&hash, &l->orders_told))
+        return;
+    l->orders_told = hash;
+    buffer_init(&orders, FRAME_ORDERS_BYTES_MAX);
+    unpack_init(&u, slice_of(n->standing->heard, n->standing->heard_size));
+    for (size_t left = unpack_array(&u, SIZE_MAX);
+         left > 0 && count < FRAME_ORDERS_MAX; left--) {
+        struct slice one = unpack_bin(&u, EVICTION_SIZE_MAX);
+
+        if (u.error != 0 || orders.size + one.size + 8 > FRAME_ORDERS_BYTES_MAX)
+            break;
+        pack_bin(&orders, one);
+        count++;
+    }
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    if (count > 0 && orders.error == 0) {
+        frame_orders(&frame, buffer_slice(&orders), count);
+        (void)link_send(n, l, &frame);
+    }
+    buffer_release(&frame);
+    buffer_release(&orders);
+}
+
+static void tell_some(struct node *n)
+{
+    size_t total = n->gossip != NULL ? gossip_member_total(n->gossip) : 0;
+    size_t told = 0;
+
+    for (size_t i = 0; i < total && told < ORDERS_TOLD_MAX; i++) {
+        struct member_view m;
+        struct link *l;
+
+        gossip_member_at(n->gossip, i, &m);
+        if (m.state != MEMBER_ALIVE)
+            continue;
+        l = link_to(n, &m.key_id, &m.address);
+        if (l == NULL)
+            continue;
+        orders_tell(n, l);
+        told++;
+    }
+}
+
+void orders_view_changed(struct node *n)
+{
+    const struct standing_view *v = n->standing;
+
+    if (v->self_evictee && !n->status.alarm_evicted)
+        node_log(n, 'E',
+                 "eviction: this incarnation was %s; what it writes from now "
+                 "on is kept here alone",
+                 v->self_sealed ? "evicted" : "named by an eviction order");
+    n->status.alarm_evicted = v->self_evictee || n->told_evicted;
+    n->status.alarm_dropped = v->dropped;
+    if (n->tell_orders && v->heard_count > 0) {
+        n->tell_orders = false;
+        tell_some(n);
+    }
+}
+
+void orders_told_evicted(struct node *n, const char *text)
+{
+    if (!n->told_evicted)
+        node_log(n, 'E', "eviction: a member refuses this node: %s", text);
+    n->told_evicted = true;
+    n->status.alarm_evicted = true;
+}
+
+void orders_send_refusal(struct node *n, struct link *l)
+{
+    struct buffer frame;
+
+    buffer_init(&frame, FRAME_TEXT_MAX + 64);
+    frame_refused(&frame, CM_ERR_SEALED,
+                  "every incarnation of this node known here was evicted");
+    (void)link_send(n, l, &frame);
+    buffer_release(&frame);
+}
+
+/* ---- hearing ---- */
+
+static void heard(void *context, struct intent *i)
+{
+    struct node *n = context;
+
+    CHECK(n->orders_inflight > 0);
+    n->orders_inflight--;
+    if (i->result == 0)
+        n->status.orders_heard++;
+    else if (i->result == CM_ERR_EVICTION_CONFLICT)
+        n->status.orders_conflicting++;
+    else if (i->result != CM_ERR_DUPLICATE)
+        n->status.orders_refused++;
+    if (i->result != 0 && i->result != CM_ERR_DUPLICATE)
+        node_log(n, 'W', "order from a peer: %s",
+                 i->detail.text[0] != '\0' ? i->detail.text
+                                           : cm_strerror(i->result));
+    intent_free(i);
+}
+
+static bool is_known(const struct node *n, struct slice bytes)
+{
+    struct unpacker u;
+
+    if (n->standing == NULL || n->standing->heard_count == 0)
+        return false;
+    unpack_init(&u, slice_of(n->standing->heard, n->standing->heard_size));
+    for (size_t left = unpack_array(&u, SIZE_MAX); left > 0; left--) {
+        struct slice one = unpack_bin(&u, EVICTION_SIZE_MAX);
+
+        if (u.error != 0)
+            break;
+        if (slice_equal(one, bytes))
+            return true;
+    }
+    return false;
+}
+
+static void hear(struct node *n, struct slice bytes)
+{
+    struct intent *i;
+
+    if (is_known(n, bytes) || n->orders_inflight >= ORDERS_INFLIGHT_MAX)
+        return; /* it will be told again */
+    i = intent_new(INTENT_ORDER);
+    if (i == NULL)
+        return;
+    i->done = heard;
+    i->context = n;
+    n->orders_inflight++;
+    if (intent_set_event(i, bytes) == 0 &&
+        n->ports.writer->submit(n->ports.ctx, i) == 0)
+        return;
+    n->orders_inflight--;
+    intent_free(i);
+}
+
+void orders_on_frame(struct node *n, struct frame *f)
+{
+    if (!n->ready)
+        return;
+    for (size_t i = 0; i < f->events_count; i++)
+        hear(n, unpack_bin(&f->events, EVICTION_SIZE_MAX));
+}
+
+void node_order_expected(struct node *n)
+{
+    n->tell_orders = true;
+}
+
+/* ---- retirements ---- */
+
+static int retire(struct node *n, const struct incarnation *i)
+{
+    struct retirement r = {
+        .mesh = n->mesh,
+        .generation = n->generation,
+        .incarnation = *i,
+        .certificate = buffer_slice(&n->certificate),
+    };
+    struct buffer bytes;
+    int error;
+
+    buffer_init(&bytes, RETIREMENT_SIZE_MAX);
+    error = retirement_encode(&bytes, &r, n->sign_secret_key);
+    if (error == 0)
+        hear(n, buffer_slice(&bytes));
+    buffer_release(&bytes);
+    return error;
+}
+
+/* Incarnations given up before they were known to be rostered. */
+static size_t retire_given_up(struct node *n)
+{
+    struct slice bytes;
+    size_t count = 0;
+
+    if (store_reader_renew(n->reader) != 0)
+        return 0;
+    if (store_meta(n->reader, META_GIVEN_UP, &bytes) == 0) {
+        for (size_t at = 0; at + INCARNATION_SIZE <= bytes.size;
+             at += INCARNATION_SIZE) {
+            struct incarnation i;
+
+            memcpy(i.bytes, bytes.data + at, INCARNATION_SIZE);
+            count += retire(n, &i) == 0;
+        }
+    }
+    store_reader_reset(n->reader);
+    return count;
+}
+
+size_t node_retire_earlier(struct node *n)
+{
+    size_t count = 0;
+
+    if (!n->ready || n->roster == NULL || n->floor.interval_ms == 0)
+        return 0;
+    for (size_t i = 0; i < n->roster->count; i++) {
+        const struct roster_member *m = &n->roster->members[i];
+
+        if (key_id_equal(&m->certificate.key_id, &n->key_id) &&
+            !incarnation_equal(&m->incarnation, &n->incarnation))
+            count += retire(n, &m->incarnation) == 0;
+    }
+    count += retire_given_up(n);
+    n->tell_orders = n->tell_orders || count > 0;
+    return count;
+}
