@@ -29,6 +29,29 @@ static void gauge(struct buffer *out, const char *name, const char *help,
     metric(out, name, "gauge", help, value);
 }
 
+static void put_floor(struct buffer *out, const struct node_status *s)
+{
+    const struct standing_view *v = s->standing;
+
+    gauge(out, "events_above_floor",
+          "Events that not everyone is known to have.", s->above_floor);
+    gauge(out, "floor_time_seconds", "Time of the floor; 0: there is none.",
+          hlc_wall_ms(s->floor_time) / 1000);
+    counter(out, "floor_moves_total", "Floors since the start.", s->floors);
+    gauge(out, "floor_holders",
+          "Members of which an acknowledgement or a fence is missing.",
+          v != NULL ? v->holders_total : 0);
+    gauge(out, "evictees", "Members that are being evicted.",
+          v != NULL ? v->evictees : 0);
+    counter(out, "orders_refused_total",
+            "Eviction orders of peers refused: forged, of another mesh.",
+            s->orders_refused);
+    gauge(out, "alarm_evicted", "1 when this incarnation is out.",
+          s->alarm_evicted);
+    gauge(out, "alarm_orders_conflict",
+          "1 when two eviction orders have one epoch.", s->alarm_conflict);
+}
+
 static void node_metrics(struct buffer *out, const struct node_status *s)
 {
     gauge(out, "ready", "1 once the state is complete.", s->ready);
@@ -53,6 +76,7 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
           "1 while local writes are refused because of this node's clock.",
           s->clock_ahead);
     gauge(out, "streams", "Open streams to peers.", s->streams);
+    put_floor(out, s);
     counter(out, "commits_total", "Commits since the start.", s->commits);
     counter(out, "local_intents_total", "Local writes since the start.",
             s->local_intents);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
@@ -162,6 +163,42 @@ static void examine_cuts(json_t *findings, const json_t *cuts)
         find(findings, "cuts", "see the log of the node that gave it",
              "the last whole state that this node asked for was refused: %s",
              refusal);
+/* Absence alone evicts nobody: the operator has to know whom to look for. */
+static void examine_floor(json_t *findings, const json_t *status)
+{
+    const json_t *floor = json_object_get(status, "floor");
+    const json_t *evictions = json_object_get(status, "evictions");
+    const json_t *leaving = json_object_get(evictions, "leaving");
+    size_t i;
+    json_t *h;
+
+    json_array_foreach(json_object_get(floor, "held_back_by"), i, h)
+    {
+        time_t since = (time_t)(number_in(h, "since_ms") / 1000);
+        char when[32] = "";
+        struct tm tm;
+
+        if (gmtime_r(&since, &tm) != NULL)
+            (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        find(findings, "floor",
+             "bring that node back; if it is gone for good, 'confmesh evict'",
+             "%s holds back what could be collected: its %s is missing since "
+             "%s",
+             text_in(h, "name")[0] != '\0' ? text_in(h, "name")
+                                           : text_in(h, "incarnation"),
+             text_in(h, "lacks"), when);
+    }
+    json_array_foreach(leaving, i, h)
+    {
+        find(findings, "evictions",
+             "it is sealed when every member that stays has said how much of "
+             "it has: see 'confmesh roster'",
+             "%s is being evicted", json_string_value(h));
+    }
+    if (number_in(evictions, "orders_refused") > 0)
+        find(findings, "evictions", "see the log for who sent them",
+             "%lld orders of peers were refused: forged, or of another mesh",
+             (long long)number_in(evictions, "orders_refused"));
 }
 
 static void print_findings(const json_t *findings)
@@ -199,6 +236,7 @@ int cli_verb_doctor(struct cli *c)
     examine_cuts(findings, json_object_get(status, "cuts"));
     examine_own_clock(findings, json_object_get(status, "clocks"));
     examine_held(findings, json_object_get(status, "clocks"));
+    examine_floor(findings, status);
     examine_members(findings, json_object_get(members, "members"),
                     json_object_get(status, "clocks"));
     if (c->json) {

@@ -172,6 +172,17 @@ void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
         done(ctx, 0, text, NULL);
 }
 
+void node_order_expected(struct node *n)
+{
+    (void)n;
+}
+
+size_t node_retire_earlier(struct node *n)
+{
+    (void)n;
+    return 0;
+}
+
 bool node_adopt_confirm(struct node *n)
 {
     (void)n;
