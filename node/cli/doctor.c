@@ -163,6 +163,8 @@ static void examine_cuts(json_t *findings, const json_t *cuts)
         find(findings, "cuts", "see the log of the node that gave it",
              "the last whole state that this node asked for was refused: %s",
              refusal);
+}
+
 /* Absence alone evicts nobody: the operator has to know whom to look for. */
 static void examine_floor(json_t *findings, const json_t *status)
 {

@@ -122,9 +122,10 @@ class Lab:
         node.data = os.path.join(disk, "data")
         return node
 
-    def mesh(self, names):
+    def mesh(self, names, flags=()):
         """Started nodes, each on its own host; tokens are carried by hand."""
         first = self.place(self.test.node(names[0]))
+        first.flags = list(flags)
         result = first.cli("init", first.data, "--name", first.name,
                            "--authority", self.disk("authority.key"),
                            "--no-passphrase", data=False)
@@ -133,6 +134,7 @@ class Lab:
         nodes = [first]
         for name in names[1:]:
             node = self.place(self.test.node(name))
+            node.flags = list(flags)
             node.start("--name", name, "--join", first.token())
             nodes.append(node)
         for node in nodes:
