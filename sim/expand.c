@@ -21,6 +21,8 @@
 #define BURST 4    /* operations just before a power cut */
 #define BURST_MS 3 /* how just */
 #define CALM_LOSS_PPM_MAX 90000
+#define INTERRUPTED_CALLS 10 /* of a small snapshot to its object store */
+#define INTERRUPTED_MS_MAX 500
 #define YEARS_MARGIN_MS 1000
 #define QUIET_END_MS (5 * SECOND) /* no fault begins so late */
 
@@ -274,6 +276,27 @@ static void draw_params(struct expansion *e, struct sim_plan_line *l)
 
 static void add_operation(struct expansion *e, unsigned host, uint64_t at_ms);
 
+/* So is a snapshot; a slow object store makes it last. */
+static void add_interrupted(struct expansion *e,
+                            const struct sim_plan_line *cut)
+{
+    int64_t ms = draw_value(e, 1, INTERRUPTED_MS_MAX);
+    uint64_t lead = draw(e, 0, INTERRUPTED_CALLS * (uint64_t)ms);
+    struct sim_plan_line slow = {.deed = SIM_DEED_OBJECTS_SLOW};
+    struct sim_plan_line l = {.deed = SIM_DEED_SNAPSHOT};
+
+    if (cut->at_ms <= lead || !family_fits(e->profile, SIM_DEED_OBJECTS_SLOW))
+        return;
+    sim_hosts_add(&slow.hosts, sim_hosts_first(&cut->hosts));
+    slow.at_ms = cut->at_ms - lead - 1;
+    slow.params[SIM_PARAM_FOR] = (int64_t)lead + 1;
+    slow.params[SIM_PARAM_MS] = ms;
+    add(e, &slow);
+    l.hosts = slow.hosts;
+    l.at_ms = cut->at_ms - lead;
+    add(e, &l);
+}
+
 /* Writes under way when the power goes are what a power cut is about. */
 static void add_burst(struct expansion *e, const struct sim_plan_line *cut)
 {
@@ -281,12 +304,8 @@ static void add_burst(struct expansion *e, const struct sim_plan_line *cut)
 
     for (unsigned i = 0; i < BURST && cut->at_ms >= BURST_MS; i++)
         add_operation(e, host, cut->at_ms - draw(e, 0, BURST_MS));
-    if (cut->at_ms >= BURST_MS && chance(e, 30)) { /* so is a snapshot */
-        struct sim_plan_line l = {.deed = SIM_DEED_SNAPSHOT,
-                                  .at_ms = cut->at_ms - draw(e, 0, BURST_MS)};
-        sim_hosts_add(&l.hosts, host);
-        add(e, &l);
-    }
+    if (chance(e, 50))
+        add_interrupted(e, cut);
 }
 
 static void add_faults_of(struct expansion *e, enum sim_deed d)

@@ -14,10 +14,7 @@ bool sim_restore_is_damaged(const struct sim_world *w)
 {
     const uint64_t *counts = w->faults.counts;
 
-    return counts[SIM_DEED_OBJECTS_ERROR] + counts[SIM_DEED_OBJECTS_STALE] +
-               counts[SIM_DEED_OBJECTS_OLD] + counts[SIM_DEED_OBJECTS_LOSE] +
-               counts[SIM_DEED_OBJECTS_FLIP] >
-           0;
+    return counts[SIM_DEED_OBJECTS_LOSE] + counts[SIM_DEED_OBJECTS_FLIP] > 0;
 }
 
 static int choose_from(const struct snapshot_listing *l, struct object_dir *d,

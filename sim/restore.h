@@ -18,7 +18,8 @@ int sim_restore_choose(const struct sim_world *w, struct buffer *bytes,
 /* Makes host 0, which is down and wiped, that founder, and tells the check. */
 int sim_restore_found(struct sim_world *w, const struct manifest *m,
                       struct cm_detail *detail);
-/* The object store's faults hit so far: snapshots may be damaged. */
+/* The object store has lost or altered something: a snapshot may be damaged.
+ * Its other faults are no excuse. */
 bool sim_restore_is_damaged(const struct sim_world *w);
 
 #endif

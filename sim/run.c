@@ -7,6 +7,7 @@
 
 #include "crdt/base/check.h"
 #include "sim/memory.h"
+#include "sim/restore.h"
 #include "sim/run_internal.h"
 
 #define LOOK_US (250 * SIM_MS)     /* between looks at convergence */
@@ -178,7 +179,6 @@ static void judge(struct sim_run *r)
     struct sim_check_counters counters;
     bool members[SIM_PLAN_HOSTS_MAX] = {false};
     uint64_t unused = 0;
-    bool damaged = false;
 
     /* Until nobody has an excuse any more. Nothing is written meanwhile: they
      * may not drift apart again. */
@@ -190,11 +190,9 @@ static void judge(struct sim_run *r)
         return;
     for (unsigned h = 0; h < r->plan->nodes; h++)
         members[h] = in_core(r, h, true);
-    for (size_t i = 0; i < r->plan->count; i++)
-        damaged |=
-            sim_deed_family(r->plan->lines[i].deed) == SIM_FAMILY_OBJECTS;
     sim_check_quiescent(c, members);
-    r->result->snapshots = sim_check_snapshot(c, r->objects, damaged);
+    r->result->snapshots =
+        sim_check_snapshot(c, r->objects, sim_restore_is_damaged(r->world));
     look_at_check(r);
     sim_check_read_counters(c, &counters);
     r->result->watched = counters.watched;
