@@ -367,6 +367,7 @@ static int keep_pending(struct batch *b, const struct arrival *a, int why)
         CHECK(kept != NULL);
         kept->fence = control_is_fence(a->event);
         kept->announced = a->announced;
+        CM_MARK_IF(held != 0, "event: held, dated ahead of the clocks");
     }
     if (error == CM_ERR_LIMIT)
         return cm_fail(a->detail, CM_ERR_LIMIT,

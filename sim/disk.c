@@ -12,6 +12,7 @@
 
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
+#include "crdt/base/mark.h"
 #include "sim/memory.h"
 
 #define PATH_SIZE_MAX 512
@@ -398,6 +399,8 @@ static void redo_torn(struct sim_disk *d, int fd, const struct call *c,
 {
     uint64_t at = c->offset;
     uint64_t end = c->offset + c->size;
+    bool kept = false;
+    bool dropped = false;
 
     while (at < end) {
         uint64_t sector = at / SIM_SECTOR_SIZE;
@@ -410,11 +413,15 @@ static void redo_torn(struct sim_disk *d, int fd, const struct call *c,
             write_whole(fd, c->new_bytes + (at - c->offset),
                         (size_t)(stop - at), at);
             d->counters.sectors_kept++;
+            kept = true;
         } else {
             d->counters.sectors_dropped++;
+            dropped = true;
         }
         at = stop;
     }
+    if (kept && dropped)
+        CM_MARK("disk: a write was torn by a power cut");
 }
 
 static void redo_call(struct sim_disk *d, int fd, uint64_t index, bool durable)

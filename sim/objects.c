@@ -8,6 +8,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/object_dir.h"
 #include "sim/memory.h"
 
@@ -254,6 +255,7 @@ typedef int (*put_call)(struct object_dir *d, const char *name,
 
 static int refuse_dead(struct cm_detail *detail)
 {
+    CM_MARK("snapshot: its process ended in the middle");
     return cm_fail(detail, CM_ERR_IO, "the process has ended");
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "crdt/certificate.h"
 #include "crdt/generation.h"
 #include "node/snapshot_listing.h"
@@ -123,6 +124,7 @@ int sim_restore_found(struct sim_world *w, const struct manifest *m,
     struct buffer order;
 
     CHECK(!sim_host_is_up(w->hosts[0]));
+    CM_MARK("restore: a lost mesh began again");
     sim_entropy_stream(&stream, w->options.seed, "sim restore", w->restores++);
     random_bytes_draw(&stream, identity.incarnation.bytes, INCARNATION_SIZE);
     buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
