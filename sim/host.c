@@ -551,6 +551,8 @@ static int start_node(struct sim_host *h, const char *token,
         .address = sim_net_address(h->number),
         .join_token = token,
         .probe_interval_ms = h->place.probe_interval_ms,
+        .floor_interval_ms = h->place.floor_interval_ms,
+        .floor_keep_ms = h->place.floor_interval_ms,
     };
 
     memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);

@@ -32,6 +32,7 @@ struct sim_place {
     struct sim_object_log *object_log;
     uint64_t seed;
     uint64_t probe_interval_ms; /* 0: gossip's default */
+    uint64_t floor_interval_ms; /* 0: hosts propose no floors */
     uint32_t sync_us_min;       /* what a commit takes */
     uint32_t sync_us_max;
     FILE *log;               /* lines of the nodes; NULL: none */

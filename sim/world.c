@@ -181,6 +181,7 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .object_log = w->object_log,
         .seed = o->seed,
         .probe_interval_ms = o->probe_interval_ms,
+        .floor_interval_ms = o->floor_interval_ms,
         .sync_us_min = o->sync_us_min,
         .sync_us_max = o->sync_us_max,
         .log = o->log,
