@@ -12,6 +12,7 @@
 #   ONLY='word word'             of `make test`: programs with one in the name
 #   SEEDS=N                      of `make test` and `make sim`: simulated runs
 #   BUDGET=seconds               of `make nightly`
+#   QUICK=1                      of `make model`: under a minute
 #   FUZZ_SECONDS=N               of `make fuzz`: for each target
 #   KEEP=1                       of `make demo`: leave the mesh running
 #   PREFIX=, DESTDIR=            of `make install`
@@ -55,7 +56,7 @@ Q :=
 say =
 endif
 
-.PHONY: all test sim nightly demo bench fuzz lint format install clean deps
+.PHONY: all test sim model nightly demo bench fuzz lint format install clean deps
 .PHONY: help examples test-programs libs fuzz-seeds FORCE
 all:
 
@@ -78,7 +79,8 @@ groups_of = $(if $(filter-out clean help format,$(1)),build) \
     $(if $(filter $(BUILD)/tests/%,$(1)),tests) \
     $(if $(filter lint format,$(1)),lint) $(if $(filter bench,$(1)),bench) \
     $(if $(filter fuzz build/fuzz/%,$(1)),fuzz) \
-    $(if $(filter deps,$(1)),build tests lint bench fuzz)
+    $(if $(filter model,$(1)),model) \
+    $(if $(filter deps,$(1)),build tests lint bench fuzz model)
 GROUPS := $(sort $(foreach goal,$(GOALS),$(call groups_of,$(goal))))
 ifneq ($(GROUPS),)
 PACKAGES := build/packages/$(subst $(space),-,$(GROUPS)).mk
@@ -276,6 +278,11 @@ nightly: $(SIM_PROGRAM)
 	$(Q)$(MAKE) marks
 	$(Q)$(MAKE) zoo
 
+# One verifier at a time; sim/models/runs says which.
+QUICK ?=
+model:
+	$(Q)$(RUN_ENV) tests/models $(if $(QUICK),--quick)
+
 demo: all examples
 	$(Q)$(RUN_ENV) KEEP='$(KEEP)' tests/demo
 
@@ -389,6 +396,7 @@ help:
 	@echo 'all        build every program and library (the default)'
 	@echo 'test       build and run every test; ONLY="word word" for some'
 	@echo 'sim        SEEDS (200) simulated meshes, each twice'
+	@echo 'model      Spin models of the rules, and mistakes planted; QUICK=1'
 	@echo 'zoo        bugs planted in it that the simulator has to find; BUG=NAME'
 	@echo 'marks      named places of the code that SEEDS have to come by'
 	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
