@@ -20,7 +20,10 @@
  * and of crdt/standing.h. A violation is reported as "assertion violated
  * NAME". */
 #define INVARIANT(name, holds) \
-    if :: c_expr { holds } :: else -> c_code { tell(); }; assert(name) fi
+    if :: c_expr { holds } :: else -> c_code { tell(); STORY }; assert(name) fi
+#ifndef STORY
+#define STORY /* more for a person, by the model */
+#endif
 hidden byte equal_vectors; /* equal version vectors show equal state */
 hidden byte fold;          /* state is the fold of the events applied */
 hidden byte revoke_stays;  /* what is revoked stays so */

@@ -3,7 +3,7 @@
  *
  * Four replicas. 0 is evicted by the first order; 2 by the second (ORDERS 2).
  * JOINER: 3 is no founder, any of the others sponsors it. FLOOR: one floor is
- * proposed while all this goes on. */
+ * proposed while all this goes on, among three. */
 #define REPLICAS 4
 #ifndef SEQS
 #define SEQS 3
@@ -19,7 +19,7 @@
 #else
 #define PROPOSALS_MAX 0
 #endif
-#ifdef JOINER
+#if defined(JOINER) || defined(FLOOR)
 #define FOUNDERS 7
 #else
 #define FOUNDERS 15
@@ -72,6 +72,9 @@ static int can_propose(int r)
 
 static int can_add(int r)
 {
+#ifndef JOINER
+    return 0;
+#endif
     return !has(FOUNDERS, NEWCOMER) && r != NEWCOMER && can_write(r, r) &&
            !fenced(now.app[r], r, NEWCOMER) &&
            written(ROSTER_ADD, ROSTER_ADD) == 0;
