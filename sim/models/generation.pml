@@ -4,12 +4,12 @@
  * Nodes 1 and 2 lose their disks and restore the manifest, each as number 1
  * with an order of its own; number 2 is made once somebody has seen both. A
  * node that meets a greater number takes a cut, and writes again whatever the
- * cut lacks. Each node writes at most once in each generation: something new,
- * 1 and 3 in the old one and the founders in their own; else only what it has to write
- * again. An operation keeps the
- * name of the event that first had it, so that a set of operations is a mask
- * of events. Node 3's first one puts a key that the founder of
- * LEFT deletes; all others are about another key, where nothing loses. */
+ * cut lacks. Each node writes at most once in each generation: something new, 3
+ * (with ONE_RESTORE 1 too) in the old one and the founders in their own; else only what it has to
+ * write again. An operation keeps the name of the event that first had it, so
+ * that a set of operations is a mask of events. Node 3's first one puts a key
+ * that with ONE_RESTORE the founder of LEFT deletes; all others are about
+ * another key, where nothing loses. */
 #define REPLICAS 4
 #define ORIGINS 4 /* here: generations */
 #define SEQS 4    /* here: nodes */
@@ -22,6 +22,11 @@
 #define THE_PUT 3 /* the old event of node 3 */
 #define PLAIN 1
 #define DELETING 2 /* plain, and deletes the key */
+#ifdef ONE_RESTORE
+#define FIRST_OF_LEFT DELETING
+#else
+#define FIRST_OF_LEFT PLAIN
+#endif
 
 byte gen[REPLICAS];
 int ops[DOTS];        /* operations of an event */
@@ -72,7 +77,11 @@ static int everything(void)
 
 static int can_write_in(int r)
 {
-    int fresh = now.gen[r] == OLD ? r == 1 || r == 3 : now.gen[r] == r;
+    int fresh = now.gen[r] == OLD ? r == 3 : now.gen[r] == r;
+
+#ifdef ONE_RESTORE
+    fresh |= now.gen[r] == OLD && r == 1;
+#endif
 
     return now.kind[own_dot(r)] == 0 && (fresh || now.unsent[r]);
 }
@@ -97,10 +106,20 @@ static void write_in(int r, int which)
     now.owed |= bit(d);
 }
 
+/* Whose old state nothing depends on. */
+static int is_fresh(int r)
+{
+#ifndef ONE_RESTORE
+    if (r < 2)
+        return 1;
+#endif
+    return r == 2;
+}
+
 /* Between nodes of one generation; events of another are nothing to it. */
 static int can_take(int r, int q)
 {
-    if (r == q || within(now.app[q], now.app[r]))
+    if (r == q || (now.gen[r] == OLD && is_fresh(r)) || within(now.app[q], now.app[r]))
         return 0;
 #ifdef PLANT_SEAL_MANIFEST
     if (now.gen[q] == OLD && now.gen[r] != OLD)
@@ -129,6 +148,10 @@ static void save(int r)
 /* The disk is lost, and with it what only it held. */
 static int can_restore(int r)
 {
+#ifdef ONE_RESTORE
+    if (r == 2)
+        return 0;
+#endif
     return now.saved && (r == 1 || r == 2) && now.gen[r] == OLD;
 }
 
@@ -276,10 +299,8 @@ static int holds_waiting(void)
 #define TAKE(r, q) STEP((can_take)(r, q), take(r, q))
 #define TAKES(r) EACH_OTHER(TAKE, r)
 #define STEPS(r) \
-    STEP((can_write_in)(r) && !(r == 1 && now.gen[r] == LEFT), \
-        write_in(r, PLAIN)) \
-    STEP((can_write_in)(r) && r == 1 && now.gen[r] == LEFT, \
-        write_in(r, DELETING)) \
+    STEP((can_write_in)(r), \
+        write_in(r, r == 1 && now.gen[r] == LEFT ? FIRST_OF_LEFT : PLAIN)) \
     STEP((can_save)(r), save(r)) \
     STEP((can_restore)(r), restore(r)) \
     STEP((can_collapse)(r), now.collapsed[r] = 1) \

@@ -1,14 +1,18 @@
 /* Held events under fences: an evictee has dated an event too far ahead; one
  * node, whose clock is ahead too, has built on it before it is fenced.
  *
- * Four nodes: 0 is evicted, 2 has the bad clock, 1 and 3 hold what is dated
- * ahead and all that comes after it. Their clocks catch up; or, with YEARS, do
- * not: then 2 is told that its events are held, gives its incarnation up and
- * comes back with a cut of 1 or 3 as incarnation 4. */
+ * Four nodes (with YEARS the first three): 0 is evicted, 2 has the bad clock, 1
+ * and 3 hold what is dated ahead and all that comes after it. Their clocks catch
+ * up; or, with YEARS, do not: then 2 is told that its events are held, gives its
+ * incarnation up and comes back with a cut of 1 as incarnation 4. */
 #define REPLICAS 4
 #define ORIGINS 5
 #define SEQS 3
+#ifdef YEARS
+#define FOUNDERS 7 /* without 3 */
+#else
 #define FOUNDERS 15
+#endif
 #define AGAIN 4
 #define BAD 2
 #include "common.pml"
@@ -23,13 +27,31 @@ c_code {
 static void start(void)
 {
     for (int r = 0; r < REPLICAS; r++)
-        now.self[r] = r;
+        now.self[r] = has(FOUNDERS, r) ? r : NOBODY;
     now.caught[0] = now.caught[BAD] = 1;
+#ifdef YEARS
+    /* What comes first is the other run's business. */
+    write_own(0, DATA, 0);
+    apply(BAD, dot_of(0, 0));
+    now.heard[BAD] = 1;
+    write_own(BAD, FENCE, 1);
+    now.heard[1] = now.heard[3] = 1;
+#endif
 }
 
 static int runs(int r)
 {
     return now.self[r] != NOBODY;
+}
+
+/* What the bad clock's node hears before it gives up goes with its state. */
+static int listens(int r)
+{
+#ifdef YEARS
+    if (now.self[r] == BAD)
+        return 0;
+#endif
+    return r != 0 && runs(r);
 }
 
 static int holds_back(int r, int set)
@@ -41,7 +63,7 @@ static int can_deliver(int r, int origin)
 {
     int d = next_dot(r, origin);
 
-    if (r == 0 || !runs(r) || !ready(r, origin) || !admits_event(r, origin))
+    if (!listens(r) || !ready(r, origin) || !admits_event(r, origin))
         return 0;
 #ifdef PLANT_KEEP_HELD
     if (r != BAD && ((now.dep[d] | bit(d)) & AHEAD))
@@ -60,12 +82,15 @@ static int can_catch_up(int r)
 
 static int can_hear(int r, int name)
 {
-    return r != 0 && runs(r) && !has(now.heard[r], name) &&
+    return listens(r) && !has(now.heard[r], name) &&
            (name == 0 || has(now.retired, name));
 }
 
 static int can_join(int r, int q)
 {
+#ifdef NO_JOINS
+    return 0;
+#endif
     if (r == q || r == 0 || !runs(r) || !runs(q) ||
         within(now.app[q], now.app[r]) || !admits_cut(r, q))
         return 0;
@@ -91,7 +116,7 @@ static int can_remint(int r)
 
 static int can_add(int r)
 {
-    return (r == 1 || r == 3) && now.self[BAD] == NOBODY && can_write(r, r) &&
+    return r == 1 && now.self[BAD] == NOBODY && can_write(r, r) &&
            written(ROSTER_ADD, ROSTER_ADD) == 0;
 }
 
@@ -138,7 +163,7 @@ static int holds_overrun(void)
 
 static int holds_waiting(void)
 {
-    for (int r = 1; r < REPLICAS; r++) {
+    for (int r = 1; r < REPLICAS && has(FOUNDERS, r); r++) {
         if (!is_core(r) || now.app[r] != now.app[1] || evictees(r) ||
             !within(1 | now.retired, now.gone[r]))
             return 0;
