@@ -872,6 +872,13 @@ void sim_check_on_boot(struct sim_check *c, unsigned host,
         QUIETLY(take_boot(c, host, incarnation, first));
 }
 
+void sim_check_on_identity(struct sim_check *c, unsigned host,
+                           const struct incarnation *incarnation)
+{
+    if (c != NULL)
+        QUIETLY(take_identity(c, host_of(c, host), incarnation));
+}
+
 void sim_check_on_power_cut(struct sim_check *c, unsigned host)
 {
     if (c != NULL)

@@ -137,6 +137,9 @@ void sim_check_report(struct sim_check *c, enum sim_check_invariant i,
 void sim_check_on_boot(struct sim_check *c, unsigned host,
                        const struct incarnation *incarnation,
                        const struct commit_result *first);
+/* Who the writer is after a commit: nearly always who it was before. */
+void sim_check_on_identity(struct sim_check *c, unsigned host,
+                           const struct incarnation *incarnation);
 /* Each result, before the node gets it. Between on_power_cut and the next boot
  * it is one that the platter may hold or not. wall_ms: the host's clock. */
 void sim_check_on_commit(struct sim_check *c, unsigned host,

@@ -323,6 +323,8 @@ static void on_gather(void *context)
 /* NULL when memory is short; then nothing has happened. */
 static struct commit_result *commit_batch(struct sim_host *h)
 {
+    struct incarnation self;
+
     sim_host_enter(h);
     struct commit_result *r =
         writer_commit(h->writer, h->batch, sim_clock_wall_ms(&h->clock));
@@ -330,6 +332,8 @@ static struct commit_result *commit_batch(struct sim_host *h)
     if (r == NULL)
         return NULL;
     h->batch = NULL;
+    self = writer_incarnation(h->writer); /* the commit may have changed it */
+    sim_check_on_identity(h->place.check, h->number, &self);
     sim_check_on_commit(h->place.check, h->number, r, sim_host_wall_ms(h));
     sim_sched_note(h->place.sched, "commit", h->number, r->revision,
                    slice_of(r->digest.bytes, HASH_SIZE));
