@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crdt/base/alloc.h"
@@ -14,6 +15,8 @@
 #include "gossip/channel.h"
 #include "node/confmesh_internal.h"
 #include "node/confmesh_private.h"
+#include "node/heal_facts.h"
+#include "node/paths.h"
 #include "node/token.h"
 #include "node/uv_slice.h"
 
@@ -287,23 +290,15 @@ static void host_name(char ret_name[NAME_SIZE_MAX + 1])
             ret_name[i] = '-';
 }
 
-static int open_store(struct confmesh *c, const struct confmesh_options *o,
+static int read_store(struct confmesh *c, const struct confmesh_options *o,
                       struct writer **ret_writer,
                       struct commit_result **ret_first,
                       struct cm_detail *detail)
 {
     struct store_reader *reader;
     struct slice bytes;
-    int error = check_options(o, detail);
+    int error = store_open(&c->store, o->data, o->map_size, detail);
 
-    *ret_writer = NULL;
-    *ret_first = NULL;
-    if (error == 0)
-        error = datadir_open(&c->datadir, o->data, o->join != NULL, detail);
-    if (error == 0)
-        error = datadir_host(c->datadir, c->host, detail);
-    if (error == 0)
-        error = store_open(&c->store, o->data, o->map_size, detail);
     if (error == 0)
         error = store_reader_begin(c->store, &reader);
     if (error != 0)
@@ -332,6 +327,60 @@ static uint64_t floor_interval_ms(const struct confmesh_options *o)
                                     : FLOOR_INTERVAL_MS_DEFAULT;
 }
 
+/* A store that cannot be read, or is not there any more, is set aside; the node
+ * joins anew. Nothing is touched while a disk only refuses. */
+static int open_anew(struct confmesh *c, const struct confmesh_options *o,
+                     struct writer **ret_writer,
+                     struct commit_result **ret_first, struct cm_detail *detail)
+{
+    char text[512] = "";
+    struct cm_detail why = *detail;
+    struct timespec now;
+    int error;
+
+    if (why.text[0] == '\0')
+        (void)snprintf(why.text, sizeof why.text,
+                       "%s/data.mdb is damaged or gone", o->data);
+    writer_close(*ret_writer);
+    *ret_writer = NULL;
+    store_close(c->store);
+    c->store = NULL;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    error = heal_recover(
+        o->data, o->map_size,
+        (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
+        datadir_sign_public_key(c->datadir), slice_of(c->host, sizeof c->host),
+        why.text, text, sizeof text, detail);
+    if (error != 0)
+        return error;
+    if (o->log != NULL)
+        o->log(o->log_ctx, 'E', text);
+    return read_store(c, o, ret_writer, ret_first, detail);
+}
+
+static int open_store(struct confmesh *c, const struct confmesh_options *o,
+                      struct writer **ret_writer,
+                      struct commit_result **ret_first,
+                      struct cm_detail *detail)
+{
+    int error = check_options(o, detail);
+
+    *ret_writer = NULL;
+    *ret_first = NULL;
+    if (error == 0)
+        error = datadir_open(&c->datadir, o->data, o->join != NULL, detail);
+    if (error == 0)
+        error = datadir_host(c->datadir, c->host, detail);
+    if (error != 0)
+        return error;
+    error = read_store(c, o, ret_writer, ret_first, detail);
+    if (error == CM_ERR_DAMAGED ||
+        (error == 0 && *ret_writer == NULL && o->join == NULL &&
+         heal_facts_exist(o->data)))
+        error = open_anew(c, o, ret_writer, ret_first, detail);
+    return error;
+}
+
 static int start_node(struct confmesh *c, const struct confmesh_options *o,
                       struct writer *writer, struct commit_result *first,
                       struct cm_detail *detail)
@@ -350,8 +399,13 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .revoke_deletes_count = o->revoke_deletes_count,
     };
     char name[NAME_SIZE_MAX + 1];
+    char facts[PATHS_SIZE_MAX];
     int error;
 
+    if (snprintf(facts, sizeof facts, "%s/" HEAL_FACTS_NAME, o->data) <
+        (int)sizeof facts)
+        config.facts_path = facts;
+    config.scrub_interval_ms = o->scrub_interval_ms;
     if (o->name == NULL && first == NULL && o->join != NULL) {
         host_name(name);
         config.name = name;

@@ -54,6 +54,8 @@ struct confmesh_options {
     uint64_t floor_keep_ms;        /* history that watches may resume from is
                                       kept at least so long; 0: a minute */
     uint64_t map_size;             /* bytes of the store's map; 0: 16 GiB */
+    uint64_t scrub_interval_ms;    /* walks over the store that look for
+                                      damage; 0: every day */
     /* Plain deletes of keys and set elements under these prefixes become
      * revokes when they are written here; at most 64. */
     const char *const *revoke_deletes;

@@ -91,6 +91,7 @@ static void end(struct node *n)
     withdraw(n);
     forget_cut(p);
     p->phase = PULL_NONE;
+    p->replaces = false;
     p->waits[0] = '\0';
     p->missing_count = 0;
     p->calm_ms = node_now(n) + CALM_MS;
@@ -141,6 +142,11 @@ static void fail(struct node *n, int error, const char *text)
     end(n);
 }
 
+bool cut_pull_busy(const struct node *n)
+{
+    return n->cuts.pull.phase != PULL_NONE || n->cuts.pull.comparing;
+}
+
 /* ---- getting it ---- */
 
 void cut_pull_begin(struct node *n, const struct key_id *peer,
@@ -161,6 +167,17 @@ void cut_pull_begin(struct node *n, const struct key_id *peer,
     node_log(n, 'I',
              "cut: bytes of events are gone; asking a peer for its whole "
              "state");
+}
+
+void cut_pull_replace(struct node *n, const struct key_id *peer,
+                      const struct address *address)
+{
+    struct cut_pull *p = &n->cuts.pull;
+
+    if (p->phase != PULL_NONE || p->comparing)
+        return; /* asked for again, if it is wanted still */
+    cut_pull_begin(n, peer, address);
+    p->replaces = p->phase != PULL_NONE;
 }
 
 static void received(struct node *n, int error, const struct cm_detail *detail)
@@ -441,6 +458,71 @@ static bool clock_holds(struct node *n)
     return true;
 }
 
+/* In place of this state, under the same incarnation, which needs everything
+ * that it ever wrote to be in the cut. */
+static void replaced(void *context, struct intent *i)
+{
+    struct node *n = context;
+    struct cut_pull *p = &n->cuts.pull;
+
+    if (i->result == 0) {
+        n->cuts.counters.adopted++;
+        CM_MARK("cut: in place of a damaged state");
+        node_log(n, 'W', "cut: adopted in place of a state that was wrong");
+        cut_note_adopted(n, &p->peer);
+        heal_replaced(n);
+        end(n);
+    } else {
+        fail(n, i->result, i->detail.text);
+    }
+    cm_free(i->replacement);
+    intent_free(i);
+}
+
+static void replace(struct node *n)
+{
+    struct cut_pull *p = &n->cuts.pull;
+    struct application *a = cm_calloc(1, sizeof *a);
+    struct intent *i = intent_new(INTENT_REPLACE);
+    struct cm_detail detail = {""};
+    int error = a == NULL || i == NULL ? CM_ERR_NOMEM : 0;
+
+    if (error == 0)
+        error = snapshot_sink_replacement(p->sink, &a->replacement, &detail);
+    if (error == 0) {
+        a->replacement.mode = ADOPT_RETURN;
+        a->source = p->peer;
+        a->replacement.facts = a->facts;
+        a->replacement.facts_count =
+            cut_unconfirmed_fact(n, &a->source, &a->facts[0]);
+        i->replacement = a;
+        i->done = replaced;
+        i->context = n;
+        error = n->ports.writer->submit(n->ports.ctx, i);
+    }
+    if (error == 0) {
+        p->phase = PULL_APPLY;
+        return;
+    }
+    cm_free(a);
+    intent_free(i);
+    fail(n, error, "the state could not be replaced");
+}
+
+static void look_to_replace(struct node *n)
+{
+    struct cut_pull *p = &n->cuts.pull;
+
+    p->retry_ms = node_now(n) + WAIT_EVERY_MS;
+    if (clock_holds(n))
+        return;
+    if (vv_dominates(&snapshot_sink_manifest(p->sink)->vv, &n->vv))
+        replace(n);
+    else /* events came meanwhile: another one is asked for */
+        fail(n, CM_ERR_CONDITION,
+             "it lacks events that are here by now; asked again");
+}
+
 static void look(struct node *n)
 {
     struct cut_pull *p = &n->cuts.pull;
@@ -473,6 +555,8 @@ void cut_pull_tick(struct node *n, uint64_t now)
         return;
     if (p->phase == PULL_ASK)
         ask(n);
+    else if (p->phase == PULL_WAIT && p->replaces)
+        look_to_replace(n);
     else if (p->phase == PULL_WAIT)
         look(n);
     else if (p->phase == PULL_NONE) /* could not be said before */

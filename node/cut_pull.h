@@ -42,6 +42,7 @@ struct cut_pull {
     bool checked; /* counts are there */
     bool announced;
     bool operator_agrees;
+    bool replaces; /* this state is wrong: the cut comes in its place */
     uint64_t wait_since_ms;
     char waits[256]; /* what for */
     /* Peers that do not hold the bytes that are missing here. */

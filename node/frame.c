@@ -176,6 +176,7 @@ static void decode_kind(struct frame *f, struct unpacker *u)
     case FRAME_HELLO:
     case FRAME_SYNC_END:
     case FRAME_PUSH:
+    case FRAME_COMPARE:
         break;
     }
     unpack_array_of(u, 2);
@@ -368,4 +369,10 @@ void frame_committed(struct buffer *out, const struct dot *dots, size_t count)
 {
     begin(out, FRAME_COMMITTED, 1);
     pack_dots(out, dots, count);
+}
+
+void frame_compare(struct buffer *out, struct slice message)
+{
+    begin(out, FRAME_COMPARE, 1);
+    pack_bin(out, message);
 }

@@ -28,8 +28,9 @@ enum frame_kind {
     FRAME_CUT_ASK = 13,   /* a member asks for a whole cut */
     FRAME_CUT = 14,       /* what follows: which cut, from which message on */
     FRAME_ORDERS = 15,    /* eviction orders and retirements that are open */
+    FRAME_COMPARE = 16,   /* states are compared: see compare_message.h */
 };
-#define FRAME_KIND_LAST FRAME_ORDERS
+#define FRAME_KIND_LAST FRAME_COMPARE
 
 /* What a cut is wanted for. */
 enum cut_purpose {
@@ -75,7 +76,7 @@ struct frame {
                                         before those that come */
     uint64_t total;                  /* CUT: messages of it */
     uint64_t cut_bytes;              /* CUT: of all messages, as they travel */
-    struct slice bytes;              /* SNAPSHOT, PUSH */
+    struct slice bytes;              /* SNAPSHOT, PUSH, COMPARE */
     bool last;                       /* SNAPSHOT: the message is whole now */
     struct dot dots[FRAME_DOTS_MAX]; /* ASK, COMMITTED: ascending, one of an
                                         incarnation */
@@ -111,6 +112,7 @@ void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
 /* Messages of any size travel in pieces of at most FRAME_PIECE_MAX. */
 void frame_snapshot(struct buffer *out, struct slice piece, bool last);
 void frame_push(struct buffer *out, struct slice event);
+void frame_compare(struct buffer *out, struct slice message);
 void frame_ask(struct buffer *out, const struct dot *dots, size_t count,
                uint64_t wait_ms);
 void frame_committed(struct buffer *out, const struct dot *dots, size_t count);

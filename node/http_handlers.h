@@ -2,6 +2,7 @@
 #ifndef NODE_HTTP_HANDLERS_H
 #define NODE_HTTP_HANDLERS_H
 
+#include "node/heal.h"
 #include "node/http_request.h"
 #include "node/intent.h"
 
@@ -21,9 +22,13 @@ void http_adopt(struct http_request *r);
 void http_roster(struct http_request *r);
 void http_orders(struct http_request *r);
 void http_retire(struct http_request *r);
+void http_compare(struct http_request *r);
 void http_metrics(struct http_request *r);
 void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);
+
+/* The member "heal" of the status. */
+void http_put_heal(struct buffer *out, const struct heal_status *h);
 
 /* ---- shared by the writing ones ---- */
 

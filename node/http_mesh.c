@@ -277,6 +277,8 @@ static void put_alarms(struct buffer *out, const struct node_status *s)
     alarm_if(out, s->alarm_overrun,
              "sealed: this node holds something beyond the seal of an evicted "
              "incarnation");
+    alarm_if(out, s->heal.alarm_law, s->heal.law_text);
+    alarm_if(out, s->heal.damaged > 0, s->heal.damage_text);
 }
 
 void http_status(struct http_request *r)
@@ -317,6 +319,8 @@ void http_status(struct http_request *r)
     }
     buffer_append_byte(&out, ']');
     put_cuts(&out, r->context->node, &s.cuts);
+    buffer_append_byte(&out, ',');
+    http_put_heal(&out, &s.heal);
     number(&out, "streams", s.streams);
     name(&out, "snapshot");
     buffer_append_byte(&out, '{');
@@ -512,7 +516,8 @@ void http_snapshot(struct http_request *r)
 /* {"yes": true}: the operator agrees to the cut that waits. */
 void http_adopt(struct http_request *r)
 {
-    static const char *const members[] = {"yes", NULL};
+    static const char *const members[] = {"yes", "from", NULL};
+    struct slice from = {0};
     struct cm_detail detail = {{0}};
     json_t *object = NULL;
     struct buffer out;
@@ -525,10 +530,15 @@ void http_adopt(struct http_request *r)
         error = http_json_only(object, members, "the body", &detail);
     if (error == 0 && !json_is_true(json_object_get(object, "yes")))
         error = cm_fail(&detail, CM_ERR_INVALID, "\"yes\" must be true");
-    json_decref(object);
-    if (error == 0 && !node_adopt_confirm(r->context->node))
+    if (error == 0)
+        error = http_json_get_text(object, "from", &from, &detail);
+    if (error == 0 && from.size > 0)
+        error =
+            node_adopt_from(r->context->node, (const char *)from.data, &detail);
+    else if (error == 0 && !node_adopt_confirm(r->context->node))
         error =
             cm_fail(&detail, CM_ERR_NOT_FOUND, "no cut waits to be agreed to");
+    json_decref(object);
     if (error != 0) {
         http_refuse_code(r, error, detail.text);
         return;

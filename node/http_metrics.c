@@ -144,6 +144,31 @@ static void cut_metrics(struct buffer *out, const struct cut_status *s)
             "Cuts that waited: they would delete much.", c->held_deletion);
 }
 
+static void heal_metrics(struct buffer *out, const struct heal_status *h)
+{
+    const struct heal_counters *c = &h->counters;
+
+    gauge(out, "alarm_law",
+          "1 while a member has the same version vector and another state.",
+          h->alarm_law);
+    gauge(out, "damaged_records", "Records that the last scrub could not read.",
+          h->damaged);
+    gauge(out, "scrub_timestamp_seconds",
+          "When the last scrub ended; 0: none did.", h->scrub_wall_ms / 1000);
+    gauge(out, "scrub_records", "Records that the last scrub has seen.",
+          h->scrub_records);
+    counter(out, "scrubs_total", "Scrubs finished.", c->scrubs);
+    counter(out, "comparisons_total", "Comparisons with another member.",
+            c->comparisons);
+    counter(out, "divergences_total",
+            "Times that another state was proved at the same vector.",
+            c->divergences);
+    counter(out, "healed_total", "Entries and records written again.",
+            c->healed);
+    counter(out, "rebuilds_total",
+            "Cuts asked for in place of a state that was wrong.", c->rebuilds);
+}
+
 static void gossip_metrics(struct buffer *out, const struct gossip_counters *g)
 {
     counter(out, "gossip_packets_sent_total", "Datagrams sent.",
@@ -223,6 +248,7 @@ void http_metrics(struct http_request *r)
     node_metrics(&out, &status);
     snapshot_metrics(&out, &status);
     cut_metrics(&out, &status.cuts);
+    heal_metrics(&out, &status.heal);
     gossip_metrics(&out, &status.gossip);
     store_metrics(&out, &usage);
     http_own_metrics(&out, r->context);

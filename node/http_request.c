@@ -443,8 +443,18 @@ void http_refuse_code(struct http_request *r, int code, const char *detail)
     const char *advice = "";
 
     CHECK(code < 0);
+    if (code == CM_ERR_DAMAGED && r->context->node != NULL)
+        node_note_damage(r->context->node);
     if (detail != NULL && detail[0] != '\0') {
         http_refuse(r, http_status_of(code), code, "%s", detail);
+        return;
+    }
+    if (code == CM_ERR_DAMAGED) {
+        http_refuse(r, http_status_of(code), code,
+                    "%.*s: the stored bytes are damaged and cannot be served; "
+                    "they are fetched from another node, see confmesh doctor",
+                    (int)(r->path.size < 300 ? r->path.size : 300),
+                    (const char *)r->path.data);
         return;
     }
     if (code == CM_ERR_FULL)

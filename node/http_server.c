@@ -94,6 +94,7 @@ static const struct route {
     {"/v1/mesh/roster", http_roster, false, false, false},
     {"/v1/mesh/orders", http_orders, false, false, true},
     {"/v1/mesh/retire", http_retire, false, false, true},
+    {"/v1/mesh/compare", http_compare, false, false, true},
     {"/metrics", http_metrics, false, true, false},
     {"/healthz", http_healthz, false, true, false},
     {"/readyz", http_readyz, false, true, false},

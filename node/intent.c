@@ -15,7 +15,7 @@ struct intent *intent_new(enum intent_kind kind)
 {
     struct intent *i = cm_calloc(1, sizeof *i);
 
-    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_PRUNE);
+    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_HEAL);
     if (i == NULL)
         return NULL;
     i->kind = kind;

@@ -26,6 +26,7 @@ enum intent_kind {
     INTENT_ORDER = 9,    /* event: an eviction order or a retirement, heard */
     INTENT_PROPOSE = 10, /* a floor is proposed, if there is anything above */
     INTENT_PRUNE = 11,   /* event bytes below the floor go, some at a time */
+    INTENT_HEAL = 12,    /* mends damaged or differing records */
 };
 
 /* What must hold in the write transaction, or nothing of the intent happens.
@@ -132,7 +133,8 @@ struct intent {
     struct meta_fact *facts; /* INTENT_META; owned array */
     size_t facts_count;
 
-    void *replacement;         /* INTENT_REPLACE: see writer.h; borrowed */
+    void *replacement;         /* REPLACE: see writer.h; HEAL: heal_change.h;
+                                  borrowed */
     const struct vv *adopting; /* INTENT_ADOPTING: of the cut, NULL: no more;
                                   borrowed until done */
 

@@ -64,6 +64,7 @@ void link_gone(struct node *n, struct link *l, const char *reason)
     link_unlink(n, l);
     cut_serve_link_gone(l);
     cut_pull_link_gone(n, l);
+    heal_link_gone(n, l);
     joiner_on_link_gone(n, l, reason);
     awaits_link_gone(n, l);
     channel_free(l->channel);
@@ -315,6 +316,9 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
         break;
     case FRAME_ORDERS:
         orders_on_frame(n, f);
+        break;
+    case FRAME_COMPARE:
+        heal_on_frame(n, l, f);
         break;
     case FRAME_REFUSED:
         if (f->code == CM_ERR_SEALED)

@@ -169,6 +169,7 @@ void node_become_ready(struct node *n)
     (void)node_retire_earlier(n);
     cut_confirm_load(n);
     peers_contact(n);
+    heal_ready(n);
     if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
         n->snapshot_due_ms = node_now(n) + n->snapshot_interval_ms;
     node_log(n, 'I', "ready: %s, revision %llu", n->name,
@@ -283,6 +284,8 @@ static int init_parts(struct node *n, const struct node_config *config)
     if (error == 0)
         error = init_keys(n, config);
     if (error == 0)
+        error = heal_init(n, config->facts_path, config->scrub_interval_ms);
+    if (error == 0)
         error = intake_init(n);
     if (error == 0) {
         error = store_reader_begin(n->store, &n->reader);
@@ -355,6 +358,7 @@ void node_free(struct node *n)
     intake_release(n);
     joiner_release(n);
     cut_pull_release(n);
+    heal_release(n);
     cut_sources_free(n);
     token_table_release(&n->tokens);
     vv_release(&n->vv);
@@ -474,6 +478,7 @@ static void arm(struct node *n)
     due = earlier(due, cut_serve_deadline(n));
     due = earlier(due, cut_sources_deadline(n));
     due = earlier(due, cut_confirm_deadline(n));
+    due = earlier(due, heal_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
     n->ports.timer->arm(n->ports.ctx, due);
@@ -529,6 +534,7 @@ void node_on_timer(struct node *n)
     cut_serve_tick(n, now);
     cut_sources_tick(n, now);
     cut_confirm_tick(n, now);
+    heal_tick(n, now);
     peers_tick(n, now);
     node_drain(n);
 }
@@ -738,6 +744,8 @@ void node_on_commit(struct node *n, struct commit_result *r)
         struct intent *next = i->next;
 
         i->next = NULL;
+        if (i->result == CM_ERR_DAMAGED)
+            heal_note_damage(n);
         if (i->done != NULL)
             i->done(i->context, i);
         else
@@ -941,5 +949,6 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     if (n->gossip != NULL)
         read_membership(n, &s);
     read_cuts(n, &s.cuts);
+    heal_status_read(n, &s.heal);
     *ret_status = s;
 }

@@ -9,6 +9,7 @@
 
 #include "gossip/gossip.h"
 #include "node/frame.h"
+#include "node/heal.h"
 #include "node/port.h"
 #include "node/store.h"
 #include "node/writer.h"
@@ -43,6 +44,9 @@ struct node_config {
      * when written here; copied. */
     const char *const *revoke_deletes;
     size_t revoke_deletes_count; /* at most NODE_REVOKE_DELETES_MAX */
+    /* Where a copy of identity and peers is kept (heal_facts.h); NULL: none. */
+    const char *facts_path;
+    uint64_t scrub_interval_ms; /* 0: every day; UINT64_MAX: never by itself */
 };
 #define NODE_REVOKE_DELETES_MAX 64
 
@@ -178,6 +182,7 @@ struct node_status {
     char snapshot_error[256];
     char not_ready[256];
     struct gossip_counters gossip;
+    struct heal_status heal;
     struct cut_status cuts;
 };
 void node_status_read(const struct node *n, struct node_status *ret_status);
@@ -248,6 +253,16 @@ void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
 /* The operator agrees to the cut that waits for a confirmation, or that was
  * adopted without one. False: nothing waits for that. */
 bool node_adopt_confirm(struct node *n);
+
+/* Compares this node's state with that of the member of that name; done is
+ * called once, later. 0; CM_ERR_NOT_FOUND, CM_ERR_TIMEOUT (it does not answer),
+ * CM_ERR_BUSY, with detail: then done is not called. */
+int node_compare(struct node *n, const char *name, node_compare_done done,
+                 void *ctx, struct cm_detail *detail);
+/* The operator says that this member's state is right, where it differs. */
+int node_adopt_from(struct node *n, const char *name, struct cm_detail *detail);
+/* A reader of this node's store met a damaged record. */
+void node_note_damage(struct node *n);
 
 /* Takes a snapshot now; to NULL = the configured target. */
 struct snapshot_report {

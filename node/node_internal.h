@@ -9,6 +9,7 @@
 #include "gossip/channel.h"
 #include "node/cut_pull.h"
 #include "node/frame.h"
+#include "node/heal.h"
 #include "node/node.h"
 #include "node/snapshot_job.h"
 #include "node/snapshot_sink.h"
@@ -203,6 +204,7 @@ struct node {
     struct joiner joiner;
     struct token_table tokens;
     struct cuts cuts;
+    struct heal heal;
     struct clocks clocks;
     struct floor_policy floor;
     struct key_id barred[BARRED_MAX]; /* no incarnation of theirs stays */
@@ -343,6 +345,10 @@ uint64_t cut_serve_deadline(const struct node *n);
 void cut_pull_missing(struct node *n, const struct link *l);
 void cut_pull_begin(struct node *n, const struct key_id *peer,
                     const struct address *address);
+bool cut_pull_busy(const struct node *n);
+/* In place of this node's state, which is wrong. */
+void cut_pull_replace(struct node *n, const struct key_id *peer,
+                      const struct address *address);
 /* True if the frame was of a cut. */
 bool cut_pull_on_frame(struct node *n, struct link *l, const struct frame *f);
 void cut_pull_link_gone(struct node *n, struct link *l);

@@ -82,6 +82,7 @@ void peers_tick(struct node *n, uint64_t now)
         return;
     n->peers_save_ms = 0;
     save(n);
+    heal_facts_changed(n);
 }
 
 void peers_load(struct node *n)

@@ -86,6 +86,8 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
     }
     look_for_hazards(n, &f->vv);
     orders_tell(n, l);
+    if (vv_equal(&f->vv, &n->vv))
+        heal_on_same_vector(n, l);
     if (f->answer && !l->asked && has_news(n, &f->vv)) {
         CM_MARK("repair: each side lacked something");
         buffer_init(&frame, CHANNEL_FRAME_MAX);
@@ -235,6 +237,8 @@ void repair_serve(struct node *n, struct link *l)
     if (more > 0)
         return; /* goes on when the output has drained */
     l->serving = false;
+    if (more == CM_ERR_DAMAGED)
+        heal_note_damage(n);
     if (more < 0) {
         node_log(n, 'W', "repair of a peer failed: %s", cm_strerror(more));
         link_close(n, l);

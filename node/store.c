@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "crdt/base/alloc.h"
@@ -102,6 +103,31 @@ static void env_remove_new(const struct store *s)
         (void)unlink(path);
 }
 
+/* A file shorter than what its meta page speaks of was truncated, but for pages
+ * at its end that nobody uses. Reading beyond the end would be a signal; so the
+ * end is filled with zeroes, which are no pages, and read as damage. */
+static int env_fill_end(MDB_env *env)
+{
+    MDB_envinfo info;
+    MDB_stat stat_page;
+    struct stat st;
+    mdb_filehandle_t fd;
+    off_t wanted;
+    int rc = mdb_env_info(env, &info);
+
+    if (rc == 0)
+        rc = mdb_env_stat(env, &stat_page);
+    if (rc == 0)
+        rc = mdb_env_get_fd(env, &fd);
+    if (rc != 0 || fstat(fd, &st) != 0)
+        return rc != 0 ? rc : errno;
+    wanted = (off_t)(info.me_last_pgno + 1) * (off_t)stat_page.ms_psize;
+    if (st.st_size >= wanted)
+        return 0;
+    CM_MARK("store: the file is shorter than its pages");
+    return ftruncate(fd, wanted) == 0 ? 0 : errno;
+}
+
 static int env_open(struct store *s, struct cm_detail *detail)
 {
     MDB_env *env;
@@ -122,6 +148,8 @@ static int env_open(struct store *s, struct cm_detail *detail)
         rc = env_sync_new(env);
         unsynced = rc != 0;
     }
+    if (rc == 0)
+        rc = env_fill_end(env);
     if (rc == 0)
         rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
     if (rc == 0) {

@@ -315,6 +315,7 @@ static void fail_intents(struct intent *batch, int error,
 {
     for (struct intent *i = batch; i != NULL; i = i->next) {
         if (i->kind == INTENT_REPLACE || i->kind == INTENT_ADOPTING ||
+            i->kind == INTENT_HEAL ||
             (i->kind == INTENT_FOREIGN && i->result != 0))
             continue;
         i->result = error;
@@ -368,10 +369,12 @@ static bool run_replacements(struct writer *w, struct intent *batch,
     for (struct intent *i = batch; i != NULL; i = i->next) {
         if (i->kind == INTENT_ADOPTING)
             run_adopting(w, i);
-        if (i->kind != INTENT_REPLACE)
+        if (i->kind != INTENT_REPLACE && i->kind != INTENT_HEAL)
             continue;
         CHECK(i->replacement != NULL);
-        i->result = writer_replace(w, i->replacement, wall_ms, &i->detail);
+        i->result = i->kind == INTENT_REPLACE
+                        ? writer_replace(w, i->replacement, wall_ms, &i->detail)
+                        : writer_heal(w, i->replacement, wall_ms, &i->detail);
         i->wrote = i->result == 0;
         i->revision = w->head.revision;
         any = any || i->wrote;

@@ -259,6 +259,12 @@ int local_check_condition(const struct local_op *op, const struct resolution *r,
                           struct cm_detail *detail);
 struct entry_id local_id_of(const struct local_op *op);
 
+/* heal_writer.c: INTENT_HEAL, a transaction of its own. CM_ERR_CONDITION: the
+ * vector is not the one that the change was made for. */
+struct heal_change;
+int writer_heal(struct writer *w, struct heal_change *c, uint64_t wall_ms,
+                struct cm_detail *detail);
+
 /* writer_local.c */
 int local_intent(struct batch *b, struct intent *intent);
 int local_close_event(struct batch *b);

@@ -9,7 +9,8 @@ int cli_verb_adopt(struct cli *c)
         return cli_usage_error(
             c, "see \"cuts\" in \"confmesh status\" first, then repeat this "
                "with --yes");
-    json_t *body = json_pack("{s:b}", "yes", 1);
+    const char *from = cli_value(c, "from");
+    json_t *body = json_pack("{s:b, s:s*}", "yes", 1, "from", from);
     json_t *answer = NULL;
     CHECK(body != NULL);
     int code = cli_get_json(c, "/v1/mesh/adopt", body, 0, &answer);

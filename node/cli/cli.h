@@ -102,6 +102,7 @@ int cli_verb_init(struct cli *c);
 int cli_verb_node(struct cli *c);
 int cli_verb_token_create(struct cli *c);
 int cli_verb_adopt(struct cli *c);
+int cli_verb_compare(struct cli *c);
 int cli_verb_put(struct cli *c);
 int cli_verb_get(struct cli *c);
 int cli_verb_del(struct cli *c);

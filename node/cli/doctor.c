@@ -203,6 +203,29 @@ static void examine_floor(json_t *findings, const json_t *status)
              (long long)number_in(evictions, "orders_refused"));
 }
 
+static void examine_heal(json_t *findings, const json_t *heal)
+{
+    if (json_is_true(json_object_get(heal, "undecided")))
+        find(findings, "heal",
+             "confmesh compare shows what differs; on the node that is wrong: "
+             "confmesh adopt --from OTHER --yes",
+             "nobody can tell whose state is right: as many members have one "
+             "as have the other");
+    if (number_in(heal, "damaged_records") > 0)
+        find(findings, "damage",
+             "they are fetched from the others; if it stays so, stop the node "
+             "and look at its disk (smartctl, dmesg)",
+             "%s", text_in(heal, "damage"));
+    if (json_is_true(json_object_get(heal, "inconsistent")))
+        find(findings, "damage", "they are compared with another member's",
+             "the entries here do not add up to their digest");
+    if (number_in(heal, "rebuilds") > 0)
+        find(findings, "heal", "look at this node's disk (smartctl, dmesg)",
+             "the state had to be replaced by another member's, %lld times "
+             "since the start",
+             (long long)number_in(heal, "rebuilds"));
+}
+
 static void print_findings(const json_t *findings)
 {
     size_t i;
@@ -236,6 +259,8 @@ int cli_verb_doctor(struct cli *c)
     CHECK(findings != NULL);
     examine_status(findings, status);
     examine_cuts(findings, json_object_get(status, "cuts"));
+
+    examine_heal(findings, json_object_get(status, "heal"));
     examine_own_clock(findings, json_object_get(status, "clocks"));
     examine_held(findings, json_object_get(status, "clocks"));
     examine_floor(findings, status);

@@ -34,7 +34,7 @@ const struct cli_verb cli_verbs[] = {
      1, 1, cli_verb_init},
     {"node", "--data DIR",
      "name bind join snapshot-to snapshot-interval revoke-deletes "
-     "floor-interval floor-keep dev",
+     "floor-interval floor-keep scrub-interval dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
      "--data.\n"
@@ -45,6 +45,8 @@ const struct cli_verb cli_verbs[] = {
      "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
      "  --snapshot-to URL         signed snapshots to this directory\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --scrub-interval 24h      how often the whole store is read to find\n"
+     "                            damage\n"
      "  --revoke-deletes PREFIX   plain deletes under it, written here, "
      "become\n"
      "                            revokes; repeatable, see 'revoke'\n"
@@ -252,15 +254,28 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh doctor\n"
      "  confmesh doctor --json | jq -r '.findings[].found'\n",
      0, 0, cli_verb_doctor},
-    {"adopt", "", "yes", "agree to a cut that waits",
+    {"compare", "NODE", "", "compare this node's state with another's",
+     "Prints each entry on which the two differ: what it is, here and there.\n"
+     "Equal version vectors must mean equal states; the exit code is 1 if "
+     "they\n"
+     "differ. Only fingerprints travel, narrower and narrower.\n\n"
+     "  confmesh compare node-2\n"
+     "  confmesh compare node-2 --json\n",
+     1, 1, cli_verb_compare},
+    {"adopt", "", "yes from", "agree to a cut that waits",
      "A node that was away for long takes the whole state of another one. If\n"
      "that would delete more than a tenth of its keys and more than 100, it\n"
      "waits until a second member has the same state, or for this. See "
      "\"cuts\"\n"
      "in 'status' first. A node that has adopted a state which nobody could\n"
      "confirm gives it to others from then on.\n"
-     "  --yes   agree\n\n"
-     "  confmesh adopt --yes\n",
+     "With --from, this node takes what differs from that member: for two\n"
+     "nodes whose states differ at one version vector, when nobody else can\n"
+     "tell which is right (see 'confmesh compare').\n"
+     "  --yes        agree\n"
+     "  --from NODE  whose state is right\n\n"
+     "  confmesh adopt --yes\n"
+     "  confmesh adopt --from node-2 --yes\n",
      0, 0, cli_verb_adopt},
     {"snapshot now", "", "to", "take a signed snapshot",
      "Returns when it was read back and verified.\n"

@@ -38,6 +38,8 @@ static struct args_flag flags[] = {
     {.name = "if-version", .kind = ARGS_VALUE},
     {.name = "unrevoke", .kind = ARGS_SWITCH},
     {.name = "yes", .kind = ARGS_SWITCH},
+    {.name = "from", .kind = ARGS_VALUE},
+    {.name = "scrub-interval", .kind = ARGS_VALUE},
     {.name = "flags", .kind = ARGS_VALUE},
     {.name = "author", .kind = ARGS_VALUE},
     {.name = "siblings", .kind = ARGS_SWITCH},

@@ -91,6 +91,12 @@ static int durations(const struct cli *c, struct daemon_options *o)
     if (code != 0)
         return code;
     const char *interval = cli_value(c, "snapshot-interval");
+    const char *scrub = cli_value(c, "scrub-interval");
+    if (scrub != NULL && args_duration_ms(&o->scrub_interval_ms, scrub,
+                                          "--scrub-interval", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (scrub != NULL && o->scrub_interval_ms < 1000)
+        return cli_usage_error(c, "--scrub-interval is at least 1s");
     o->snapshot_interval_ms = o->snapshot_to != NULL ? 600000 : 0;
     if (interval == NULL)
         return 0;

@@ -68,6 +68,9 @@ static void encode(struct buffer *out, struct frame *f)
     case FRAME_PUSH:
         frame_push(out, f->bytes);
         break;
+    case FRAME_COMPARE:
+        frame_compare(out, f->bytes);
+        break;
     case FRAME_ASK:
         frame_ask(out, f->dots, f->dots_count, f->wait_ms);
         break;

@@ -83,7 +83,7 @@ struct run {
     unsigned cut_host;
 };
 
-struct outcome {
+struct seam_outcome {
     struct hash chain;
     struct hash digest;
     struct sim_trace trace; /* owned */
@@ -339,7 +339,7 @@ static void bring_up(struct run *r)
 
 /* Each acknowledged write is covered by every replica's vector; the digests
  * say that all of them mean the same event by that name. */
-static void check_acknowledged(struct run *r, struct outcome *o)
+static void check_acknowledged(struct run *r, struct seam_outcome *o)
 {
     for (unsigned h = 0; h < HOSTS; h++) {
         struct store_reader *reader = NULL;
@@ -399,7 +399,7 @@ static void check_entries(struct run *r, unsigned host)
     store_reader_release(reader);
 }
 
-static void check_equal_states(struct run *r, struct outcome *o)
+static void check_equal_states(struct run *r, struct seam_outcome *o)
 {
     struct buffer first;
 
@@ -441,7 +441,7 @@ static FILE *open_trace(void)
     return path == NULL ? NULL : fopen(path, "w");
 }
 
-static void run_world(uint64_t seed, struct outcome *o)
+static void run_world(uint64_t seed, struct seam_outcome *o)
 {
     struct sim_world_options options = sim_world_default_options(seed, HOSTS);
     struct cm_detail detail = {""};
@@ -495,7 +495,8 @@ static uint64_t first_seed(void)
     return text == NULL ? 1 : strtoull(text, NULL, 0);
 }
 
-static void assert_same(const struct outcome *a, const struct outcome *b)
+static void assert_same(const struct seam_outcome *a,
+                        const struct seam_outcome *b)
 {
     uint64_t at = sim_trace_difference(&a->trace, &b->trace);
 
@@ -510,8 +511,8 @@ static void assert_same(const struct outcome *a, const struct outcome *b)
 
 static void test_same_seed_same_run(void **state)
 {
-    struct outcome a;
-    struct outcome b;
+    struct seam_outcome a;
+    struct seam_outcome b;
 
     (void)state;
     run_world(first_seed(), &a);
@@ -528,8 +529,8 @@ static void test_same_seed_same_run(void **state)
 
 static void test_other_seed_other_run(void **state)
 {
-    struct outcome a;
-    struct outcome b;
+    struct seam_outcome a;
+    struct seam_outcome b;
 
     (void)state;
     run_world(first_seed(), &a);
@@ -548,7 +549,7 @@ static void test_seeds_hold(void **state)
 
     (void)state;
     for (uint64_t seed = first_seed(); seed < first_seed() + count; seed++) {
-        struct outcome o;
+        struct seam_outcome o;
         run_world(seed, &o);
         assert_true(o.acknowledged >= ACKNOWLEDGED_MIN);
         undone += o.disk.calls_undone + o.disk.sectors_dropped;
@@ -618,7 +619,7 @@ static char *hash_wanted;
 
 static void print_hash(void **state)
 {
-    struct outcome o;
+    struct seam_outcome o;
     char text[HASH_TEXT_SIZE];
 
     (void)state;

@@ -189,6 +189,32 @@ bool node_adopt_confirm(struct node *n)
     return false; /* no cut ever waits here */
 }
 
+int node_compare(struct node *n, const char *name, node_compare_done done,
+                 void *ctx, struct cm_detail *detail)
+{
+    struct heal_report report = {.same_vector = true, .same_digest = true};
+
+    (void)n;
+    if (strcmp(name, "node-2") != 0)
+        return cm_fail(detail, CM_ERR_NOT_FOUND, "no member is named so");
+    (void)snprintf(report.peer, sizeof report.peer, "%s", name);
+    done(ctx, &report);
+    return 0;
+}
+
+int node_adopt_from(struct node *n, const char *name, struct cm_detail *detail)
+{
+    (void)n;
+    return strcmp(name, "node-2") == 0
+               ? 0
+               : cm_fail(detail, CM_ERR_NOT_FOUND, "no member is named so");
+}
+
+void node_note_damage(struct node *n)
+{
+    (void)n;
+}
+
 void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
                        void *ctx)
 {

@@ -95,6 +95,9 @@ static void make(struct buffer *out, enum frame_kind kind)
     case FRAME_PUSH:
         frame_push(out, slice_of("event", 5));
         break;
+    case FRAME_COMPARE:
+        frame_compare(out, slice_of("message", 7));
+        break;
     case FRAME_ASK:
         frame_ask(out, dots, 2, 5000);
         break;
@@ -191,6 +194,9 @@ static void check(struct frame *f)
         break;
     case FRAME_PUSH:
         support_assert_slices(f->bytes, slice_of("event", 5));
+        break;
+    case FRAME_COMPARE:
+        support_assert_slices(f->bytes, slice_of("message", 7));
         break;
     case FRAME_ASK:
         assert_int_equal(f->dots_count, 2);

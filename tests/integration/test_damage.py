@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Damage: bytes of data.mdb that rot while the node runs, and files that cannot
+be opened any more. The node serves what it can, says what it cannot, mends
+itself from the others, or joins anew; alone it refuses with the remedy."""
+import glob
+import os
+
+import harness
+from harness import check, check_equal, check_in, wait_until
+
+MARK = b"this-value-rots-"
+
+
+def rot(node, needle):
+    """Flips one bit in every place of data.mdb that has needle. The running
+    node sees it at once, for its map and the file are the same pages."""
+    path = os.path.join(node.data, "data.mdb")
+    with open(path, "r+b") as file:
+        text = file.read()
+        at, hits = text.find(needle), 0
+        while at >= 0:
+            file.seek(at)
+            file.write(bytes([text[at] ^ 1]))
+            hits += 1
+            at = text.find(needle, at + 1)
+    check(hits > 0, "the value is in no page")
+    return hits
+
+
+def heal(node):
+    return node.status()["heal"]
+
+
+def three(t):
+    alpha = t.mesh()
+    nodes = [alpha, t.join(alpha, "beta"), t.join(alpha, "gamma")]
+    for i in range(40):
+        alpha.ok("put", "app/%d" % i, "value-%d" % i)
+    alpha.ok("put", "app/rotten", MARK + b"x" * 200)
+    t.converged(nodes)
+    return nodes
+
+
+def wait_healed(node):
+    def healed():
+        h = heal(node)
+        return h["scrubs"] > 0 and h["healed"] > 0 and \
+            h["damaged_records"] == 0
+    wait_until(healed, "%s is whole again" % node.name, 60)
+
+
+def test_rot_is_told_and_healed(t):
+    nodes = three(t)
+    beta = nodes[1]
+    rot(beta, MARK)
+    result = beta.cli("get", "app/rotten")
+    if result.returncode == 2:  # it may have been healed already
+        check_in(b"damaged", result.stderr, "why")
+        check_equal(result.stdout, b"", "no false value")
+    else:
+        check_equal(result.stdout.strip(), MARK + b"x" * 200)
+    for i in range(40):
+        check_equal(beta.ok("get", "app/%d" % i).strip(),
+                    b"value-%d" % i, "all others are served")
+    check_equal(beta.request("GET", "/readyz").status, 200, "ready")
+    wait_healed(beta)
+    check_equal(beta.ok("get", "app/rotten").strip(), MARK + b"x" * 200)
+    t.converged(nodes)
+    beta.ok("put", "app/rotten", "new")
+    nodes[2].wait_value("app/rotten", b"new")
+
+
+def test_rot_is_found_by_the_scrub(t):
+    nodes = three(t)
+    beta = nodes[1]
+    beta.stop()
+    rot(beta, MARK)
+    beta.flags = ["--scrub-interval", "1s"]
+    beta.start()
+    wait_healed(beta)
+    check_equal(beta.ok("get", "app/rotten").strip(), MARK + b"x" * 200)
+    check_in(b"confmesh_healed_total", beta.request("GET", "/metrics").body)
+    t.converged(nodes)
+
+
+def test_a_rotten_key_that_others_write(t):
+    """Events that change what cannot be read wait; those that do not depend on
+    them go on, and the others come when it is whole."""
+    nodes = three(t)
+    alpha, beta = nodes[0], nodes[1]
+    rot(beta, MARK)
+    nodes[2].ok("put", "app/other", "goes on")
+    alpha.ok("put", "app/rotten", "written elsewhere")
+    beta.wait_value("app/other", b"goes on")
+    wait_until(lambda: beta.cli("get", "app/rotten").stdout.strip() ==
+               b"written elsewhere", "the event came", 60)
+    t.converged(nodes, 60)
+
+
+def test_alone_it_serves_the_rest(t):
+    alpha = t.mesh()
+    alpha.ok("put", "app/good", "good")
+    alpha.ok("put", "app/rotten", MARK + b"y" * 200)
+    rot(alpha, MARK)
+    result = alpha.cli("get", "app/rotten")
+    check_equal(result.returncode, 2, "the exit code")
+    check_in(b"app/rotten", result.stderr, "it names the key")
+    check_equal(alpha.ok("get", "app/good").strip(), b"good")
+    wait_until(lambda: heal(alpha)["damaged_records"] > 0, "the scrub", 30)
+    result = alpha.cli("doctor")
+    check_equal(result.returncode, 1)
+    check_in(b"app/rotten", result.stdout, "doctor names it")
+    metrics = alpha.request("GET", "/metrics").body
+    check(any(b"confmesh_damaged_records %d" % n in metrics for n in (1, 2)),
+          "metrics count it")
+    check_equal(alpha.request("GET", "/readyz").status, 200, "ready")
+
+
+def spoil(node, how):
+    path = os.path.join(node.data, "data.mdb")
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        if how == "truncated":
+            file.truncate(size // 2 // 4096 * 4096)
+        elif how == "short":
+            file.truncate(5000)
+        elif how == "meta":
+            file.write(b"\xa5" * 8192)
+        elif how == "zeroes":
+            file.seek(8192)
+            file.write(bytes(size - 8192))
+        elif how == "empty":
+            file.truncate(0)
+
+
+def check_rejoins(t, how):
+    nodes = three(t)
+    beta = nodes[1]
+    before = beta.status()["incarnation"]
+    facts = os.path.join(beta.data, "facts")
+    wait_until(lambda: os.path.exists(facts) and
+               open(facts, "rb").read().count(b"\npeer ") == 2,
+               "the copy of beta's facts")
+    beta.stop()
+    spoil(beta, how)
+    beta.start(deadline_s=60)
+    t.converged(nodes, 60)
+    check_equal(beta.ok("get", "app/7").strip(), b"value-7")
+    check(beta.status()["incarnation"] != before, "a fresh incarnation")
+    check_equal(len(glob.glob(os.path.join(beta.data,
+                                           "data.mdb.damaged-*"))), 1,
+                "the damaged file is kept")
+    check_in(b"joins anew", beta.process.stderr(), "it says so")
+    beta.ok("put", "app/after", "written by the new life")
+    nodes[2].wait_value("app/after", b"written by the new life")
+    nodes[0].ok("put", "app/back", "b")
+    beta.wait_value("app/back", b"b")
+
+
+def test_a_truncated_store_rejoins(t):
+    check_rejoins(t, "truncated")
+
+
+def test_a_short_store_rejoins(t):
+    check_rejoins(t, "short")
+
+
+def test_a_store_with_wrong_meta_rejoins(t):
+    check_rejoins(t, "meta")
+
+
+def test_a_store_of_zeroes_rejoins(t):
+    check_rejoins(t, "zeroes")
+
+
+def test_a_lost_store_rejoins(t):
+    check_rejoins(t, "empty")
+
+
+def test_alone_it_refuses_with_the_remedy(t):
+    alpha = t.mesh()
+    alpha.ok("put", "a", "1")
+    facts = os.path.join(alpha.data, "facts")
+    wait_until(lambda: os.path.exists(facts), "the copy of the facts")
+    alpha.stop()
+    spoil(alpha, "meta")
+    before = open(os.path.join(alpha.data, "data.mdb"), "rb").read()
+    alpha.spawn()
+    check(alpha.process.wait() != 0, "it starts")
+    check_in(b"snapshot", alpha.process.stderr(), "the remedy")
+    check_equal(open(os.path.join(alpha.data, "data.mdb"), "rb").read(),
+                before, "nothing was touched")
+
+
+def test_compare(t):
+    nodes = three(t)
+    result = nodes[0].cli("compare", "beta")
+    check_equal((result.returncode, result.stdout), (0, b"equal\n"))
+    check_equal(nodes[0].cli("compare", "nobody").returncode, 2)
+    rot(nodes[1], MARK)
+    result = nodes[0].cli("compare", "beta")
+    check_equal(result.returncode, 1, "a difference")
+    check_in(b"kv app/rotten: here there, there damaged", result.stdout)
+
+
+if __name__ == "__main__":
+    harness.main(globals())
