@@ -3,8 +3,6 @@
  * once. */
 #include "gossip/clock.h"
 
-#include <stdlib.h>
-
 #include "crdt/base/check.h"
 #include "gossip/packet.h"
 
@@ -49,17 +47,35 @@ int64_t clock_offset(const struct peer_clock *p, const struct own_clock *own)
     return p->known && own->known ? p->lead_ms - own->lead_ms : 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a;
-    int64_t y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
+/* Hoare's selection: the rest need not be sorted. */
 int64_t clock_median(int64_t *offsets, size_t count)
 {
+    size_t wanted = (count - 1) / 2;
+    size_t low = 0;
+    size_t high = count - 1;
+
     CHECK(count > 0);
-    qsort(offsets, count, sizeof *offsets, compare);
-    return offsets[(count - 1) / 2];
+    while (low < high) {
+        int64_t pivot = offsets[low + (high - low) / 2];
+        size_t i = low;
+        size_t j = high;
+
+        for (;;) {
+            while (offsets[i] < pivot)
+                i++;
+            while (offsets[j] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            int64_t swap = offsets[i];
+            offsets[i++] = offsets[j];
+            offsets[j--] = swap;
+        }
+        /* Up to j none is greater than the pivot, from j + 1 on none less. */
+        if (wanted <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return offsets[wanted];
 }

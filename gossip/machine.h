@@ -14,7 +14,7 @@
 #include "gossip/spread.h"
 #include "gossip/stranger.h"
 
-#define SPREAD_INTERVAL_MS 100 /* between rounds while there is news */
+#define SPREAD_INTERVAL_MS 200 /* between rounds while there is news */
 #define SPREAD_DELAY_MS 10     /* news of one moment share packets */
 #define SPREAD_FANOUT 3
 #define DIGEST_PING_MS 100   /* after the own digest changed */

@@ -7,6 +7,8 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 
+#define INDEX_PER_MEMBER 4 /* slots of the index; a power of two */
+
 /* moves[from][to]; rows and columns: none, alive, suspect, dead, left. An alive
  * member may be raised to a higher counter, hence alive to alive. */
 static const bool moves[MEMBER_STATES][MEMBER_STATES] = {
@@ -38,6 +40,7 @@ void member_table_release(struct member_table *t)
     for (i = 0; i < t->count; i++)
         member_free(t->all[i]);
     cm_free(t->all);
+    cm_free(t->index);
     cm_free(t->listed);
     cm_free(t->ring);
     *t = (struct member_table){0};
@@ -79,13 +82,46 @@ static void list_remove(struct member **list, size_t *count, struct member *m)
     (*count)--;
 }
 
+/* Every packet and every message in it names members, so finding one must not
+ * cost a search through memory: open addressing. Key ids are hashes
+ * themselves. Where somebody makes keys until many fall together, a walk gets
+ * as long as he has certified members, and no longer. */
+static size_t index_home(const struct member_table *t, const struct key_id *id)
+{
+    CHECK(t->index_slots > 0);
+    return (size_t)get_be64(id->bytes) & (t->index_slots - 1);
+}
+
+static void index_add(struct member_table *t, struct member *m)
+{
+    size_t i = index_home(t, &m->key_id);
+
+    CHECK(2 * t->count <= t->index_slots);
+    while (t->index[i] != NULL)
+        i = (i + 1) & (t->index_slots - 1);
+    t->index[i] = m;
+}
+
+static void index_fill(struct member_table *t)
+{
+    size_t i;
+
+    memset(t->index, 0, t->index_slots * sizeof *t->index);
+    for (i = 0; i < t->count; i++)
+        index_add(t, t->all[i]);
+}
+
 struct member *member_table_find(const struct member_table *t,
                                  const struct key_id *id)
 {
-    size_t at = lower_bound(t->all, t->count, id);
+    size_t i;
 
-    if (at < t->count && key_id_equal(&t->all[at]->key_id, id))
-        return t->all[at];
+    if (t->count == 0)
+        return NULL;
+    for (i = index_home(t, id); t->index[i] != NULL;
+         i = (i + 1) & (t->index_slots - 1))
+        if (key_id_equal(&t->index[i]->key_id, id))
+            return t->index[i];
     return NULL;
 }
 
@@ -108,6 +144,7 @@ static int grow_list(struct member ***list, size_t capacity)
 static int table_grow(struct member_table *t)
 {
     size_t capacity = t->capacity > 0 ? t->capacity * 2 : 16;
+    struct member **index;
 
     if (t->count < t->capacity)
         return 0;
@@ -115,7 +152,14 @@ static int table_grow(struct member_table *t)
         grow_list(&t->listed, capacity) != 0 ||
         grow_list(&t->ring, capacity) != 0)
         return CM_ERR_NOMEM;
+    index = cm_alloc(INDEX_PER_MEMBER * capacity * sizeof *index);
+    if (index == NULL)
+        return CM_ERR_NOMEM;
+    cm_free(t->index);
+    t->index = index;
+    t->index_slots = INDEX_PER_MEMBER * capacity;
     t->capacity = capacity;
+    index_fill(t);
     return 0;
 }
 
@@ -167,6 +211,7 @@ static int table_evict(struct member_table *t)
                     victim->state_since_ms);
     ring_remove(t, victim);
     list_remove(t->all, &t->count, victim);
+    index_fill(t); /* rare: the mesh is as large as it may be */
     member_free(victim);
     return 0;
 }
@@ -194,6 +239,7 @@ int member_table_ensure(struct member_table *t, const struct key_id *id,
     m->hinted_ms = MEMBER_NEVER;
     m->state_given_ms = MEMBER_NEVER;
     list_insert(t->all, &t->count, m);
+    index_add(t, m);
     *ret_member = m;
     return 0;
 }

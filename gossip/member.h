@@ -59,6 +59,8 @@ struct member {
 struct member_table {
     struct member **all; /* sorted by key id */
     size_t count;
+    struct member **index;  /* all again, hashed; see member.c */
+    size_t index_slots;     /* a power of two, at least twice count; or 0 */
     struct member **listed; /* those in a state other than MEMBER_NONE */
     size_t listed_count;
     struct member **ring; /* the order of this round of probes */

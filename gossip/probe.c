@@ -164,6 +164,19 @@ uint64_t probe_deadline_ms(const struct gossip *g)
     return ret;
 }
 
+/* About SUSPECT_PINGERS of all nodes ask the suspect in every interval, however
+ * many there are: when it is this one's turn, from at_ms on. The others do not
+ * wake up for it. */
+static uint64_t turn_to_ask(struct gossip *g, const struct member *m,
+                            uint64_t at_ms)
+{
+    CHECK(g->interval_ms > 0);
+    for (; at_ms < m->suspect_until_ms; at_ms += g->interval_ms)
+        if (random_below(&g->random, machine_size(g)) < SUSPECT_PINGERS)
+            return at_ms;
+    return MEMBER_NEVER;
+}
+
 void probe_suspect_enter(struct gossip *g, struct member *m)
 {
     uint64_t wait = g->suspicion_ms != 0
@@ -172,8 +185,8 @@ void probe_suspect_enter(struct gossip *g, struct member *m)
 
     CHECK(m->state == MEMBER_SUSPECT);
     m->suspect_until_ms = g->now_ms + wait;
-    m->suspect_ping_ms =
-        g->now_ms + random_below(&g->random, g->interval_ms / 2 + 1);
+    m->suspect_ping_ms = turn_to_ask(
+        g, m, g->now_ms + random_below(&g->random, g->interval_ms / 2 + 1));
     if (m->suspect_ping_ms < g->suspect_ms)
         g->suspect_ms = m->suspect_ping_ms;
     if (m->suspect_until_ms < g->suspect_ms)
@@ -191,10 +204,8 @@ static void suspect_due(struct gossip *g, struct member *m)
         return;
     }
     if (g->now_ms >= m->suspect_ping_ms) {
-        /* About SUSPECT_PINGERS of all nodes ask, however many there are. */
-        if (random_below(&g->random, machine_size(g)) < SUSPECT_PINGERS)
-            transmit_ping(g, m, &m->address, NULL, false);
-        m->suspect_ping_ms = g->now_ms + g->interval_ms;
+        transmit_ping(g, m, &m->address, NULL, false);
+        m->suspect_ping_ms = turn_to_ask(g, m, g->now_ms + g->interval_ms);
     }
 }
 

@@ -348,7 +348,7 @@ void awaits_committed(struct node *n)
 void awaits_roster_changed(struct node *n)
 {
     size_t count = 0;
-    struct await_member *now = members_of(n, &count);
+    struct await_member *now = n->awaits != NULL ? members_of(n, &count) : NULL;
 
     for (struct await *a = n->awaits; a != NULL && now != NULL; a = a->next) {
         size_t kept = 0;

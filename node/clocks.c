@@ -30,11 +30,30 @@ static void tell(struct node *n, int64_t offset_ms, size_t clocks)
     n->clocks.count = clocks;
 }
 
+static int64_t own_lead_ms(const struct node *n)
+{
+    return (int64_t)node_wall(n) - (int64_t)node_now(n);
+}
+
 void clocks_input(struct node *n)
 {
-    if (n->gossip != NULL)
-        gossip_set_clock(n->gossip,
-                         (int64_t)node_wall(n) - (int64_t)node_now(n));
+    int64_t moved;
+
+    if (n->gossip == NULL)
+        return;
+    gossip_set_clock(n->gossip, own_lead_ms(n));
+    moved = own_lead_ms(n) - n->clocks.lead_ms;
+    /* The own clock was set: all offsets are others. */
+    if (moved >= CLOCKS_TELL_MS || moved <= -CLOCKS_TELL_MS)
+        n->clocks.every_ms = 0;
+}
+
+/* One clock in a mesh of many is heard once in as many probes: looking at all
+ * of them more often than some have changed costs much and tells nothing. */
+static uint64_t every_ms(const struct node *n)
+{
+    return CLOCKS_EVERY_MS *
+           (1 + gossip_member_total(n->gossip) / CLOCKS_MEMBERS);
 }
 
 void clocks_tick(struct node *n, uint64_t now)
@@ -42,9 +61,11 @@ void clocks_tick(struct node *n, uint64_t now)
     int64_t offset_ms;
     size_t clocks;
 
-    if (n->gossip == NULL || !n->ready || now < n->clocks.due_ms)
+    if (now < clocks_deadline(n))
         return;
-    n->clocks.due_ms = now + CLOCKS_EVERY_MS;
+    n->clocks.looked_ms = now;
+    n->clocks.lead_ms = own_lead_ms(n);
+    n->clocks.every_ms = every_ms(n);
     clocks = gossip_clock_median(n->gossip, &offset_ms);
     if (n->held.events > 0 || is_news(n, offset_ms, clocks))
         tell(n, offset_ms, clocks);
@@ -52,5 +73,12 @@ void clocks_tick(struct node *n, uint64_t now)
 
 uint64_t clocks_deadline(const struct node *n)
 {
-    return n->gossip != NULL && n->ready ? n->clocks.due_ms : UINT64_MAX;
+    uint64_t every = n->clocks.every_ms;
+
+    if (n->gossip == NULL || !n->ready)
+        return UINT64_MAX;
+    /* Time alone lets pass what is held. */
+    if (n->held.events > 0 && every > CLOCKS_EVERY_MS)
+        every = CLOCKS_EVERY_MS;
+    return n->clocks.looked_ms + every;
 }

@@ -79,6 +79,7 @@ static void resume_reading(struct cut_receiver *r)
     if (l == NULL || !l->paused || intake_is_full(r->node))
         return;
     l->paused = false;
+    link_changed(r->node);
     r->node->ports.stream->pause(r->node->ports.ctx, l->stream, false);
 }
 

@@ -20,6 +20,7 @@ void cut_serve_link_gone(struct link *l)
     if (s == NULL)
         return;
     s->node->cuts.serving--;
+    link_changed(s->node);
     s->link = NULL;
     if (s->source != NULL)
         cut_source_release(s->source);
@@ -250,6 +251,8 @@ void cut_serve_tick(struct node *n, uint64_t now)
     struct link *l;
     struct link *next;
 
+    if (n->cuts.serving == 0)
+        return;
     for (l = n->links; l != NULL; l = next) {
         struct cut_serving *s = l->cut;
         struct buffer frame;
@@ -269,6 +272,8 @@ uint64_t cut_serve_deadline(const struct node *n)
 {
     uint64_t ret = UINT64_MAX;
 
+    if (n->cuts.serving == 0)
+        return ret;
     for (const struct link *l = n->links; l != NULL; l = l->next)
         if (l->cut != NULL && !l->cut->head_sent && l->cut->keepalive_ms < ret)
             ret = l->cut->keepalive_ms;

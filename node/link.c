@@ -26,6 +26,11 @@ size_t link_output_size(const struct link *l)
     return l->channel != NULL ? channel_output(l->channel).size : 0;
 }
 
+void link_changed(struct node *n)
+{
+    n->links_changed = true;
+}
+
 static struct link *link_new(struct node *n, uint64_t stream,
                              const struct address *address)
 {
@@ -44,6 +49,7 @@ static struct link *link_new(struct node *n, uint64_t stream,
     l->next = n->links;
     n->links = l;
     n->links_count++;
+    link_changed(n);
     return l;
 }
 
@@ -57,6 +63,7 @@ static void link_unlink(struct node *n, struct link *l)
     }
     *at = l->next;
     n->links_count--;
+    link_changed(n);
 }
 
 void link_gone(struct node *n, struct link *l, const char *reason)
@@ -151,6 +158,7 @@ void link_accept(struct node *n, uint64_t stream, const struct address *from)
 
 void link_on_connected(struct node *n, struct link *l)
 {
+    link_changed(n);
     l->connecting = false;
     if (channel_open(n, l, true) != 0) {
         link_close(n, l);
@@ -163,6 +171,7 @@ void link_pump(struct node *n, struct link *l)
 {
     struct slice out;
 
+    link_changed(n);
     if (l->channel == NULL || l->writing)
         return;
     out = channel_output(l->channel);
@@ -184,6 +193,7 @@ int link_send(struct node *n, struct link *l, const struct buffer *frame)
     uint8_t length[4];
     int error;
 
+    link_changed(n);
     if (frame->error != 0)
         return frame->error;
     if (l->channel != NULL && l->established) {
@@ -401,6 +411,7 @@ void link_resume_reading(struct node *n)
     for (l = n->links; l != NULL; l = l->next) {
         if (!l->paused)
             continue;
+        link_changed(n);
         l->paused = false;
         n->ports.stream->pause(n->ports.ctx, l->stream, false);
     }
@@ -425,6 +436,8 @@ void link_check_deadlines(struct node *n, uint64_t now)
 {
     struct link *l = n->links;
 
+    if (now < link_next_deadline(n))
+        return;
     while (l != NULL) {
         struct link *next = l->next;
 
@@ -434,13 +447,18 @@ void link_check_deadlines(struct node *n, uint64_t now)
     }
 }
 
-uint64_t link_next_deadline(const struct node *n)
+/* Most inputs (datagrams, probes) touch no link: the walk is done only after
+ * those that may have. */
+uint64_t link_next_deadline(struct node *n)
 {
-    uint64_t ret = UINT64_MAX;
     const struct link *l;
 
+    if (!n->links_changed)
+        return n->links_due_ms;
+    n->links_changed = false;
+    n->links_due_ms = UINT64_MAX;
     for (l = n->links; l != NULL; l = l->next)
-        if (link_due(l) < ret)
-            ret = link_due(l);
-    return ret;
+        if (link_due(l) < n->links_due_ms)
+            n->links_due_ms = link_due(l);
+    return n->links_due_ms;
 }

@@ -136,16 +136,30 @@ static int gossip_start(struct node *n)
     return error;
 }
 
-static void certify_roster(struct node *n)
+/* Rosters share the certificates that they have in common, so what the one
+ * before (NULL: none) had is found by its place alone. */
+static void certify_roster(struct node *n, const struct roster *before)
 {
+    bool known = before != NULL && !n->certify_again;
+    size_t at = 0;
     size_t i;
 
+    n->certify_again = false;
     for (i = 0; n->roster != NULL && i < n->roster->count; i++) {
         const struct roster_member *m = &n->roster->members[i];
 
-        if (!key_id_equal(&m->certificate.key_id, &n->key_id) &&
-            !orders_refuse(n, &m->certificate.key_id))
-            (void)gossip_add_certificate(n->gossip, roster_certificate(m));
+        while (known && at < before->count &&
+               incarnation_compare(&before->members[at].incarnation,
+                                   &m->incarnation) < 0)
+            at++;
+        if (known && at < before->count && before->members[at].blob == m->blob)
+            continue;
+        if (key_id_equal(&m->certificate.key_id, &n->key_id))
+            continue;
+        if (orders_refuse(n, &m->certificate.key_id) ||
+            gossip_add_certificate(n->gossip, roster_certificate(m)) ==
+                CM_ERR_NOMEM)
+            n->certify_again = true;
     }
 }
 
@@ -165,7 +179,7 @@ void node_become_ready(struct node *n)
     gossip_set_digest(n->gossip, &n->digest);
     for (size_t i = 0; i < n->barred_count; i++)
         gossip_forget(n->gossip, &n->barred[i]);
-    certify_roster(n);
+    certify_roster(n, NULL);
     (void)node_retire_earlier(n);
     cut_confirm_load(n);
     peers_contact(n);
@@ -312,6 +326,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->snapshot_interval_ms =
         earlier(config->snapshot_interval_ms, SNAPSHOT_INTERVAL_MS_MAX);
     n->next_stream = 1;
+    n->links_due_ms = UINT64_MAX;
     n->expiry_wall_ms = UINT64_MAX;
     n->floor.collect_wall_ms = UINT64_MAX;
     n->floor.interval_ms = config->floor_interval_ms;
@@ -681,7 +696,7 @@ static void take_members(struct node *n, struct commit_result *r)
     if (n->roster == before)
         return;
     if (n->gossip != NULL)
-        certify_roster(n);
+        certify_roster(n, before);
     awaits_roster_changed(n);
     roster_release(before);
 }

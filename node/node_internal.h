@@ -39,6 +39,7 @@
 #define BARRED_MAX 1024      /* evicted peers that are remembered */
 #define CLOCKS_EVERY_MS 1000 /* between looks at the peers' clocks */
 #define CLOCKS_TELL_MS 50    /* the writer is told of a change so large */
+#define CLOCKS_MEMBERS 32    /* so many, and each look is as much later again */
 /* One incarnation that a peer waits for. */
 struct confirm_ask {
     struct dot wanted;
@@ -145,7 +146,9 @@ struct floor_policy {
 
 /* What the writer was told of the clocks. */
 struct clocks {
-    uint64_t due_ms;
+    uint64_t looked_ms; /* monotonic; 0: never */
+    int64_t lead_ms;    /* of the own wall clock then, over the monotonic one */
+    uint64_t every_ms;
     int64_t offset_ms;
     size_t count;
 };
@@ -182,6 +185,7 @@ struct node {
     struct hash digest;
     struct roster *roster;
     struct standing_view *standing;
+    bool certify_again; /* memory was short when gossip was told of it */
     uint64_t revision;
     size_t pending_events;
     size_t pending_bytes;
@@ -192,6 +196,8 @@ struct node {
     struct gossip *gossip; /* NULL until ready */
     struct link *links;
     size_t links_count;
+    uint64_t links_due_ms; /* the first link_due; as of the last input's end */
+    bool links_changed;    /* since then: it is to be looked up again */
     uint64_t next_stream;
 
     struct inflight *inflight; /* INFLIGHT_MAX * 2 slots */
@@ -284,9 +290,11 @@ void link_close(struct node *n, struct link *l);
 void link_gone(struct node *n, struct link *l, const char *reason);
 void link_close_after_output(struct node *n, struct link *l);
 void link_on_connected(struct node *n, struct link *l);
+/* Something that a link waits for has changed: its deadline has, perhaps. */
+void link_changed(struct node *n);
 void link_on_bytes(struct node *n, struct link *l, struct slice bytes);
 void link_check_deadlines(struct node *n, uint64_t now);
-uint64_t link_next_deadline(const struct node *n);
+uint64_t link_next_deadline(struct node *n);
 void link_resume_reading(struct node *n);
 size_t link_output_size(const struct link *l);
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,9 @@
 #define PATH_SIZE_MAX 512
 #define DATA_NAME "/data.mdb"
 #define LOCK_NAME "/lock.mdb"
+#define MAP_SIZE                                                               \
+    (UINT64_C(1) << 30) /* what lies beyond is read and written                \
+                         */
 
 enum call_kind { CALL_WRITE = 1, CALL_TRUNCATE = 2, CALL_SYNC = 3 };
 
@@ -41,6 +45,8 @@ struct sim_disk {
     const struct sim_fate *fate;
     struct sim_sched *sched;
     int fd; /* its own, for LMDB's meta descriptor cannot read; -1: none */
+    uint8_t *map;  /* of the file, shared: most writes need no system call */
+    uint64_t size; /* of the file */
     struct call *calls; /* owned: those of the window or not yet durable */
     size_t count;
     size_t capacity;
@@ -100,6 +106,36 @@ static void journal_clear(struct sim_disk *d)
     d->unsynced = 0;
 }
 
+static uint64_t file_size(int fd)
+{
+    struct stat st;
+
+    CHECK(fstat(fd, &st) == 0);
+    CHECK(st.st_size >= 0);
+    return (uint64_t)st.st_size;
+}
+
+static void take_file(struct sim_disk *d, const char *path)
+{
+    d->fd = sim_real_open(path, O_RDWR);
+    CHECK(d->fd >= 0);
+    void *map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_NORESERVE, d->fd, 0);
+    CHECK(map != MAP_FAILED);
+    d->map = map;
+    d->size = file_size(d->fd);
+}
+
+static void let_go(struct sim_disk *d)
+{
+    if (d->fd < 0)
+        return;
+    CHECK(munmap(d->map, MAP_SIZE) == 0);
+    (void)sim_real_close(d->fd);
+    d->map = NULL;
+    d->fd = -1;
+}
+
 void sim_disk_free(struct sim_disk *d)
 {
     if (d == NULL)
@@ -112,8 +148,7 @@ void sim_disk_free(struct sim_disk *d)
     if (entered == d)
         entered = NULL;
     journal_clear(d);
-    if (d->fd >= 0)
-        (void)sim_real_close(d->fd);
+    let_go(d);
     sim_free(d->calls);
     sim_free(d);
 }
@@ -177,8 +212,7 @@ static void forget_replaced(struct sim_disk *d, int fd)
     if (now.st_ino == before.st_ino)
         return;
     journal_clear(d);
-    (void)sim_real_close(d->fd);
-    d->fd = -1;
+    let_go(d);
 }
 
 void sim_disk_opened(int fd, const char *path, int flags)
@@ -197,8 +231,7 @@ void sim_disk_opened(int fd, const char *path, int flags)
         descriptors[fd].dsync = (flags & O_DSYNC) != 0;
         forget_replaced(disks[i], fd);
         if (disks[i]->fd < 0)
-            disks[i]->fd = sim_real_open(path, O_RDWR);
-        CHECK(disks[i]->fd >= 0);
+            take_file(disks[i], path);
         return;
     }
 }
@@ -212,15 +245,6 @@ void sim_disk_closed(int fd)
 bool sim_disk_watches(int fd)
 {
     return fd >= 0 && fd < SIM_DISK_FD_MAX && descriptors[fd].disk != NULL;
-}
-
-static uint64_t file_size(int fd)
-{
-    struct stat st;
-
-    CHECK(fstat(fd, &st) == 0);
-    CHECK(st.st_size >= 0);
-    return (uint64_t)st.st_size;
 }
 
 static void note_call(struct sim_disk *d, const char *kind, uint64_t number,
@@ -274,6 +298,27 @@ static int write_fault(struct sim_disk *d)
     return 0;
 }
 
+static void read_file(const struct sim_disk *d, uint8_t *ret_bytes, size_t size,
+                      uint64_t offset)
+{
+    CHECK(offset + size <= d->size || size == 0);
+    if (offset + size <= MAP_SIZE) {
+        memcpy(ret_bytes, d->map + offset, size);
+        return;
+    }
+    ssize_t got = sim_real_pread(d->fd, ret_bytes, size, offset);
+    CHECK(got == (ssize_t)size);
+}
+
+static void write_whole(int fd, const uint8_t *bytes, size_t size,
+                        uint64_t offset)
+{
+    if (size == 0)
+        return;
+    ssize_t put = sim_real_pwrite(fd, bytes, size, offset);
+    CHECK(put == (ssize_t)size);
+}
+
 int sim_disk_before_write(int fd, uint64_t offset, size_t size)
 {
     CHECK(sim_disk_watches(fd));
@@ -286,18 +331,34 @@ int sim_disk_before_write(int fd, uint64_t offset, size_t size)
                      .dsync = descriptors[fd].dsync,
                      .offset = offset,
                      .size = size};
-    c.file_size = file_size(fd);
+    c.file_size = d->size;
     c.file_size_after = c.file_size;
     if (offset + size > c.file_size)
         c.file_size_after = offset + size;
     c.old_bytes = sim_alloc(2 * size + 1);
     CHECK(c.old_bytes != NULL);
     c.new_bytes = c.old_bytes + size;
-    ssize_t got = sim_real_pread(d->fd, c.old_bytes, size, offset);
-    CHECK(got >= 0);
-    c.old_size = (size_t)got;
+    if (offset < d->size)
+        c.old_size =
+            d->size - offset < size ? (size_t)(d->size - offset) : size;
+    read_file(d, c.old_bytes, c.old_size, offset);
     d->pending = c;
     return 0;
+}
+
+void sim_disk_write(int fd, uint64_t offset, struct slice bytes)
+{
+    CHECK(sim_disk_watches(fd));
+    struct sim_disk *d = descriptors[fd].disk;
+    uint64_t end = offset + bytes.size;
+
+    if (end <= d->size && end <= MAP_SIZE) {
+        memcpy(d->map + offset, bytes.data, bytes.size);
+        return;
+    }
+    write_whole(d->fd, bytes.data, bytes.size, offset);
+    if (end > d->size)
+        d->size = end;
 }
 
 void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes)
@@ -323,16 +384,16 @@ int sim_disk_before_truncate(int fd, uint64_t size)
     if (d->failed)
         return EIO;
     struct call c = {.kind = CALL_TRUNCATE,
-                     .file_size = file_size(fd),
+                     .file_size = d->size,
                      .file_size_after = size,
                      .offset = size};
     if (c.file_size > size) { /* keep what it cuts off */
         c.old_size = (size_t)(c.file_size - size);
         c.old_bytes = sim_alloc(c.old_size);
         CHECK(c.old_bytes != NULL);
-        ssize_t got = sim_real_pread(d->fd, c.old_bytes, c.old_size, size);
-        CHECK(got == (ssize_t)c.old_size);
+        read_file(d, c.old_bytes, c.old_size, size);
     }
+    d->size = size; /* it cannot fail now */
     note_call(d, "disk-truncate", size, slice_of(NULL, 0));
     journal_add(d, &c);
     return 0;
@@ -362,7 +423,7 @@ int sim_disk_sync(int fd)
         note_call(d, "disk-nosync", d->counters.syncs, slice_of(NULL, 0));
         return EIO;
     }
-    struct call c = {.kind = CALL_SYNC, .file_size = file_size(fd)};
+    struct call c = {.kind = CALL_SYNC, .file_size = d->size};
     c.file_size_after = c.file_size;
     d->counters.syncs++;
     note_call(d, "disk-sync", d->counters.syncs, slice_of(NULL, 0));
@@ -375,15 +436,6 @@ int sim_disk_sync(int fd)
 }
 
 /* ---- the power cut ---- */
-
-static void write_whole(int fd, const uint8_t *bytes, size_t size,
-                        uint64_t offset)
-{
-    if (size == 0)
-        return;
-    ssize_t put = sim_real_pwrite(fd, bytes, size, offset);
-    CHECK(put == (ssize_t)size);
-}
 
 static void undo_call(int fd, const struct call *c)
 {
@@ -495,6 +547,8 @@ void sim_disk_kill(struct sim_disk *d)
         d->bytes -= c->old_size + c->size;
         sim_free(c->old_bytes);
     }
+    if (d->fd >= 0)
+        d->size = file_size(d->fd);
     d->unsynced = 0;
     for (size_t i = 0; i < d->count; i++)
         d->unsynced += d->calls[i].doubtful || !is_synced(d, i);
@@ -512,9 +566,7 @@ void sim_disk_wipe(struct sim_disk *d)
     for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
         CHECK(descriptors[i].disk != d);
     journal_clear(d);
-    if (d->fd >= 0)
-        (void)sim_real_close(d->fd);
-    d->fd = -1;
+    let_go(d);
     DIR *directory = opendir(d->directory);
     CHECK(directory != NULL);
     while ((entry = readdir(directory)) != NULL) {
@@ -533,8 +585,7 @@ void sim_disk_power_cut(struct sim_disk *d)
     d->counters.power_cuts++;
     if (d->fd >= 0) {
         cut_calls(d, d->fd);
-        (void)sim_real_close(d->fd);
-        d->fd = -1;
+        let_go(d);
     }
     (void)snprintf(path, sizeof path, "%s" LOCK_NAME, d->directory);
     (void)unlink(path);

@@ -80,6 +80,8 @@ void sim_disk_closed(int fd);
 bool sim_disk_watches(int fd);
 /* Before a write: 0, or the errno that it shall fail with. */
 int sim_disk_before_write(int fd, uint64_t offset, size_t size);
+/* The write itself. */
+void sim_disk_write(int fd, uint64_t offset, struct slice bytes);
 /* After the write has been done: bytes are the new ones. */
 void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes);
 /* Before an ftruncate and instead of an fsync: 0 or an errno. */

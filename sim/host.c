@@ -240,7 +240,8 @@ static void note_line(struct sim_host *h, char level, const char *text)
     size_t size = 0;
 
     while (*text != 0 && size < sizeof line) {
-        if (length > 0 && strncmp(text, h->directory, length) == 0) {
+        if (*text == '/' && length > 0 &&
+            strncmp(text, h->directory, length) == 0) {
             line[size++] = '@';
             text += length;
         } else {

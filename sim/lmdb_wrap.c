@@ -101,11 +101,9 @@ static ssize_t write_watched(int fd, const void *bytes, size_t size,
         errno = error;
         return -1;
     }
-    /* The real disk under the simulated one must not fail. */
-    ssize_t put = __real_pwrite(fd, bytes, size, offset);
-    CHECK(put == (ssize_t)size);
+    sim_disk_write(fd, (uint64_t)offset, slice_of(bytes, size));
     sim_disk_after_write(fd, (uint64_t)offset, slice_of(bytes, size));
-    return put;
+    return (ssize_t)size;
 }
 
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)

@@ -1,4 +1,5 @@
 /* confmesh-sim: the production code in simulated meshes, from one seed. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +28,9 @@ static const struct sim_command commands[] = {
      "simulated node-hours per CPU-second", sim_command_bench},
 };
 
+#define KEPT_FREE                                                              \
+    (32 << 20) /* bytes; as much as malloc lets itself be told                 \
+                */
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void help(FILE *to)
@@ -48,6 +52,9 @@ int main(int argc, char **argv)
 {
     const char *names[COMMANDS];
 
+    /* What is freed is wanted again at once: it need not go back in between. */
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
+    (void)mallopt(M_MMAP_THRESHOLD, KEPT_FREE);
     if (argc < 2) {
         help(stderr);
         return SIM_EXIT_USAGE;
