@@ -377,6 +377,153 @@ static void test_prune(void **state)
     fixture_mesh_release(&m);
 }
 
+/* ---- cuts ---- */
+
+/* One store's entries as a difference: first those that it lacks and the other
+ * one has, then all of its own. */
+struct difference {
+    struct fixture_node *source;
+    struct store_reader *mine, *theirs; /* of source, of the other */
+    struct store_cursor *cursor;
+    int space;
+    bool second;
+    struct entry none;
+};
+
+static int difference_next(void *context, struct entry_id *ret_id,
+                           const struct entry **ret_entry)
+{
+    struct difference *d = context;
+    const struct store_item *item;
+    struct entry found;
+    int error;
+
+    for (;;) {
+        if (d->cursor == NULL) {
+            if (d->space > SPACE_LAST && d->second)
+                return CM_ERR_NOT_FOUND;
+            if (d->space > SPACE_LAST) {
+                d->second = true;
+                d->space = SPACE_REGISTER;
+            }
+            assert_int_equal(store_cursor_open(d->second ? d->mine : d->theirs,
+                                               (enum space)d->space,
+                                               slice_of(NULL, 0), false, NULL,
+                                               &d->cursor),
+                             0);
+        }
+        error = store_cursor_next(d->cursor, &item);
+        if (error != 0) {
+            store_cursor_close(d->cursor);
+            d->cursor = NULL;
+            d->space++;
+            continue;
+        }
+        *ret_id = item->id;
+        *ret_entry = &item->entry;
+        if (d->second)
+            return 0;
+        entry_init(&found);
+        error = store_get(d->mine, &item->id, &found, NULL);
+        entry_release(&found);
+        *ret_entry = &d->none;
+        if (error == CM_ERR_NOT_FOUND)
+            return 0;
+    }
+}
+
+static int join_cut(struct fixture_mesh *m, struct fixture_node *to,
+                    struct fixture_node *from, struct cm_detail *detail)
+{
+    struct difference d = {.source = from, .space = SPACE_REGISTER};
+    struct intent *announce = intent_new(INTENT_ADOPTING);
+    struct slice standing = {0};
+    struct replacement r = {.mode = ADOPT_JOIN,
+                            .vv = &from->vv,
+                            .hlc_max = hlc_make(from->wall_ms, 0),
+                            .any_clock = true,
+                            .generation_order = buffer_slice(&m->order),
+                            .next = difference_next,
+                            .context = &d,
+                            .state_digest = &from->digest};
+    int error;
+
+    announce->adopting = &from->vv;
+    commit_result_free(fixture_commit(to, announce));
+    announce->adopting = NULL;
+    intent_free(announce);
+    entry_init(&d.none);
+    assert_int_equal(store_reader_begin(from->store, &d.mine), 0);
+    assert_int_equal(store_reader_begin(to->store, &d.theirs), 0);
+    (void)store_meta(d.mine, META_STANDING, &standing);
+    r.standing = standing;
+    error = writer_replace(to->writer, &r, to->wall_ms, detail);
+    store_reader_release(d.mine);
+    store_reader_release(d.theirs);
+    return error;
+}
+
+/* Goal: a cut brings the floor: who joins it collapses what it still has, and
+ * is equal to its source; the proposal that passed there is gone here too. */
+static void test_cut_brings_floor(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b, *c;
+    struct cm_detail detail = {{0}};
+
+    (void)state;
+    mesh_of(&m, 3);
+    a = &m.nodes[0];
+    b = &m.nodes[1];
+    c = &m.nodes[2];
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "1"), 0);
+    assert_int_equal(fixture_write(a, OP_DEL, "k", NULL, NULL), 0);
+    assert_int_equal(fixture_write(a, OP_SET_ADD, "s", "e", NULL), 0);
+    spread(&m, 3);
+    propose(a);
+    tell(c, a); /* c acknowledges and hears no more */
+    tell(a, c);
+    tell(b, a);
+    tell(b, c);
+    tell(a, b);
+    assert_int_equal(siblings_of(a, SPACE_REGISTER, "k", ""), 0);
+    assert_int_equal(siblings_of(c, SPACE_REGISTER, "k", ""), 1);
+    assert_int_equal(fixture_write(a, OP_PUT, "after", NULL, "x"), 0);
+    if (join_cut(&m, c, a, &detail) != 0)
+        fail_msg("%s", detail.text);
+    commit_result_free(ask(c, INTENT_EXPIRE));
+    assert_int_equal(siblings_of(c, SPACE_REGISTER, "k", ""), 0);
+    fixture_expect_equal(a, c);
+    assert_int_equal(fixture_write(c, OP_SET_REMOVE, "s", "e", NULL), 0);
+    spread(&m, 3);
+    expect_all_equal(&m, 3);
+    fixture_mesh_release(&m);
+}
+
+/* Goal: a cut beyond a seal is refused by those that hold the seal. */
+static void test_cut_beyond_seal(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b, *c;
+    struct cm_detail detail = {{0}};
+    struct order order;
+
+    (void)state;
+    mesh_of(&m, 3);
+    a = &m.nodes[0];
+    b = &m.nodes[1];
+    c = &m.nodes[2];
+    order = make_order(&m, 1, NULL, c);
+    assert_int_equal(hear(a, &order), 0);
+    spread(&m, 2);
+    assert_true(is_sealed(a, c) && is_sealed(b, c));
+    assert_int_equal(fixture_write(c, OP_PUT, "late", NULL, "thief"), 0);
+    assert_int_equal(join_cut(&m, a, c, &detail), CM_ERR_SEALED);
+    fixture_expect(a, "late", "");
+    buffer_release(&order.bytes);
+    fixture_mesh_release(&m);
+}
+
 /* ---- evictions ---- */
 
 /* Goal: what the evicted node wrote before stays everywhere, what it writes
@@ -596,6 +743,8 @@ int main(void)
         cmocka_unit_test(test_floor_expiry),
         cmocka_unit_test(test_floor_within_batch),
         cmocka_unit_test(test_prune),
+        cmocka_unit_test(test_cut_brings_floor),
+        cmocka_unit_test(test_cut_beyond_seal),
         cmocka_unit_test(test_evict),
         cmocka_unit_test(test_evictee_waits),
         cmocka_unit_test(test_orders_conflict),
