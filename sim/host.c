@@ -230,8 +230,7 @@ static void port_work(void *ctx, struct work *w)
     set_stepping(l);
 }
 
-/* The directory's name differs from run to run: what is folded into the trace
- * says "@" instead. */
+/* The directory's name differs from run to run: the trace says "@" instead. */
 static void note_line(struct sim_host *h, char level, const char *text)
 {
     const char *end = strrchr(h->directory, '/');
@@ -557,7 +556,6 @@ static int start_node(struct sim_host *h, const char *token,
         .join_token = token,
         .probe_interval_ms = h->place.probe_interval_ms,
         .floor_interval_ms = h->place.floor_interval_ms,
-        .floor_keep_ms = h->place.floor_interval_ms,
     };
 
     memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);
