@@ -590,8 +590,7 @@ static void cancel_all(struct sim_host *h)
         sim_sched_cancel(s, &h->lanes[i].event);
 }
 
-/* Gives the dying node whatever it still waits for, so that it lets go of it:
- * writes fail on the dead disk, and what it sends goes nowhere. */
+/* Gives the dying node what it waits for; writes fail, nothing is sent. */
 static void drain_dying(struct sim_host *h)
 {
     bool more = true;
