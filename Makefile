@@ -101,7 +101,7 @@ $(PACKAGES): tests/install-packages \
 include $(PACKAGES)
 endif
 
-PC_RESTORE := libsodium lmdb msgpack libzstd
+PC_RESTORE := libsodium lmdb msgpack libzstd libcurl
 PC_ALL := $(PC_RESTORE) libuv libmicrohttpd jansson
 
 # ---- Flags -----------------------------------------------------------------

@@ -43,8 +43,8 @@ static const char *target_path(const char *target, struct cm_detail *detail)
         if (scheme != 4 || memcmp(target, "file", 4) != 0) {
             (void)cm_fail(detail, CM_ERR_INVALID,
                           "the target '%.60s' has the scheme '%.*s', which is "
-                          "not supported; supported are file:DIR and a plain "
-                          "path (write ./NAME for a name with a colon)",
+                          "not supported; supported are file:DIR, s3:, exec: "
+                          "and a plain path (./NAME with a colon in it)",
                           target, (int)(scheme < 20 ? scheme : 20), target);
             return NULL;
         }
@@ -75,7 +75,7 @@ static const char *target_path(const char *target, struct cm_detail *detail)
     return path;
 }
 
-int object_target_check(const char *target, struct cm_detail *detail)
+int object_dir_target_check(const char *target, struct cm_detail *detail)
 {
     CHECK(target != NULL);
     return target_path(target, detail) == NULL ? CM_ERR_INVALID : 0;
@@ -150,38 +150,6 @@ void object_dir_close(struct object_dir *d)
     if (d->fd >= 0)
         (void)close(d->fd);
     d->fd = -1;
-}
-
-/* prefix: may be empty and has to end in a slash otherwise. */
-static int check_name(const char *name, bool prefix, struct cm_detail *detail)
-{
-    size_t size = strlen(name);
-    bool at_start = true;
-    size_t i;
-
-    if (size > OBJECT_NAME_MAX)
-        return cm_fail(detail, CM_ERR_INVALID,
-                       "an object's name has %zu bytes, the limit is %d", size,
-                       OBJECT_NAME_MAX);
-    for (i = 0; i < size; i++) {
-        char c = name[i];
-        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                    c == '_' || c == '-';
-
-        if (!word && (at_start || (c != '.' && c != '/')))
-            return cm_fail(detail, CM_ERR_INVALID,
-                           "an object's name must be of [a-z0-9._-] parts "
-                           "joined by single slashes, none beginning with a "
-                           "dot; '%.60s' is not",
-                           name);
-        at_start = c == '/';
-    }
-    if (at_start != (prefix || size == 0) || (size == 0 && !prefix))
-        return cm_fail(detail, CM_ERR_INVALID,
-                       "an object's name must not be empty or end in a "
-                       "slash; '%.60s' is not one",
-                       name);
-    return 0;
 }
 
 /* Opens (and makes) the directory that name lies in. */
@@ -309,7 +277,7 @@ static int get_in(int parent, const char *name, struct buffer *ret_bytes,
 int object_dir_get(struct object_dir *d, const char *name,
                    struct buffer *ret_bytes, struct cm_detail *detail)
 {
-    int error = check_name(name, false, detail);
+    int error = object_name_check(name, false, detail);
     int parent;
 
     CHECK(d->fd >= 0);
@@ -327,7 +295,7 @@ int object_dir_get(struct object_dir *d, const char *name,
 static int put(struct object_dir *d, const char *name, struct slice bytes,
                bool durable, struct cm_detail *detail)
 {
-    int error = check_name(name, false, detail);
+    int error = object_name_check(name, false, detail);
     struct buffer there;
     int parent;
 
@@ -366,41 +334,8 @@ int object_dir_flush(struct object_dir *d, struct cm_detail *detail)
     return syncfs(d->fd) == 0 ? 0 : fail_errno(detail, "sync", d->path);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int add_name(struct object_list *l, size_t *capacity, const char *name,
-                    bool directory)
-{
-    size_t size = strlen(name);
-    char *copy;
-
-    if (l->count == OBJECT_LIST_MAX)
-        return CM_ERR_LIMIT;
-    if (l->count == *capacity) {
-        size_t grown = *capacity > 0 ? 2 * *capacity : 64;
-        char **names = cm_realloc(l->names, grown * sizeof *names);
-
-        if (names == NULL)
-            return CM_ERR_NOMEM;
-        l->names = names;
-        *capacity = grown;
-    }
-    copy = cm_alloc(size + 2);
-    if (copy == NULL)
-        return CM_ERR_NOMEM;
-    memcpy(copy, name, size);
-    copy[size] = directory ? '/' : '\0';
-    copy[size + directory] = '\0';
-    l->names[l->count++] = copy;
-    return 0;
-}
-
 static int list_all(DIR *dir, struct object_list *l, struct cm_detail *detail)
 {
-    size_t capacity = 0;
     int error = 0;
 
     while (error == 0) {
@@ -415,17 +350,40 @@ static int list_all(DIR *dir, struct object_list *l, struct cm_detail *detail)
         if (entry->d_name[0] == '.' ||
             fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
-        error = add_name(l, &capacity, entry->d_name, S_ISDIR(st.st_mode));
+        error = object_list_add(l, slice_of_string(entry->d_name),
+                                S_ISDIR(st.st_mode));
     }
     return cm_fail(detail, error, "cannot list the target: %s",
                    cm_strerror(error));
+}
+
+int object_dir_delete(struct object_dir *d, const char *name,
+                      struct cm_detail *detail)
+{
+    int error = object_name_check(name, false, detail);
+    int parent;
+
+    CHECK(d->fd >= 0);
+    if (error != 0)
+        return error;
+    parent = open_parent(d, name, false, detail);
+    if (parent == CM_ERR_NOT_FOUND)
+        return 0;
+    if (parent < 0)
+        return parent;
+    if (unlinkat(parent, last_part(name), 0) == 0)
+        error = fsync(parent) == 0 ? 0 : fail_errno(detail, "sync", name);
+    else if (errno != ENOENT)
+        error = fail_errno(detail, "delete", name);
+    (void)close(parent);
+    return error;
 }
 
 int object_dir_list(struct object_dir *d, const char *prefix,
                     struct object_list *ret_list, struct cm_detail *detail)
 {
     struct object_list l = {0};
-    int error = check_name(prefix, true, detail);
+    int error = object_name_check(prefix, true, detail);
     DIR *dir;
     int fd;
 
@@ -459,19 +417,7 @@ int object_dir_list(struct object_dir *d, const char *prefix,
         object_list_release(&l);
         return error;
     }
-    if (l.count > 1)
-        qsort(l.names, l.count, sizeof *l.names, compare_names);
+    object_list_sort(&l);
     *ret_list = l;
     return 0;
-}
-
-void object_list_release(struct object_list *l)
-{
-    size_t i;
-
-    CHECK(l != NULL);
-    for (i = 0; i < l->count; i++)
-        cm_free(l->names[i]);
-    cm_free(l->names);
-    *l = (struct object_list){0};
 }

@@ -10,9 +10,7 @@
 
 #include "crdt/base/buffer.h"
 #include "crdt/base/error.h"
-
-#define OBJECT_NAME_MAX 191      /* bytes */
-#define OBJECT_LIST_MAX 1000000u /* names of one listing */
+#include "node/object_name.h"
 
 struct object_dir {
     char path[PATH_MAX];
@@ -24,12 +22,12 @@ struct object_dir {
 int object_dir_open(struct object_dir *ret_dir, const char *target, bool create,
                     struct cm_detail *detail);
 void object_dir_close(struct object_dir *d);
-/* 0, or CM_ERR_INVALID with detail: what is no target this program knows. */
-int object_target_check(const char *target, struct cm_detail *detail);
+/* 0, or CM_ERR_INVALID with detail: what is neither a path nor file:PATH. */
+int object_dir_target_check(const char *target, struct cm_detail *detail);
 
-/* Names are components of [a-z0-9._-] joined by '/', none beginning with a dot.
- * An object of that name is replaced (equal bytes: nothing is written). Durable
- * on success. CM_ERR_INVALID, CM_ERR_FULL, CM_ERR_IO. */
+/* Names: see object_name.h. An object of that name is replaced (equal bytes:
+ * nothing is written). Durable on success. CM_ERR_INVALID, CM_ERR_FULL,
+ * CM_ERR_IO. */
 int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
                    struct cm_detail *detail);
 /* The same for many objects: not durable (and after a crash perhaps not whole)
@@ -43,15 +41,13 @@ int object_dir_flush(struct object_dir *d, struct cm_detail *detail);
 int object_dir_get(struct object_dir *d, const char *name,
                    struct buffer *ret_bytes, struct cm_detail *detail);
 
-struct object_list {
-    char **names; /* owned, sorted; a directory's name ends in '/' */
-    size_t count;
-};
 /* The names directly below prefix ("" or "a/b/"), without it. A prefix that
  * does not exist gives an empty list. Temporary files are left out. Release
  * after success only. */
 int object_dir_list(struct object_dir *d, const char *prefix,
                     struct object_list *ret_list, struct cm_detail *detail);
-void object_list_release(struct object_list *l);
+/* Durable; a name that is not there is none the less deleted. */
+int object_dir_delete(struct object_dir *d, const char *name,
+                      struct cm_detail *detail);
 
 #endif

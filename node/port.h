@@ -57,6 +57,9 @@ struct work {
     bool (*step)(struct work *w);
     /* On the node's thread, once, through node_on_work. */
     void (*done)(struct work *w);
+    /* NULL, or: on another thread than a step that runs, when the lane stops:
+     * the step, and every later one, should end soon. */
+    void (*stop)(struct work *w);
     /* Works of one lane run in order, one at a time. */
     unsigned lane;
 };

@@ -22,7 +22,7 @@ struct snapshot_job {
     enum phase phase;
     struct snapshot_scan scan;
     struct snapshot_keys keys;
-    struct object_dir dir;
+    struct object_store store;
     uint8_t sign_secret_key[64];
     struct snapshot_memory previous;
     size_t next_object; /* index in the spool */
@@ -44,20 +44,23 @@ int snapshot_job_create(struct snapshot_job **ret_job,
     if (j == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     j->phase = PHASE_SCAN;
-    j->dir.fd = -1;
+    j->store = (struct object_store)OBJECT_STORE_CLOSED;
     j->previous = config->previous;
     memcpy(j->sign_secret_key, config->sign_secret_key,
            sizeof j->sign_secret_key);
     buffer_init(&j->bytes, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&j->back, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&j->content, SNAPSHOT_CHUNK_MAX);
-    error = object_dir_open(&j->dir, config->target, true, detail);
+    error = object_store_open(
+        &j->store, config->target,
+        OBJECT_STORE_CREATE |
+            (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
+        detail);
     if (error == 0)
         error = snapshot_scan_begin(&j->scan, config->store, config->spool_dir,
                                     config->wall_ms, detail);
     if (error != 0) {
-        if (j->dir.fd >= 0)
-            object_dir_close(&j->dir);
+        object_store_close(&j->store);
         sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
         cm_free(j);
         return error;
@@ -72,7 +75,7 @@ void snapshot_job_free(struct snapshot_job *j)
     if (j == NULL)
         return;
     snapshot_scan_release(&j->scan);
-    object_dir_close(&j->dir);
+    object_store_close(&j->store);
     buffer_release(&j->bytes);
     buffer_release(&j->back);
     buffer_release(&j->content);
@@ -84,7 +87,7 @@ void snapshot_job_free(struct snapshot_job *j)
 static int check_object(struct snapshot_job *j, const char *name,
                         const struct spool_item *item, struct cm_detail *detail)
 {
-    int error = object_dir_get(&j->dir, name, &j->back, detail);
+    int error = object_store_get(&j->store, name, &j->back, detail);
 
     if (error != 0)
         return error;
@@ -101,11 +104,18 @@ static int put_object(struct snapshot_job *j, size_t index,
     int error;
 
     snapshot_object_name(name, &j->scan.manifest.mesh, &item->hash);
-    if (check_object(j, name, item, NULL) != 0) {
+    error = check_object(j, name, item, &inner);
+    if (error == CM_ERR_IO && object_store_is_remote(&j->store)) {
+        /* Every attempt was made already: no second round for the put. */
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    if (error != 0) {
         error = snapshot_spool_read(&j->scan.spool, index, &j->bytes, detail);
         if (error == 0)
-            error = object_dir_put_later(&j->dir, name, buffer_slice(&j->bytes),
-                                         detail);
+            error = object_store_put_later(&j->store, name,
+                                           buffer_slice(&j->bytes), detail);
         if (error != 0)
             return error;
         error = check_object(j, name, item, &inner);
@@ -141,7 +151,7 @@ static int step_objects(struct snapshot_job *j, struct cm_detail *detail)
     /* One wait for all. A crash before it can leave objects that are not
      * whole: the next job finds and replaces them, and no manifest names them.
      */
-    error = object_dir_flush(&j->dir, detail);
+    error = object_store_flush(&j->store, detail);
     if (error != 0)
         return error;
     j->phase = PHASE_MANIFEST;
@@ -175,7 +185,7 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
 
     manifest_name(prefix, &j->scan.manifest.mesh, signer, 1);
     strrchr(prefix, '/')[1] = '\0';
-    error = object_dir_list(&j->dir, prefix, &names, detail);
+    error = object_store_list(&j->store, prefix, &names, detail);
     if (error != 0)
         return error;
     for (i = 0; i < names.count && error == 0; i++) {
@@ -187,7 +197,7 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
             continue;
         next = sequence + 1;
         (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
-        error = snapshot_manifest_load(&j->dir, name,
+        error = snapshot_manifest_load(&j->store, name,
                                        j->scan.manifest.authority_public_key,
                                        &j->back, &m, NULL);
         if (error == 0) {
@@ -211,7 +221,7 @@ static int read_manifest_back(struct snapshot_job *j, struct cm_detail *detail)
 {
     struct cm_detail inner = {""};
     struct manifest m;
-    int error = snapshot_manifest_load(&j->dir, j->outcome.name,
+    int error = snapshot_manifest_load(&j->store, j->outcome.name,
                                        j->scan.manifest.authority_public_key,
                                        &j->back, &m, &inner);
 
@@ -245,7 +255,8 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     if (error != 0)
         return error;
     manifest_name(o->name, &m->mesh, &signer, m->sequence);
-    error = object_dir_put(&j->dir, o->name, buffer_slice(&j->bytes), detail);
+    error =
+        object_store_put(&j->store, o->name, buffer_slice(&j->bytes), detail);
     if (error == 0)
         error = read_manifest_back(j, detail);
     if (error != 0)
@@ -260,7 +271,7 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     return SNAPSHOT_DONE;
 }
 
-int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail)
+static int step(struct snapshot_job *j, struct cm_detail *detail)
 {
     int error;
 
@@ -280,6 +291,21 @@ int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail)
     }
     CHECK(!"a finished job is stepped");
     return CM_ERR_INVALID;
+}
+
+int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail)
+{
+    int error = step(j, detail);
+
+    /* Here, where waiting for a connection or a command to end is fine. */
+    if (error == SNAPSHOT_DONE || error < 0)
+        object_store_close(&j->store);
+    return error;
+}
+
+void snapshot_job_stop(struct snapshot_job *j)
+{
+    object_store_stop(&j->store);
 }
 
 const struct snapshot_outcome *

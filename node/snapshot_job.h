@@ -5,7 +5,7 @@
 #ifndef NODE_SNAPSHOT_JOB_H
 #define NODE_SNAPSHOT_JOB_H
 
-#include "node/object_dir.h"
+#include "node/object_store.h"
 #include "node/snapshot_listing.h"
 #include "node/snapshot_scan.h"
 
@@ -29,7 +29,8 @@ struct snapshot_job;
 struct snapshot_job_config {
     struct store *store;         /* borrowed; identity is read from it */
     uint8_t sign_secret_key[64]; /* of node.key */
-    const char *target;          /* copied */
+    const char *target;          /* not kept */
+    bool target_may_exec;        /* named by the operator, not by a client */
     const char *spool_dir;       /* copied; the data directory */
     uint64_t wall_ms;            /* becomes created_ms */
     /* Of this node's manifest before, if newer than META_SNAPSHOT's. */
@@ -42,6 +43,8 @@ int snapshot_job_create(struct snapshot_job **ret_job,
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (everything was read back) or an error with
  * detail; after an error only _free. On any thread, one at a time. */
 int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail);
+/* From any thread, while another steps: the step fails soon. */
+void snapshot_job_stop(struct snapshot_job *j);
 /* After SNAPSHOT_DONE. The caller then remembers {sequence, manifest_hash} as
  * META_SNAPSHOT. */
 const struct snapshot_outcome *

@@ -12,14 +12,14 @@
 
 #define PROGRESS_EVERY 256 /* objects */
 
-int snapshot_manifest_load(struct object_dir *d, const char *name,
+int snapshot_manifest_load(struct object_store *d, const char *name,
                            const uint8_t expected_authority[32],
                            struct buffer *ret_bytes,
                            struct manifest *ret_manifest,
                            struct cm_detail *detail)
 {
     char expected[SNAPSHOT_NAME_SIZE];
-    int error = object_dir_get(d, name, ret_bytes, detail);
+    int error = object_store_get(d, name, ret_bytes, detail);
 
     CHECK(ret_manifest != NULL);
     if (error != 0)
@@ -40,17 +40,17 @@ int snapshot_manifest_load(struct object_dir *d, const char *name,
     return 0;
 }
 
-int snapshot_get_from_dir(void *object_dir, const char *name,
-                          struct buffer *ret_bytes, struct cm_detail *detail)
+int snapshot_get_from_store(void *object_store, const char *name,
+                            struct buffer *ret_bytes, struct cm_detail *detail)
 {
-    int error = object_dir_get(object_dir, name, ret_bytes, detail);
+    int error = object_store_get(object_store, name, ret_bytes, detail);
 
     if (error == CM_ERR_NOT_FOUND)
         return cm_fail(detail, CM_ERR_DAMAGED, "it is missing");
     return error;
 }
 
-int snapshot_objects_verify(struct object_dir *d, const struct manifest *m,
+int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
                             snapshot_progress progress, void *ctx,
                             struct cm_detail *detail)
 {
@@ -58,7 +58,8 @@ int snapshot_objects_verify(struct object_dir *d, const struct manifest *m,
     struct snapshot_pull pull;
     struct entry_id id;
     uint64_t told = 0;
-    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, (void *)d);
+    int error =
+        snapshot_pull_begin(&pull, m, snapshot_get_from_store, (void *)d);
 
     if (error != 0)
         return cm_fail(detail, error, "cannot read the snapshot: %s",
@@ -104,7 +105,7 @@ static void set_verdict(struct snapshot_listed *l, int error,
 }
 
 struct walk {
-    struct object_dir *d;
+    struct object_store *d;
     const uint8_t *expected_authority;
     struct snapshot_listing listing;
     size_t capacity;
@@ -140,6 +141,12 @@ static int add_manifest(struct walk *w, const char *name,
                                    &m, &inner);
     if (error == CM_ERR_NOMEM)
         return cm_fail(detail, error, "out of memory");
+    /* A network that fails says nothing about the manifest. */
+    if (error == CM_ERR_IO && object_store_is_remote(w->d)) {
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
     if (error == 0) {
         fill(l, &m);
         manifest_release(&m);
@@ -154,7 +161,7 @@ static int walk_signer(struct walk *w, const char *prefix,
                        const struct mesh_id *mesh, struct cm_detail *detail)
 {
     struct object_list names;
-    int error = object_dir_list(w->d, prefix, &names, detail);
+    int error = object_store_list(w->d, prefix, &names, detail);
     size_t i;
 
     if (error != 0)
@@ -184,7 +191,7 @@ static int walk_mesh(struct walk *w, const char *mesh_text,
     if (hex_decode(mesh.bytes, MESH_ID_SIZE, mesh_text) != 0)
         return 0;
     (void)snprintf(prefix, sizeof prefix, "v1/%s/m/", mesh_text);
-    error = object_dir_list(w->d, prefix, &signers, detail);
+    error = object_store_list(w->d, prefix, &signers, detail);
     if (error != 0)
         return error;
     for (i = 0; i < signers.count && error == 0; i++) {
@@ -227,7 +234,7 @@ static int compare_listed(const void *pa, const void *pb)
 static int walk_target(struct walk *w, struct cm_detail *detail)
 {
     struct object_list meshes;
-    int error = object_dir_list(w->d, "v1/", &meshes, detail);
+    int error = object_store_list(w->d, "v1/", &meshes, detail);
     size_t i;
 
     if (error != 0)
@@ -248,9 +255,9 @@ int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
                   const uint8_t expected_authority[32],
                   struct cm_detail *detail)
 {
-    struct object_dir d;
+    struct object_store d;
     struct walk w = {.d = &d, .expected_authority = expected_authority};
-    int error = object_dir_open(&d, target, false, detail);
+    int error = object_store_open(&d, target, OBJECT_STORE_MAY_EXEC, detail);
 
     CHECK(ret_listing != NULL);
     if (error != 0)
@@ -258,7 +265,7 @@ int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
     buffer_init(&w.bytes, SNAPSHOT_MANIFEST_MAX);
     error = walk_target(&w, detail);
     buffer_release(&w.bytes);
-    object_dir_close(&d);
+    object_store_close(&d);
     if (error != 0) {
         snapshot_listing_release(&w.listing);
         return error;
@@ -303,7 +310,7 @@ static int newest_name(char ret_name[SNAPSHOT_NAME_SIZE], const char *target,
     return error;
 }
 
-static int verify_in(struct object_dir *d, const char *name,
+static int verify_in(struct object_store *d, const char *name,
                      const uint8_t expected_authority[32],
                      snapshot_progress progress, void *ctx,
                      struct snapshot_listed *listed, struct cm_detail *detail)
@@ -337,8 +344,8 @@ int snapshot_verify(const char *target, const char *name,
 {
     struct snapshot_listed listed = {0};
     struct cm_detail inner = {""};
-    struct object_dir d;
-    int error = object_dir_open(&d, target, false, detail);
+    struct object_store d;
+    int error = object_store_open(&d, target, OBJECT_STORE_MAY_EXEC, detail);
 
     if (error != 0)
         return error;
@@ -349,7 +356,7 @@ int snapshot_verify(const char *target, const char *name,
     if (error == 0)
         error = verify_in(&d, listed.name, expected_authority, progress, ctx,
                           &listed, &inner);
-    object_dir_close(&d);
+    object_store_close(&d);
     set_verdict(&listed, error, &inner);
     if (detail != NULL && error != 0)
         *detail = inner;

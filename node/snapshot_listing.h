@@ -4,7 +4,7 @@
 #define NODE_SNAPSHOT_LISTING_H
 
 #include "backup/snapshot.h"
-#include "node/object_dir.h"
+#include "node/object_store.h"
 
 struct snapshot_listed {
     char name[SNAPSHOT_NAME_SIZE]; /* of the manifest */
@@ -48,18 +48,18 @@ int snapshot_verify(const char *target, const char *name,
 /* One manifest: read, checked, its name compared with what it says. ret_bytes
  * (initialised, limit SNAPSHOT_MANIFEST_MAX) backs ret_manifest. Release the
  * manifest after success only. */
-int snapshot_manifest_load(struct object_dir *d, const char *name,
+int snapshot_manifest_load(struct object_store *d, const char *name,
                            const uint8_t expected_authority[32],
                            struct buffer *ret_bytes,
                            struct manifest *ret_manifest,
                            struct cm_detail *detail);
 /* Reads every object that m names. A chunk that is missing is
  * CM_ERR_DAMAGED. */
-int snapshot_objects_verify(struct object_dir *d, const struct manifest *m,
+int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
                             snapshot_progress progress, void *ctx,
                             struct cm_detail *detail);
-/* A snapshot_get (snapshot_pull.h) over an object_dir. */
-int snapshot_get_from_dir(void *object_dir, const char *name,
-                          struct buffer *ret_bytes, struct cm_detail *detail);
+/* A snapshot_get (snapshot_pull.h) over an object_store. */
+int snapshot_get_from_store(void *object_store, const char *name,
+                            struct buffer *ret_bytes, struct cm_detail *detail);
 
 #endif

@@ -107,6 +107,11 @@ static bool task_step(struct work *w)
     return t->error > 0;
 }
 
+static void task_stop(struct work *w)
+{
+    snapshot_job_stop(((struct snapshot_task *)w)->job);
+}
+
 static void task_done(struct work *w)
 {
     struct snapshot_task *t = (struct snapshot_task *)w;
@@ -142,6 +147,7 @@ static int task_start(struct node *n, struct snapshot_task *t, const char *to)
     struct snapshot_job_config c = {
         .store = n->store,
         .target = to,
+        .target_may_exec = to == n->snapshot_to,
         .spool_dir = n->spool_dir,
         .wall_ms = node_wall(n),
         .previous = {.sequence = n->snapshot_sequence,
@@ -161,8 +167,10 @@ static int task_start(struct node *n, struct snapshot_task *t, const char *to)
     sodium_memzero(&c, sizeof c);
     if (error != 0)
         return error;
-    t->work = (struct work){
-        .step = task_step, .done = task_done, .lane = WORK_LANE_SNAPSHOT};
+    t->work = (struct work){.step = task_step,
+                            .done = task_done,
+                            .stop = task_stop,
+                            .lane = WORK_LANE_SNAPSHOT};
     n->snapshot_running = true;
     n->ports.work->submit(n->ports.ctx, &t->work);
     return 0;

@@ -252,10 +252,14 @@ static void lane_main(void *arg)
         l->first = w->next;
         if (l->first == NULL)
             l->last = NULL;
+        l->running = w;
+        if (l->stopping && w->stop != NULL)
+            w->stop(w);
         uv_mutex_unlock(&l->mutex);
         while (w->step(w))
             ;
         uv_mutex_lock(&l->mutex);
+        l->running = NULL;
         lane_finish(l, w);
     }
     uv_mutex_unlock(&l->mutex);
@@ -286,6 +290,8 @@ void uv_lane_submit(struct uv_lane *l, struct work *w)
     if (l->stopping) {
         /* The thread has gone: the last works run where they are. */
         uv_mutex_unlock(&l->mutex);
+        if (w->stop != NULL)
+            w->stop(w);
         while (w->step(w))
             ;
         uv_mutex_lock(&l->mutex);
@@ -324,6 +330,8 @@ void uv_lane_stop(struct uv_lane *l)
         return;
     uv_mutex_lock(&l->mutex);
     l->stopping = true;
+    if (l->running != NULL && l->running->stop != NULL)
+        l->running->stop(l->running);
     uv_cond_signal(&l->wake);
     uv_mutex_unlock(&l->mutex);
     CHECK(uv_thread_join(&l->thread) == 0);

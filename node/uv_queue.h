@@ -61,6 +61,7 @@ struct uv_lane {
     uv_thread_t thread;
     uv_mutex_t mutex;
     uv_cond_t wake;
+    struct work *running; /* or NULL */
     struct work *first;
     struct work *last;
     struct work *done;

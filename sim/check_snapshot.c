@@ -88,7 +88,7 @@ static bool is_entry(const struct cut *cut, const struct entry_id *id,
 }
 
 /* The objects, which must all be there, and the entries that they hold. */
-static bool check_entries(const struct cut *cut, struct object_dir *d,
+static bool check_entries(const struct cut *cut, struct object_store *d,
                           const struct manifest *m, bool damaged)
 {
     const struct entry *entry = NULL;
@@ -98,7 +98,7 @@ static bool check_entries(const struct cut *cut, struct object_dir *d,
     size_t expected = 0;
     size_t count = 0;
     bool same = true;
-    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, d);
+    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_store, d);
 
     CHECK(error == 0);
     while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
@@ -118,7 +118,7 @@ static bool check_entries(const struct cut *cut, struct object_dir *d,
     return true;
 }
 
-static bool check_manifest(struct sim_check *c, struct object_dir *d,
+static bool check_manifest(struct sim_check *c, struct object_store *d,
                            const char *name, bool damaged)
 {
     struct cut cut = {.c = c, .name = name};
@@ -263,7 +263,7 @@ unsigned sim_check_snapshot(struct sim_check *c, const char *target,
     struct cut none = {.c = c, .name = "listing"};
     struct snapshot_listing listing;
     struct cm_detail detail = {""};
-    struct object_dir d;
+    struct object_store d;
     unsigned good = 0;
     int error = snapshot_list(&listing, target, c->options.authority_public_key,
                               &detail);
@@ -271,7 +271,7 @@ unsigned sim_check_snapshot(struct sim_check *c, const char *target,
     if (error == CM_ERR_NOT_FOUND)
         return 0;
     if (error == 0)
-        error = object_dir_open(&d, target, false, &detail);
+        error = object_store_open(&d, target, 0, &detail);
     if (error != 0) {
         if (!damaged)
             report(&none, detail.text);
@@ -290,7 +290,7 @@ unsigned sim_check_snapshot(struct sim_check *c, const char *target,
             report(&none, l->verdict);
     }
     c->counters.snapshots += good;
-    object_dir_close(&d);
+    object_store_close(&d);
     snapshot_listing_release(&listing);
     return good;
 }

@@ -33,7 +33,7 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
     {"node", "--data DIR",
-     "name bind join snapshot-to snapshot-interval revoke-deletes "
+     "name bind join snapshot-to snapshot-interval ca-file revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
@@ -43,8 +43,11 @@ const struct cli_verb cli_verbs[] = {
      "host's)\n"
      "  --bind HOST:PORT          where peers reach it\n"
      "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
-     "  --snapshot-to URL         signed snapshots to this directory\n"
+     "  --snapshot-to URL         signed snapshots to file:DIR, "
+     "s3://BUCKET/PREFIX\n"
+     "                            or exec:COMMAND; see docs/TARGETS.md\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --ca-file FILE            PEM authorities for the S3 endpoint\n"
      "  --scrub-interval 24h      how often the whole store is read to find\n"
      "                            damage\n"
      "  --revoke-deletes PREFIX   plain deletes under it, written here, "
@@ -283,10 +286,11 @@ const struct cli_verb cli_verbs[] = {
      "             --snapshot-to); it is made if missing\n\n"
      "  confmesh snapshot now --to /backup/confmesh\n",
      0, 0, cli_verb_snapshot_now},
-    {"snapshot list", "URL", "to", "list the snapshots of a target",
+    {"snapshot list", "URL", "to ca-file", "list the snapshots of a target",
      "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
      cli_verb_snapshot_list},
-    {"snapshot verify", "URL [NAME]", "to trust", "check a snapshot whole",
+    {"snapshot verify", "URL [NAME]", "to trust ca-file",
+     "check a snapshot whole",
      "Reads every byte of the newest (or the named) one. Needs no node.\n"
      "  --trust FINGERPRINT   refuse any other authority\n\n"
      "  confmesh snapshot verify /backup/confmesh\n",

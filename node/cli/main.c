@@ -4,6 +4,7 @@
 
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
+#include "node/object_store.h"
 
 /* Every flag of every verb: one table, so that flags may stand anywhere, even
  * before the verb. Which verb takes which is told by the verb. */
@@ -52,6 +53,7 @@ static struct args_flag flags[] = {
     {.name = "verbose", .kind = ARGS_SWITCH},
     {.name = "to", .kind = ARGS_VALUE},
     {.name = "trust", .kind = ARGS_VALUE},
+    {.name = "ca-file", .kind = ARGS_VALUE},
 };
 #define FLAGS_COUNT (sizeof(flags) / sizeof(flags[0]))
 
@@ -128,6 +130,7 @@ static int run(int argc, char **argv)
     int code = check_flags(&c);
     if (code == 0)
         code = check_words(&c);
+    object_store_set_ca_file(cli_value(&c, "ca-file"));
     return code == 0 ? c.verb->run(&c) : code;
 }
 

@@ -23,7 +23,10 @@ static const char help[] =
     "a\n"
     "      new mesh. Nodes that survived have to join it by token.\n"
     "\n"
-    "URL is file:DIR or a path: what --snapshot-to named.\n"
+    "URL is what --snapshot-to named: file:DIR or a path,\n"
+    "'s3://BUCKET/PREFIX?endpoint=https://HOST&region=NAME' (keys in\n"
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or ~/.aws/credentials), or\n"
+    "exec:COMMAND.\n"
     "\n"
     "  --data NEWDIR            must not exist, or be empty\n"
     "  --name NAME              of the restored node (default: the host's)\n"
@@ -32,6 +35,9 @@ static const char help[] =
     "  --passphrase-file FILE   first line = passphrase of the authority file\n"
     "  --no-passphrase          the authority file has none\n"
     "  --trust FINGERPRINT      refuse snapshots of any other authority\n"
+    "  --ca-file FILE           PEM authorities that the S3 endpoint's "
+    "certificate\n"
+    "                           is checked with (default: the system's)\n"
     "  --json                   the report as one JSON object\n"
     "\n"
     "Exit codes: 0 everything found was whole and is covered; 3 no snapshot "
@@ -50,6 +56,7 @@ static struct args_flag flags[] = {
     {.name = "passphrase-file", .kind = ARGS_VALUE},
     {.name = "no-passphrase", .kind = ARGS_SWITCH},
     {.name = "trust", .kind = ARGS_VALUE},
+    {.name = "ca-file", .kind = ARGS_VALUE},
     {.name = "json", .kind = ARGS_SWITCH},
     {.name = "help", .kind = ARGS_SWITCH},
 };
@@ -186,17 +193,18 @@ static int take_options(struct restore *r, struct restore_options *o,
 
     o->json = args_given(FLAGS, "json");
     if (args->words_count == 0)
-        return usage(r, "URL is missing: give the snapshots' folder as "
-                        "file:DIR or a path");
+        return usage(r, "URL is missing: give what --snapshot-to named, "
+                        "file:DIR, s3://BUCKET/PREFIX or exec:COMMAND");
     if (args->words_count > 1)
         return usage(r, "more than one URL is given");
     o->url = args->words[0];
+    object_store_set_ca_file(args_value(FLAGS, "ca-file", NULL));
     o->data = args_value(FLAGS, "data", NULL);
     o->authority = args_value(FLAGS, "authority", NULL);
     o->new_authority = args_value(FLAGS, "new-authority", NULL);
     o->passphrase.file = args_value(FLAGS, "passphrase-file", NULL);
     o->passphrase.none = args_given(FLAGS, "no-passphrase");
-    if (object_target_check(o->url, &detail) != 0)
+    if (object_store_check(o->url, true, &detail) != 0)
         return usage(r, detail.text);
     if (o->data == NULL || o->data[0] == '\0')
         return usage(r, "--data NEWDIR is missing");
@@ -329,8 +337,7 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
 
 static void clear(struct restore *r)
 {
-    if (r->dir.fd >= 0)
-        object_dir_close(&r->dir);
+    object_store_close(&r->store);
     snapshot_listing_release(&r->listing);
     if (r->has_manifest)
         manifest_release(&r->manifest);
@@ -344,7 +351,7 @@ static void clear(struct restore *r)
 int main(int argc, char **argv)
 {
     struct restore_options o = {0};
-    struct restore r = {.o = &o, .dir = {.fd = -1}};
+    struct restore r = {.o = &o, .store = OBJECT_STORE_CLOSED};
     struct cm_detail detail = {""};
     uint64_t started = mono_ms();
     struct args args;

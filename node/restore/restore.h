@@ -38,7 +38,7 @@ struct restore_options {
 
 struct restore {
     const struct restore_options *o;
-    struct object_dir dir;
+    struct object_store store;
     struct snapshot_listing listing;
     const struct snapshot_listed *chosen; /* in listing */
     struct buffer manifest_bytes;         /* backs manifest */

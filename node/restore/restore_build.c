@@ -94,7 +94,7 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
             f.without_roster ? &r->digest : &r->manifest.state_digest,
     };
     int error = snapshot_pull_begin(&f.pull, &r->manifest,
-                                    snapshot_get_from_dir, &r->dir);
+                                    snapshot_get_from_store, &r->store);
 
     if (error != 0)
         return cm_fail(detail, error, "%s", cm_strerror(error));

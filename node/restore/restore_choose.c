@@ -138,7 +138,8 @@ static int check_objects(struct restore *r, const struct manifest *m,
     struct digest digest;
     struct entry_id id;
     uint64_t entries = 0;
-    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_dir, &r->dir);
+    int error =
+        snapshot_pull_begin(&pull, m, snapshot_get_from_store, &r->store);
     size_t i;
 
     digest_init(&digest);
@@ -169,7 +170,7 @@ static int try_candidate(struct restore *r, const struct snapshot_listed *l,
                          struct cm_detail *detail)
 {
     int error =
-        snapshot_manifest_load(&r->dir, l->name, l->authority_public_key,
+        snapshot_manifest_load(&r->store, l->name, l->authority_public_key,
                                &r->manifest_bytes, &r->manifest, detail);
 
     if (error != 0)
@@ -201,6 +202,11 @@ static int choose_newest_whole(struct restore *r)
             return RESTORE_OK;
         if (error == CM_ERR_NOMEM)
             return restore_fail(r, RESTORE_TRANSPORT, "out of memory");
+        /* An older one instead of a network that fails would be a loss that
+         * nobody asked for. */
+        if (error == CM_ERR_IO && object_store_is_remote(&r->store))
+            return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
+                                detail.text);
         restore_note("damaged: %s: %s", l->name, detail.text);
         r->damaged++;
         if (first_error == 0 || restore_exit_of(error) == RESTORE_INTEGRITY)
@@ -230,7 +236,7 @@ static int tell_uncovered(struct restore *r)
         if (l->error != 0 || l == r->chosen ||
             !generation_id_equal(&l->generation, &r->manifest.generation))
             continue;
-        if (snapshot_manifest_load(&r->dir, l->name, NULL, &bytes, &m,
+        if (snapshot_manifest_load(&r->store, l->name, NULL, &bytes, &m,
                                    &detail) != 0) {
             buffer_release(&bytes);
             return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
@@ -249,7 +255,8 @@ static int tell_uncovered(struct restore *r)
 int restore_choose(struct restore *r)
 {
     struct cm_detail detail = {""};
-    int error = object_dir_open(&r->dir, r->o->url, false, &detail);
+    int error =
+        object_store_open(&r->store, r->o->url, OBJECT_STORE_MAY_EXEC, &detail);
     int code;
 
     if (error == 0)

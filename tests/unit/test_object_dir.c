@@ -173,12 +173,12 @@ static void targets_are_parsed(void **state)
 
     (void)state;
     for (i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        assert_int_equal(object_target_check(refused[i], &detail),
+        assert_int_equal(object_dir_target_check(refused[i], &detail),
                          CM_ERR_INVALID);
-    assert_int_equal(object_target_check("s3://bucket", &detail),
+    assert_int_equal(object_dir_target_check("s3://bucket", &detail),
                      CM_ERR_INVALID);
     assert_non_null(strstr(detail.text, "supported are file:DIR"));
-    assert_int_equal(object_target_check("./a:b", NULL), 0);
+    assert_int_equal(object_dir_target_check("./a:b", NULL), 0);
     (void)snprintf(target, sizeof target, "file:%s", scratch);
     assert_int_equal(object_dir_open(&d, target, false, NULL), 0);
     assert_string_equal(d.path, scratch);

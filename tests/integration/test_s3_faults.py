@@ -1,0 +1,471 @@
+#!/usr/bin/env python3
+"""An S3 server that misbehaves in every way that one can: what may pass is
+tried again, what cannot is told, and nothing counts as kept that is not.
+
+The server here keeps objects in memory and checks no signature (test_s3.py has
+one that does); what it does wrong is said by the test."""
+import email.utils
+import http.server
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import harness
+from harness import check, check_equal, check_in, cli
+
+SECRET = "stubSecret/Key+1"
+SESSION = "stubSessionToken=="
+PAGE = 7  # keys of one listing page
+
+
+def xml_error(code, message="as told", more=""):
+    return ("<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>%s"
+            "</Message>%s</Error>" % (code, message, more)).encode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def date_time_string(self, timestamp=None):
+        return email.utils.formatdate(time.time() + self.server.stub.ahead_s,
+                                      usegmt=True)
+
+    def answer(self, status, body=b"", headers=None):
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def reset(self):
+        """The connection ends with a RST in the middle of things."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                   b"\x01\0\0\0\0\0\0\0")
+        self.close_connection = True
+        self.connection.close()
+
+    def serve(self):
+        stub = self.server.stub
+        parts = urllib.parse.urlsplit(self.path)
+        key = urllib.parse.unquote(parts.path).partition("/")[2]
+        key = key.partition("/")[2]  # the bucket stands first
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with stub.lock:
+            stub.count += 1
+            stub.seen.append((self.command, self.path, dict(
+                (n.lower(), v) for n, v in self.headers.items())))
+        if stub.fault and stub.fault(self, self.command, key, body):
+            return
+        self.do_right(key, body, urllib.parse.parse_qs(
+            parts.query, keep_blank_values=True))
+
+    def do_right(self, key, body, query):
+        objects = self.server.stub.objects
+        if self.command == "PUT":
+            objects[key] = body
+            self.answer(200)
+        elif self.command == "DELETE":
+            objects.pop(key, None)
+            self.answer(204)
+        elif "list-type" in query:
+            self.answer(200, self.page(query))
+        elif key in objects:
+            self.answer(200, objects[key])
+        else:
+            self.answer(404, xml_error("NoSuchKey"))
+
+    def page(self, query):
+        """At most PAGE names; the token is the last one of the page."""
+        prefix = query["prefix"][0]
+        after = query.get("continuation-token", [""])[0]
+        found = set()
+        for key in list(self.server.stub.objects):
+            if key.startswith(prefix):
+                head, slash, _ = key[len(prefix):].partition("/")
+                found.add(prefix + head + slash)
+        rest = sorted(name for name in found if name > after)
+        text = "<ListBucketResult><IsTruncated>%s</IsTruncated>" % (
+            "true" if len(rest) > PAGE else "false")
+        for name in rest[:PAGE]:
+            text += ("<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>"
+                     if name.endswith("/")
+                     else "<Contents><Key>%s</Key></Contents>") % name
+        if len(rest) > PAGE:
+            text += ("<NextContinuationToken>%s</NextContinuationToken>"
+                     % rest[PAGE - 1])
+        return (text + "</ListBucketResult>").encode()
+
+    do_GET = do_PUT = do_DELETE = serve
+
+
+class Stub:
+    def __init__(self, certificate=None):
+        self.objects = {}
+        self.fault = None
+        self.ahead_s = 0  # of its clock
+        self.seen = []
+        self.count = 0
+        self.lock = threading.Lock()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0),
+                                                      Handler)
+        self.server.daemon_threads = True
+        self.server.stub = self
+        self.server.handle_error = lambda *_: None
+        self.scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket,
+                                                     server_side=True)
+            self.scheme = "https"
+        threading.Thread(target=self.server.serve_forever, daemon=True,
+                         kwargs={"poll_interval": 0.05}).start()
+
+    @property
+    def port(self):
+        return self.server.server_address[1]
+
+    def url(self, **options):
+        options = dict({"endpoint": "%s://localhost:%d" % (
+            self.scheme, self.port), "region": "us-east-1"}, **options)
+        return "s3://bucket/pre?" + "&".join("%s=%s" % o
+                                             for o in options.items())
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+ENV = {"AWS_ACCESS_KEY_ID": "stub", "AWS_SECRET_ACCESS_KEY": SECRET,
+       "AWS_SESSION_TOKEN": SESSION, "AWS_CA_BUNDLE": "", "no_proxy": "*"}
+
+
+def node_of(t, *flags, keys=60):
+    node = t.init()
+    node.env = ENV
+    node.start(*flags)
+    connection = node.connect()
+    for i in range(keys):
+        connection.put("k/%d" % i, os.urandom(1000))
+    connection.close()
+    return node
+
+
+def verify(target, **env):
+    return cli("snapshot", "verify", target, env=dict(ENV, **env))
+
+
+def snapshot(node, target):
+    return node.cli("snapshot", "now", "--to", target, "--json")
+
+
+def no_secret(node):
+    told = node.process.stderr() + node.process.stdout()
+    for secret in (SECRET, SESSION):
+        check(secret.encode() not in told, "a secret in the log")
+    with open("/proc/%d/cmdline" % node.pid, "rb") as file:
+        check(SECRET.encode() not in file.read(), "a secret in arguments")
+
+
+FAULTS = {
+    "slow down": lambda h, *_: h.answer(503, xml_error("SlowDown")) or True,
+    "500": lambda h, *_: h.answer(500, b"not even XML <") or True,
+    "429": lambda h, *_: h.answer(429, b"", {"Retry-After": "0"}) or True,
+    "reset": lambda h, *_: h.reset() or True,
+    "timeout": lambda h, *_: h.answer(
+        400, xml_error("RequestTimeout")) or True,
+    "bad digest": lambda h, *_: h.answer(400, xml_error("BadDigest")) or True,
+}
+
+
+def truncated(handler, _method, key, _body):
+    body = handler.server.stub.objects.get(key, b"0123456789")
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body[:len(body) // 2])
+    handler.close_connection = True
+    return True
+
+
+def after_effect(handler, method, key, body):
+    """It takes effect, and the answer is lost."""
+    if method == "PUT":
+        handler.server.stub.objects[key] = body
+    handler.reset()
+    return True
+
+
+def test_passing_faults(t):
+    """Whatever passes does not fail a snapshot: every third request meets the
+    next of the faults."""
+    stub = Stub()
+    node = node_of(t)
+    faults = list(FAULTS.values()) + [
+        after_effect,
+        lambda h, m, k, b: m == "GET" and truncated(h, m, k, b)]
+
+    def fault(handler, method, key, body):
+        turn, hit = divmod(stub.count, 3)
+        return hit == 0 and faults[turn % len(faults)](handler, method, key,
+                                                       body)
+
+    stub.fault = fault
+    result = snapshot(node, stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    check(stub.count > 3 * len(faults), "every fault happened")
+    result = verify(stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    stub.fault = None
+    check_equal(verify(stub.url()).returncode, 0)
+    for method, path, headers in stub.seen:
+        check_equal(headers.get("x-amz-security-token"), SESSION)
+        check_in("SignedHeaders=host;x-amz-content-sha256;x-amz-date;"
+                 "x-amz-security-token", headers["authorization"])
+        check(not any(n.startswith("if-") for n in headers),
+              "a condition: %s %s" % (method, path))
+        check("uploads" not in path and "partNumber" not in path, path)
+        if method == "PUT":
+            check("content-length" in headers
+                  and "transfer-encoding" not in headers, repr(headers))
+    no_secret(node)
+    stub.close()
+
+
+def test_lasting_faults(t):
+    """What lasts fails the snapshot with its cause, in bounded time, and the
+    node lives; the next snapshot goes on where the last one stopped."""
+    stub = Stub()
+    node = node_of(t)
+    for name, fault, wanted in (
+            ("503", FAULTS["slow down"], b"503 SlowDown: as told (6 attempts)"),
+            ("403", lambda h, *_: h.answer(403, xml_error("AccessDenied"))
+             or True, b"check the credentials"),
+            ("501", lambda h, *_: h.answer(501, xml_error("NotImplemented"))
+             or True, b"501 NotImplemented"),
+            ("507", lambda h, m, k, b: m == "PUT" and (h.answer(507) or True),
+             b"507"),
+            ("no bucket", lambda h, *_: h.answer(
+                404, xml_error("NoSuchBucket")) or True,
+             b"make the bucket first")):
+        stub.fault, before = fault, stub.count
+        result = snapshot(node, stub.url())
+        check(result.returncode != 0, name)
+        check_in(wanted, result.stderr, name)
+        check(stub.count - before <= 12, "bounded attempts: " + name)
+    check_equal(node.live()["snapshot"]["failures"], 5)
+    # The half of the objects that came through is not sent again.
+    puts = []
+
+    def half(handler, method, key, _body):
+        if method == "PUT":
+            puts.append(key)
+        return (method == "PUT" and len(puts) > 3
+                and (handler.answer(403, xml_error("AccessDenied")) or True))
+
+    stub.fault = half
+    check(snapshot(node, stub.url()).returncode != 0)
+    kept = set(stub.objects)
+    check_equal(len(kept), 3)
+    stub.fault, stub.seen = None, []
+    result = snapshot(node, stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    sent = {p.split("?")[0].partition("/bucket/")[2]
+            for m, p, _ in stub.seen if m == "PUT"}
+    check(sent and not sent & kept, "sent again: %r" % (sent & kept))
+    no_secret(node)
+    stub.close()
+
+
+def test_silence(t):
+    """A server that says nothing costs the time that was allowed."""
+    stub = Stub()
+    node = node_of(t, keys=3)
+    stub.fault = lambda *_: time.sleep(3) or False
+    started = time.monotonic()
+    result = snapshot(node, stub.url(timeout=1))
+    check(result.returncode != 0)
+    check_in(b"imeout", result.stderr + b" timeout")
+    check(time.monotonic() - started < 15 * harness.SLOW, "bounded")
+    stub.close()
+    result = snapshot(node, stub.url(timeout=1))  # nobody listens now
+    check(result.returncode != 0)
+    check_in(b"localhost:%d" % stub.port, result.stderr)
+
+
+def test_stopped_while_it_waits(t):
+    """A node that stops does not wait for its upload."""
+    stub = Stub()
+    stub.fault = lambda *_: time.sleep(20) or False
+    node = node_of(t, "--snapshot-to", stub.url(), "--snapshot-interval",
+                   "1s", keys=3)
+    harness.wait_until(lambda: stub.count > 0, "an upload")
+    started = time.monotonic()
+    check_equal(node.stop(), 0)
+    check(time.monotonic() - started < 5 * harness.SLOW, "it stops at once")
+
+
+def test_acknowledged_but_not_kept(t):
+    """No manifest names what did not come back."""
+    stub = Stub()
+    node = node_of(t)
+    puts = []
+
+    def forget(handler, method, key, _body):
+        if method != "PUT":
+            return False
+        puts.append(key)
+        if len(puts) != 3:
+            return False
+        handler.answer(200)
+        return True
+
+    stub.fault = forget
+    result = snapshot(node, stub.url())
+    check(result.returncode != 0)
+    check_in(b"does not read back", result.stderr)
+    check(not [k for k in stub.objects if "/m/" in k], "no manifest")
+    # An answer that is old for a while is not a loss.
+    late = {}
+
+    def eventually(handler, method, key, _body):
+        if method == "PUT":
+            late[key] = 2
+        elif late.get(key, 0) > 0:
+            late[key] -= 1
+            handler.answer(404, xml_error("NoSuchKey"))
+            return True
+        return False
+
+    stub.fault = eventually
+    result = snapshot(node, stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(verify(stub.url()).returncode, 0)
+    # Changed on its way, or bigger than anything of ours: neither is taken.
+    name = sorted(k for k in stub.objects if "/c/" in k)[0]
+    stub.fault, good = None, stub.objects[name]
+    for bad in (good[:-1], good + b"x", b"", bytes([good[0] ^ 1]) + good[1:],
+                b"x" * (40 << 20)):
+        stub.objects[name] = bad
+        check_equal(verify(stub.url()).returncode, 2)
+    stub.close()
+
+
+def test_clock_and_region(t):
+    """The refusal's Date and region are used, once each."""
+    stub = Stub()
+    node = node_of(t, keys=3)
+    stub.ahead_s = 10 * 365 * 86400
+
+    def fault(handler, *_):
+        date = handler.headers["x-amz-date"]
+        year = int(time.strftime("%Y", time.gmtime(time.time()
+                                                   + stub.ahead_s)))
+        if abs(int(date[:4]) - year) > 1:
+            handler.answer(403, xml_error("RequestTimeTooSkewed"))
+        elif "/mars-1/s3/" in handler.headers["authorization"]:
+            return False
+        elif stub.count % 2:
+            handler.answer(301, b"", {
+                "x-amz-bucket-region": "mars-1",
+                "Location": "http://127.0.0.1:%d/stolen" % other.port})
+        else:
+            handler.answer(400, xml_error("AuthorizationHeaderMalformed",
+                                          more="<Region>mars-1</Region>"))
+        return True
+
+    other = Stub()
+    stub.fault = fault
+    result = snapshot(node, stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(verify(stub.url()).returncode, 0)
+    check_equal(other.count, 0, "a redirect was followed")
+    # A server whose word changes every time is not believed for ever.
+    stub.ahead_s = 0
+    stub.fault = lambda h, *_: h.answer(
+        301, b"", {"x-amz-bucket-region": "r%d" % stub.count}) or True
+    before = stub.count
+    result = verify(stub.url())
+    check_in(b"check endpoint= and region=", result.stderr)
+    check(stub.count - before <= 3, "bounded")
+    stub.close()
+    other.close()
+
+
+def test_listings(t):
+    """Many pages are one listing; what is no listing is told."""
+    stub = Stub()
+    node = node_of(t, keys=1)
+    for i in range(PAGE + 3):
+        node.ok("put", "n", str(i))
+        check_equal(snapshot(node, stub.url()).returncode, 0)
+    lines = cli("snapshot", "list", stub.url(), "--json",
+                env=ENV).stdout.splitlines()
+    check_equal(len(lines), PAGE + 3)
+    check(all(json.loads(line)["good"] for line in lines), repr(lines))
+    for bad in (b"", b"<html>hello</html>", b"<ListBucketResult><Contents>",
+                b"<ListBucketResult><IsTruncated>true</IsTruncated>"
+                b"</ListBucketResult>", b"\0" * 1000, b"<" * (9 << 20)):
+        stub.fault = lambda h, *_, body=bad: h.answer(200, body) or True
+        result = cli("snapshot", "list", stub.url(), env=ENV)
+        check_equal(result.returncode, 2)
+        check(re.search(b"no whole listing|the limit", result.stderr),
+              repr(result.stderr))
+    stub.close()
+
+
+def test_tls(t):
+    """Nobody is trusted unless --ca-file says so, and nobody by a wrong
+    name."""
+    pem = t.path("both.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
+                    "-keyout", t.path("key.pem"), "-out", t.path("cert.pem"),
+                    "-days", "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost"], check=True,
+                   stderr=subprocess.DEVNULL)
+    with open(pem, "wb") as out:
+        for part in ("key.pem", "cert.pem"):
+            with open(t.path(part), "rb") as file:
+                out.write(file.read())
+    stub = Stub(pem)
+    node = node_of(t, "--ca-file", t.path("cert.pem"), keys=3)
+    result = snapshot(node, stub.url())
+    check_equal(result.returncode, 0, result.stderr)
+    before = stub.count
+    result = verify(stub.url())
+    check_equal(result.returncode, 2)
+    check_in(b"check --ca-file", result.stderr)
+    check_equal(stub.count, before, "a request without trust")
+    result = cli("snapshot", "verify", stub.url(), "--ca-file",
+                 t.path("cert.pem"), env=ENV)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(verify(stub.url(), AWS_CA_BUNDLE=t.path("cert.pem"))
+                .returncode, 0)
+    other = stub.url(endpoint="https://127.0.0.1:%d" % stub.port)
+    result = verify(other, AWS_CA_BUNDLE=t.path("cert.pem"))
+    check_equal(result.returncode, 2, "another name")
+    values = node.values()
+    node.kill()
+    result = subprocess.run(
+        [harness.RESTORE, stub.url(), "--data", t.path("phoenix"), "--name",
+         "phoenix", "--authority", t.authority, "--no-passphrase", "--ca-file",
+         t.path("cert.pem")], env=dict(os.environ, **ENV),
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(t.node("phoenix").start().values(), values)
+    stub.close()
+
+
+if __name__ == "__main__":
+    harness.main(globals())
