@@ -156,14 +156,14 @@ void sim_check_on_snapshot(struct sim_check *c, unsigned host,
 {
     struct cm_detail detail = {""};
     struct buffer bytes;
-    struct object_dir d;
+    struct object_store d;
     struct manifest m;
 
     if (c == NULL)
         return;
     CHECK(host < c->options.hosts_count);
     buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
-    int error = object_dir_open(&d, target, false, &detail);
+    int error = object_store_open(&d, target, 0, &detail);
     CHECK(error == 0);
     error = snapshot_manifest_load(&d, name, c->options.authority_public_key,
                                    &bytes, &m, &detail);
@@ -177,7 +177,7 @@ void sim_check_on_snapshot(struct sim_check *c, unsigned host,
         CHECK(vv_copy(&s->vv, &m.vv) == 0);
         manifest_release(&m);
     }
-    object_dir_close(&d);
+    object_store_close(&d);
     buffer_release(&bytes);
 }
 

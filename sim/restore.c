@@ -18,7 +18,7 @@ bool sim_restore_is_damaged(const struct sim_world *w)
     return counts[SIM_DEED_OBJECTS_LOSE] + counts[SIM_DEED_OBJECTS_FLIP] > 0;
 }
 
-static int choose_from(const struct snapshot_listing *l, struct object_dir *d,
+static int choose_from(const struct snapshot_listing *l, struct object_store *d,
                        const struct sim_world *w, struct buffer *bytes,
                        struct manifest *ret_manifest)
 {
@@ -46,15 +46,15 @@ int sim_restore_choose(const struct sim_world *w, struct buffer *bytes,
     char target[SIM_HOST_PATH_MAX];
     struct cm_detail detail = {""};
     struct snapshot_listing listing;
-    struct object_dir d;
+    struct object_store d;
 
     sim_world_target(w, target);
     if (snapshot_list(&listing, target, w->authority.public_key, &detail) != 0)
         return CM_ERR_NOT_FOUND;
-    int error = object_dir_open(&d, target, false, &detail);
+    int error = object_store_open(&d, target, 0, &detail);
     if (error == 0) {
         error = choose_from(&listing, &d, w, bytes, ret_manifest);
-        object_dir_close(&d);
+        object_store_close(&d);
     }
     snapshot_listing_release(&listing);
     return error;
@@ -79,11 +79,11 @@ static int make_order(struct sim_world *w, const struct manifest *m,
 }
 
 /* The tool would be started again until the store answers as it should. */
-static int get(void *object_dir, const char *name, struct buffer *ret_bytes,
+static int get(void *object_store, const char *name, struct buffer *ret_bytes,
                struct cm_detail *detail)
 {
     sim_objects_enter(NULL);
-    return snapshot_get_from_dir(object_dir, name, ret_bytes, detail);
+    return snapshot_get_from_store(object_store, name, ret_bytes, detail);
 }
 
 static int fill(struct sim_world *w, const struct manifest *m,
@@ -91,7 +91,7 @@ static int fill(struct sim_world *w, const struct manifest *m,
 {
     char target[SIM_HOST_PATH_MAX];
     struct snapshot_pull pull;
-    struct object_dir d;
+    struct object_store d;
     struct replacement state = {
         .vv = &m->vv,
         .hlc_max = m->hlc_max,
@@ -103,7 +103,7 @@ static int fill(struct sim_world *w, const struct manifest *m,
     };
 
     sim_world_target(w, target);
-    int error = object_dir_open(&d, target, false, detail);
+    int error = object_store_open(&d, target, 0, detail);
     if (error != 0)
         return error;
     error = snapshot_pull_begin(&pull, m, get, &d);
@@ -111,7 +111,7 @@ static int fill(struct sim_world *w, const struct manifest *m,
         error = sim_host_initialise(w->hosts[0], identity, &state, detail);
         snapshot_pull_release(&pull);
     }
-    object_dir_close(&d);
+    object_store_close(&d);
     return error;
 }
 

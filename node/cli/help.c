@@ -282,7 +282,8 @@ const struct cli_verb cli_verbs[] = {
      0, 0, cli_verb_adopt},
     {"snapshot now", "", "to", "take a signed snapshot",
      "Returns when it was read back and verified.\n"
-     "  --to URL   a directory or file:DIR (default: the node's\n"
+     "  --to URL   a directory, file:DIR or s3://BUCKET/PREFIX (default: the "
+     "node's\n"
      "             --snapshot-to); it is made if missing\n\n"
      "  confmesh snapshot now --to /backup/confmesh\n",
      0, 0, cli_verb_snapshot_now},

@@ -21,8 +21,13 @@ static int absolute_target(const struct cli *c, const char *to, char *ret,
     bool file = strncmp(to, "file:", 5) == 0;
     if (to[0] == 0 || strcmp(to, "file:") == 0)
         return cli_usage_error(c, "--to is empty; give a directory");
-    if (!file && strstr(to, "://") != NULL) {
-        (void)snprintf(ret, room, "%s", to);
+    /* Another scheme is the node's to judge. */
+    size_t scheme = strspn(to, "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
+    if (!file && scheme > 0 && to[scheme] == ':') {
+        int length = snprintf(ret, room, "%s", to);
+        if (length < 0 || (size_t)length >= room)
+            return cli_usage_error(c, "--to is longer than a target may be");
         return 0;
     }
     if (paths_absolute(path, file ? to + 5 : to, &detail) != 0)
