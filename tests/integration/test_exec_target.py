@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Snapshots through a command of the operator's: the documented example, and
 commands that die, hang, lie and talk nonsense."""
 import json

@@ -350,7 +350,7 @@ def test_refusals(t):
             ([target, "--data", new, "--authority", t.path("junk"),
               "--no-passphrase"], None),
             ([target, "--data", new, "--name", "a b"] + good, 64),
-            (["s3://bucket", "--data", new] + good, 64)):
+            (["s3://KEY:SECRET@bucket", "--data", new] + good, 64)):
         result = restore(*arguments)
         check(result.returncode != 0, "%r was taken" % arguments)
         if code is not None:

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """An S3 server that misbehaves in every way that one can: what may pass is
 tried again, what cannot is told, and nothing counts as kept that is not.
 
