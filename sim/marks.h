@@ -19,7 +19,7 @@ int sim_marks_start(void);
 unsigned sim_marks_count(void); /* different names */
 uint64_t sim_marks_hits(const char *name);
 /* One line for each mark, with its hits; those never hit last. Returns how many
- * those are. out may be NULL. */
+ * those are, but for the ones that no plan can lead to yet. out may be NULL. */
 unsigned sim_marks_report(FILE *out);
 
 #endif
