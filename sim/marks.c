@@ -84,9 +84,10 @@ unsigned sim_marks_count(void)
 }
 
 /* Places that no line of a plan leads to yet: judged runs propose no floor,
- * evict nobody, and lose no event bytes, and so need cuts only to join. Tests
- * of their own come by them. Whoever gives plans such a line takes its names
- * out; every other mark that is never hit fails. */
+ * evict nobody, and lose no event bytes, and so need cuts only to join; their
+ * object stores are no servers. Tests of their own come by them. Whoever gives
+ * plans such a line takes its names out; every other mark that is never hit
+ * fails. */
 static const char *const waiting[] = {
     "compare: a peer's question",
     "compare: keys one by one",
@@ -113,6 +114,7 @@ static const char *const waiting[] = {
     "prune: event bytes dropped",
     "repair: a gap in the log",
     "return: an own event was kept apart",
+    "s3: a request was signed anew",
     "scrub: found damage",
     "store: the file is shorter than its pages",
     "watch: a cut was told entry by entry",
