@@ -34,10 +34,32 @@ int heal_init(struct node *n, const char *facts_path,
                : 0;
 }
 
+static void report(struct node *n, int error, const char *text)
+{
+    struct heal *h = &n->heal;
+    struct heal_report r = {
+        .error = error,
+        .same_vector = h->same_vector,
+        .same_digest = h->same_digest,
+        .differences = h->differences,
+        .count = h->differences_count,
+        .more = h->more,
+    };
+    node_compare_done done = h->done;
+
+    h->done = NULL;
+    if (done == NULL)
+        return;
+    (void)snprintf(r.detail, sizeof r.detail, "%s", text);
+    (void)snprintf(r.peer, sizeof r.peer, "%s", h->peer_name);
+    done(h->done_ctx, &r);
+}
+
 void heal_release(struct node *n)
 {
     struct heal *h = &n->heal;
 
+    report(n, CM_ERR_CLOSED, "this node stops");
     compare_scan_free(h->scan); /* the lanes have ended */
     compare_scan_free(h->serving.scan);
     heal_scrub_release(n);
@@ -74,27 +96,6 @@ static bool begin(struct node *n, enum heal_purpose purpose,
     h->due_ms = node_now(n);
     h->counters.comparisons++;
     return true;
-}
-
-static void report(struct node *n, int error, const char *text)
-{
-    struct heal *h = &n->heal;
-    struct heal_report r = {
-        .error = error,
-        .same_vector = h->same_vector,
-        .same_digest = h->same_digest,
-        .differences = h->differences,
-        .count = h->differences_count,
-        .more = h->more,
-    };
-    node_compare_done done = h->done;
-
-    h->done = NULL;
-    if (done == NULL)
-        return;
-    (void)snprintf(r.detail, sizeof r.detail, "%s", text);
-    (void)snprintf(r.peer, sizeof r.peer, "%s", h->peer_name);
-    done(h->done_ctx, &r);
 }
 
 static void end(struct node *n)
