@@ -16,6 +16,14 @@
 #include "crdt/base/mark.h"
 #include "sim/memory.h"
 
+/* Of LMDB's pages (mdb.c, struct MDB_page). */
+#define PAGE_SIZE 4096
+#define PAGE_FLAGS_AT 10
+#define PAGE_LOWER_AT 12
+#define PAGE_UPPER_AT 14
+#define PAGE_IS_TREE 3 /* branch or leaf */
+#define PAGE_IS_OVERFLOW 4
+
 #define PATH_SIZE_MAX 512
 #define DATA_NAME "/data.mdb"
 #define LOCK_NAME "/lock.mdb"
@@ -254,6 +262,38 @@ static void note_call(struct sim_disk *d, const char *kind, uint64_t number,
         sim_sched_note(d->sched, kind, d->number, number, bytes);
 }
 
+/* LMDB keeps an address in the free space of a page that a transaction freed
+ * after it had written it, and may use that page again. Nothing reads it, but
+ * no two processes have the same: what lies between a page's lower and upper
+ * end is noted as zeroes. */
+static void note_write(struct sim_disk *d, const char *kind, uint64_t offset,
+                       struct slice bytes)
+{
+    uint8_t *copy = sim_realloc(NULL, bytes.size + 1);
+    size_t at = 0;
+
+    CHECK(copy != NULL);
+    memcpy(copy, bytes.data, bytes.size);
+    while (offset % PAGE_SIZE == 0 && bytes.size - at >= PAGE_SIZE) {
+        uint16_t flags, lower, upper;
+        uint32_t pages = 1;
+
+        memcpy(&flags, copy + at + PAGE_FLAGS_AT, sizeof flags);
+        memcpy(&lower, copy + at + PAGE_LOWER_AT, sizeof lower);
+        memcpy(&upper, copy + at + PAGE_UPPER_AT, sizeof upper);
+        if ((flags & PAGE_IS_OVERFLOW) != 0)
+            memcpy(&pages, copy + at + PAGE_LOWER_AT, sizeof pages);
+        else if ((flags & PAGE_IS_TREE) != 0 && lower <= upper &&
+                 upper <= PAGE_SIZE)
+            memset(copy + at + lower, 0, (size_t)upper - lower);
+        if (pages == 0 || pages > (bytes.size - at) / PAGE_SIZE)
+            break;
+        at += (size_t)pages * PAGE_SIZE;
+    }
+    note_call(d, kind, offset, slice_of(copy, bytes.size));
+    sim_free(copy);
+}
+
 static void journal_add(struct sim_disk *d, const struct call *c)
 {
     if (d->count == d->capacity) {
@@ -372,7 +412,7 @@ void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes)
     d->pending.old_bytes = NULL;
     d->counters.writes++;
     d->counters.bytes += bytes.size;
-    note_call(d, c.dsync ? "disk-dsync" : "disk-write", offset, bytes);
+    note_write(d, c.dsync ? "disk-dsync" : "disk-write", offset, bytes);
     journal_add(d, &c);
     journal_settle(d);
 }
