@@ -218,23 +218,6 @@ static void loop_main(void *arg)
 
 /* ---- opening ---- */
 
-/* Two living copies of one directory would give one name to two events, which
- * nothing can repair: a copy does not start. */
-static int check_host(struct confmesh *c, struct store_reader *reader,
-                      const char *dir, struct cm_detail *detail)
-{
-    struct slice bytes;
-    int error = store_meta(reader, META_HOST, &bytes);
-
-    if (error != 0 || slice_equal(bytes, slice_of(c->host, sizeof c->host)))
-        return error == CM_ERR_NOT_FOUND ? 0 : error;
-    return cm_fail(detail, CM_ERR_EXISTS,
-                   "%s: was made on another host or copied: starting it could "
-                   "use one identity twice. Join as a new node with a token, "
-                   "or restore a snapshot",
-                   dir);
-}
-
 /* What can be told of the options alone, before anything is made. */
 static int check_options(const struct confmesh_options *o,
                          struct cm_detail *detail)
@@ -304,8 +287,6 @@ static int read_store(struct confmesh *c, const struct confmesh_options *o,
     if (error != 0)
         return error;
     error = store_meta(reader, META_INCARNATION, &bytes);
-    if (error == 0)
-        error = check_host(c, reader, o->data, detail);
     if (error == 0)
         error = check_mesh(reader, o, detail);
     store_reader_release(reader);
@@ -390,6 +371,7 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .spool_dir = o->data,
         .name = o->name,
         .join_token = first == NULL || !c->was_ready ? o->join : NULL,
+        .renew_token = first != NULL && c->was_ready ? o->join : NULL,
         .introduction = first != NULL && c->was_ready ? o->join : NULL,
         .snapshot_to = o->snapshot_to,
         .snapshot_interval_ms = o->snapshot_interval_ms,

@@ -174,6 +174,12 @@ static void decode_kind(struct frame *f, struct unpacker *u)
                   unpack_string(u, FRAME_TEXT_MAX - 1));
         return;
     case FRAME_HELLO:
+        unpack_array_of(u, 4);
+        (void)unpack_uint(u, FRAME_KIND_LAST);
+        address_unpack(u, &f->address);
+        f->generation.number = unpack_uint(u, UINT64_MAX);
+        unpack_bytes(u, f->generation.hash, sizeof f->generation.hash);
+        return;
     case FRAME_SYNC_END:
     case FRAME_PUSH:
     case FRAME_COMPARE:
@@ -181,9 +187,7 @@ static void decode_kind(struct frame *f, struct unpacker *u)
     }
     unpack_array_of(u, 2);
     (void)unpack_uint(u, FRAME_KIND_LAST);
-    if (f->kind == FRAME_HELLO)
-        address_unpack(u, &f->address);
-    else if (f->kind == FRAME_SYNC_END)
+    if (f->kind == FRAME_SYNC_END)
         f->needs_cut = unpack_bool(u);
     else
         f->bytes = unpack_bin(u, CHANNEL_FRAME_MAX);
@@ -224,10 +228,13 @@ static void begin(struct buffer *out, enum frame_kind kind, size_t fields)
     pack_uint(out, kind);
 }
 
-void frame_hello(struct buffer *out, const struct address *self)
+void frame_hello(struct buffer *out, const struct address *self,
+                 const struct generation_id *generation)
 {
-    begin(out, FRAME_HELLO, 1);
+    begin(out, FRAME_HELLO, 3);
     address_pack(out, self);
+    pack_uint(out, generation->number);
+    pack_bytes(out, generation->hash, sizeof generation->hash);
 }
 
 void frame_sync(struct buffer *out, const struct vv *vv, bool answer)

@@ -53,10 +53,11 @@ enum cut_purpose {
 
 struct frame {
     enum frame_kind kind;
-    struct address address; /* HELLO, JOIN */
-    struct vv vv;           /* SYNC; owned */
-    bool answer;            /* SYNC: send yours too */
-    size_t events_count;    /* EVENTS, ORDERS: read one by one from events */
+    struct address address;          /* HELLO, JOIN */
+    struct generation_id generation; /* HELLO */
+    struct vv vv;                    /* SYNC; owned */
+    bool answer;                     /* SYNC: send yours too */
+    size_t events_count; /* EVENTS, ORDERS: read one by one from events */
     struct unpacker events;
     bool needs_cut;                /* SYNC_END: bytes were missing */
     uint8_t token_id[8];           /* JOIN */
@@ -88,7 +89,8 @@ struct frame {
 int frame_decode(struct frame *ret_frame, struct slice bytes);
 void frame_release(struct frame *f);
 
-void frame_hello(struct buffer *out, const struct address *self);
+void frame_hello(struct buffer *out, const struct address *self,
+                 const struct generation_id *generation);
 void frame_sync(struct buffer *out, const struct vv *vv, bool answer);
 /* events: encoded bins, one after the other, as pack_bin writes them. */
 void frame_events(struct buffer *out, struct slice events, size_t count);

@@ -321,8 +321,10 @@ static void explain_answer(struct http_request *r)
         buffer_append_slice(&out, buffer_slice(&x->pending));
         append(&out, "],\"held\":[");
         buffer_append_slice(&out, buffer_slice(&x->held));
-        append(&out, "],\"parked\":[]}\n");
-        error = out.error;
+        append(&out, "],\"parked\":[");
+        error = http_put_parked(&out, reader, &x->id);
+        append(&out, "]}\n");
+        error = error != 0 ? error : out.error;
     }
     if (error != 0)
         http_refuse_code(r, error, NULL);

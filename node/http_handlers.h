@@ -5,6 +5,7 @@
 #include "node/heal.h"
 #include "node/http_request.h"
 #include "node/intent.h"
+#include "node/unsent.h"
 
 void http_kv(struct http_request *r);
 void http_revoke(struct http_request *r);
@@ -23,6 +24,9 @@ void http_roster(struct http_request *r);
 void http_orders(struct http_request *r);
 void http_retire(struct http_request *r);
 void http_compare(struct http_request *r);
+void http_unsent(struct http_request *r);
+void http_unsent_drop(struct http_request *r);
+void http_unsent_apply(struct http_request *r);
 void http_metrics(struct http_request *r);
 void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);
@@ -39,6 +43,11 @@ bool http_intent_add(struct http_request *r, struct intent *intent,
                      const struct local_op *op);
 /* Done with a JSON answer: token, revision, wrote; or the error's. */
 void http_written_json(struct http_request *r, struct intent *intent);
+/* An unsent write as an object. */
+void http_put_unsent(struct buffer *out, const struct unsent *u);
+/* Those that would change the entry, as elements of an array. */
+int http_put_parked(struct buffer *out, struct store_reader *reader,
+                    const struct entry_id *id);
 /* A sibling as an object; its value in base64, or null beyond value_max. */
 void http_put_sibling(struct buffer *out, struct http_request *r,
                       const struct sibling *s, bool winner, size_t value_max);

@@ -1,5 +1,6 @@
 /* /v1/mesh: what the node knows of itself and of the others, and the two things
  * that it does for an operator: tokens and snapshots. */
+#include <stdio.h>
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -10,6 +11,7 @@
 #include "node/token.h"
 
 #define TOKEN_TTL_S_MAX (TOKEN_TTL_MS_MAX / 1000)
+#define STATUS_TEXT_MAX 512
 #define STATUS_SIZE_MAX (64u << 10)
 #define MEMBERS_SIZE_MAX (16u << 20) /* GOSSIP_MEMBERS_MAX of a kilobyte */
 
@@ -125,6 +127,22 @@ static void put_identity(struct buffer *out, const struct node_status *s)
     boolean(out, "ready", s->ready);
     if (!s->ready)
         text(out, "not_ready", s->not_ready);
+}
+
+static void put_return(struct buffer *out, const struct node_status *s)
+{
+    name(out, "returning");
+    buffer_append_byte(out, '{');
+    text(out, "reason", s->return_reason);
+    text(out, "phase", s->return_phase);
+    text(out, "waits", s->return_waits);
+    number(out, "times", s->returns);
+    buffer_append_byte(out, '}');
+    name(out, "unsent");
+    buffer_append_byte(out, '{');
+    number(out, "waiting", s->unsent.waiting);
+    number(out, "parked", s->unsent.parked);
+    buffer_append_byte(out, '}');
 }
 
 static void put_counters(struct buffer *out, const struct node_status *s)
@@ -261,6 +279,11 @@ static void alarm_if(struct buffer *out, bool on, const char *what)
 
 static void put_alarms(struct buffer *out, const struct node_status *s)
 {
+    char returning[STATUS_TEXT_MAX];
+
+    (void)snprintf(returning, sizeof returning, "returning (%s): %s",
+                   s->return_reason, s->return_text);
+    alarm_if(out, s->return_reason[0] != '\0', returning);
     alarm_if(out, s->alarm_fork,
              "fork: a peer proved another event under a known name");
     alarm_if(out, s->alarm_hazard,
@@ -333,6 +356,7 @@ void http_status(struct http_request *r)
     buffer_append_byte(&out, '[');
     put_alarms(&out, &s);
     buffer_append_byte(&out, ']');
+    put_return(&out, &s);
     put_counters(&out, &s);
     finish(r, 200, &out);
 }

@@ -97,6 +97,14 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
     gauge(out, "alarm_hazard",
           "1 when a peer knows events of this node that its disk lacks.",
           s->alarm_hazard);
+    gauge(out, "alarm_returning", "1 while this node's incarnation has to end.",
+          s->return_reason[0] != '\0');
+    counter(out, "returns_total", "Times that this node returned.", s->returns);
+    gauge(out, "unsent_waiting",
+          "Writes of earlier incarnations that wait for a seal.",
+          s->unsent.waiting);
+    gauge(out, "unsent_parked",
+          "Such writes that somebody has to decide about.", s->unsent.parked);
 }
 
 static void snapshot_metrics(struct buffer *out, const struct node_status *s)

@@ -15,7 +15,7 @@ struct intent *intent_new(enum intent_kind kind)
 {
     struct intent *i = cm_calloc(1, sizeof *i);
 
-    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_HEAL);
+    CHECK(kind >= INTENT_LOCAL && kind <= INTENT_LAST);
     if (i == NULL)
         return NULL;
     i->kind = kind;
@@ -57,6 +57,7 @@ static void rebase(struct intent *i, const uint8_t *old)
         rebase_slice(&i->ops[j].element, old, moved);
         rebase_slice(&i->ops[j].value, old, moved);
         rebase_slice(&i->ops[j].seen, old, moved);
+        rebase_slice(&i->ops[j].author, old, moved);
     }
     for (size_t j = 0; j < i->facts_count; j++)
         rebase_slice(&i->facts[j].value, old, moved);
@@ -132,10 +133,11 @@ int intent_add_op(struct intent *i, const struct local_op *op)
         return CM_ERR_LIMIT;
     if (op->key.size > INTENT_MEMORY_MAX ||
         op->element.size > INTENT_MEMORY_MAX ||
-        op->value.size > INTENT_MEMORY_MAX || op->seen.size > INTENT_MEMORY_MAX)
+        op->value.size > INTENT_MEMORY_MAX ||
+        op->seen.size > INTENT_MEMORY_MAX || op->author.size > AUTHOR_SIZE_MAX)
         return CM_ERR_TOO_LARGE;
     error = reserve(i, op->key.size + op->element.size + op->value.size +
-                           op->seen.size);
+                           op->seen.size + op->author.size);
     if (error == 0) {
         error = grow(&array, i->ops_count, sizeof *i->ops);
         i->ops = array;
@@ -149,6 +151,7 @@ int intent_add_op(struct intent *i, const struct local_op *op)
     to->element = copy(i, op->element);
     to->value = copy(i, op->value);
     to->seen = copy(i, op->seen);
+    to->author = copy(i, op->author);
     to->index = i->ops_count;
     i->ops_count++;
     return 0;
@@ -181,7 +184,7 @@ int intent_add_fact(struct intent *i, const char *name, struct slice value)
     void *array = i->facts;
     int error;
 
-    CHECK(i->kind == INTENT_META);
+    CHECK(i->kind == INTENT_META || i->kind == INTENT_SUCCEED);
     if (i->facts_count >= FACTS_MAX)
         return CM_ERR_LIMIT;
     if (value.size > INTENT_MEMORY_MAX)

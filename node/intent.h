@@ -27,7 +27,12 @@ enum intent_kind {
     INTENT_PROPOSE = 10, /* a floor is proposed, if there is anything above */
     INTENT_PRUNE = 11,   /* event bytes below the floor go, some at a time */
     INTENT_HEAL = 12,    /* mends damaged or differing records */
+    INTENT_UNSENT = 13,  /* an unsent write is dropped, or applied */
+    INTENT_SUCCEED = 14, /* this node's next incarnation is rostered by this
+                            one, and takes over; facts: META_INCARNATION,
+                            META_CERTIFICATE and others */
 };
+#define INTENT_LAST INTENT_SUCCEED
 
 /* What must hold in the write transaction, or nothing of the intent happens.
  * Conditions are atomic against this node's replica; a concurrent write
@@ -68,7 +73,10 @@ struct local_op {
      * empty: whatever there is. */
     struct slice seen;
     bool was_delete; /* a revoke that a plain delete became */
-    size_t index;    /* as the client counts: where a tree's del comes from */
+    /* SET_REMOVE: removes the adds named by seen alone, and not all. */
+    bool narrow;
+    struct slice author; /* instead of the intent's, if not empty */
+    size_t index; /* as the client counts: where a tree's del comes from */
 };
 
 /* Why one operation was refused. */
@@ -132,6 +140,11 @@ struct intent {
 
     struct meta_fact *facts; /* INTENT_META; owned array */
     size_t facts_count;
+
+    uint64_t unsent_id; /* INTENT_UNSENT; 0: all that are parked */
+    bool unsent_apply;  /* as a new write, now; else it is dropped */
+    bool unsent_unrevoke;
+    size_t unsent_count; /* how many it was */
 
     void *replacement;         /* REPLACE: see writer.h; HEAL: heal_change.h;
                                   borrowed */

@@ -41,6 +41,12 @@ static void try_later(struct node *n)
 
 static void give_up(struct node *n, const char *reason)
 {
+    if (n->joiner.renews) {
+        n->joiner.renews = false;
+        n->joiner.phase = JOIN_NONE;
+        returning_renewed(n, slice_of(NULL, 0), reason);
+        return;
+    }
     n->joiner.failed = true;
     n->joiner.retry_ms = UINT64_MAX;
     node_set_not_ready(n, "joining failed: %s", reason);
@@ -66,6 +72,26 @@ int joiner_begin(struct node *n, const char *token, struct cm_detail *detail)
     j->phase = JOIN_REDEEM;
     j->retry_ms = node_now(n);
     node_set_not_ready(n, "joining: no issuer has answered yet");
+    return 0;
+}
+
+int joiner_renew(struct node *n, const char *token, struct cm_detail *detail)
+{
+    struct joiner *j = &n->joiner;
+    int error = token_parse(&j->token, token, detail);
+
+    CHECK(n->has_identity && j->phase == JOIN_NONE);
+    if (error != 0)
+        return error;
+    buffer_release(&j->certificate);
+    buffer_release(&j->generation_order);
+    buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
+    buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
+    j->renews = true;
+    j->failed = false;
+    j->phase = JOIN_REDEEM;
+    j->backoff_ms = 0;
+    j->retry_ms = node_now(n);
     return 0;
 }
 
@@ -336,7 +362,8 @@ void joiner_on_link_gone(struct node *n, const struct link *l,
         (j->phase != JOIN_REDEEM && j->phase != JOIN_SPONSOR))
         return;
     address_format(where, &l->address);
-    node_set_not_ready(n, "joining: %s at %s, trying again", reason, where);
+    if (!j->renews)
+        node_set_not_ready(n, "joining: %s at %s, trying again", reason, where);
     node_log(n, 'W', "joining: %s at %s, trying again", reason, where);
     try_later(n);
     count_failure(n);
@@ -381,7 +408,7 @@ void joiner_on_established(struct node *n, struct link *l)
         frame_join(&frame, j->token.id, j->token.secret, n->name, &n->address);
         (void)link_send(n, l, &frame);
     } else if (j->phase == JOIN_SPONSOR) {
-        frame_hello(&frame, &n->address);
+        frame_hello(&frame, &n->address, &n->generation);
         (void)link_send(n, l, &frame);
         ask_sponsor(n, l);
         peers_remember(n, &l->peer, &l->address);
@@ -583,7 +610,11 @@ bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f)
         on_refused(n, l, f);
         l->closing = true;
     } else if (j->phase == JOIN_REDEEM && f->kind == FRAME_GRANT) {
-        if (take_grant(n, f) == 0) {
+        if (j->renews && take_grant(n, f) == 0) {
+            j->renews = false;
+            j->phase = JOIN_NONE;
+            returning_renewed(n, buffer_slice(&j->certificate), "");
+        } else if (take_grant(n, f) == 0) {
             j->phase = JOIN_IDENTITY;
             j->sponsor = l->address;
             n->peers_count = 0;

@@ -73,6 +73,7 @@ void link_gone(struct node *n, struct link *l, const char *reason)
     cut_pull_link_gone(n, l);
     heal_link_gone(n, l);
     joiner_on_link_gone(n, l, reason);
+    returning_link_gone(n, l, reason);
     awaits_link_gone(n, l);
     channel_free(l->channel);
     buffer_release(&l->outbox);
@@ -131,7 +132,7 @@ struct link *link_to(struct node *n, const struct key_id *peer,
     struct link *l;
 
     for (l = n->links; l != NULL; l = l->next)
-        if (l->peer_known && !l->closing && !l->joins &&
+        if (l->peer_known && !l->closing && !l->joins && !l->returns &&
             key_id_equal(&l->peer, peer))
             return l;
     if (address == NULL || address->family == 0)
@@ -254,7 +255,7 @@ static int on_established(struct node *n, struct link *l)
     if (!peer->certified)
         return 0;
     buffer_init(&hello, 256);
-    frame_hello(&hello, &n->address);
+    frame_hello(&hello, &n->address, &n->generation);
     error = link_send(n, l, &hello);
     buffer_release(&hello);
     if (error == 0)
@@ -274,6 +275,7 @@ static bool refuse_evicted(struct node *n, struct link *l,
         return false;
     switch (f->kind) {
     case FRAME_SPONSOR:
+    case FRAME_JOIN: /* a fresh token lets it in again */
     case FRAME_CUT_ASK:
     case FRAME_EVENTS:
     case FRAME_SYNC_END:
@@ -290,12 +292,32 @@ static bool refuse_evicted(struct node *n, struct link *l,
     }
 }
 
+/* "Two generations with one number never mix (alarm)"; the greater one wins. */
+static void look_at_generation(struct node *n, const struct link *l,
+                               const struct frame *f)
+{
+    if (!n->ready || generation_id_equal(&f->generation, &n->generation))
+        return;
+    if (f->generation.number > n->generation.number) {
+        returning_begin_with(n, RETURN_GENERATION, &l->peer, &f->address);
+    } else if (f->generation.number == n->generation.number &&
+               !n->generation_clash) {
+        n->generation_clash = true;
+        node_log(n, 'E',
+                 "generation: a peer is of another generation with this one's "
+                 "number %llu; they never mix: the authority's next order "
+                 "has to name the one that stands",
+                 (unsigned long long)f->generation.number);
+    }
+}
+
 static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
 {
     if (refuse_evicted(n, l, f))
         return;
     switch (f->kind) {
     case FRAME_HELLO:
+        look_at_generation(n, l, f);
         if (n->gossip != NULL && !l->initiator)
             (void)gossip_add_contact(n->gossip, node_now(n), &l->peer,
                                      &f->address);
@@ -332,14 +354,16 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
         break;
     case FRAME_REFUSED:
         if (f->code == CM_ERR_SEALED)
-            orders_told_evicted(n, f->text);
+            orders_told_evicted(n, &l->peer, f->text);
         (void)cut_pull_on_frame(n, l, f);
         break;
     case FRAME_SNAPSHOT:
     case FRAME_CUT:
         (void)cut_pull_on_frame(n, l, f);
         break;
-    case FRAME_JOIN:
+    case FRAME_JOIN: /* a member renews its certificate */
+        sponsor_on_join(n, l, f);
+        break;
     case FRAME_GRANT:
         break; /* only in a joiner's conversation, which is handled before */
     }
@@ -354,7 +378,7 @@ static bool on_frame(struct node *n, struct link *l, struct slice bytes)
     if (frame_decode(&f, bytes) != 0)
         return false;
     l->deadline_ms = node_now(n) + LINK_IDLE_MS;
-    if (!joiner_on_frame(n, l, &f)) {
+    if (!joiner_on_frame(n, l, &f) && !returning_on_frame(n, l, &f)) {
         if (!channel_peer(l->channel)->certified) {
             if (f.kind == FRAME_JOIN)
                 sponsor_on_join(n, l, &f);

@@ -180,10 +180,10 @@ void node_become_ready(struct node *n)
     for (size_t i = 0; i < n->barred_count; i++)
         gossip_forget(n->gossip, &n->barred[i]);
     certify_roster(n, NULL);
-    (void)node_retire_earlier(n);
     cut_confirm_load(n);
     peers_contact(n);
     heal_ready(n);
+    returning_load(n);
     if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
         n->snapshot_due_ms = node_now(n) + n->snapshot_interval_ms;
     node_log(n, 'I', "ready: %s, revision %llu", n->name,
@@ -209,6 +209,7 @@ static int begin_identity(struct node *n, struct commit_result *first,
 
     if (error != 0)
         return error;
+    sponsor_order_load(n);
     node_take_result(n, first);
     if (n->peers_count == 0)
         peers_load(n);
@@ -340,6 +341,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     if (error != 0)
         (void)cm_fail(detail, error, "the node could not start: %s",
                       cm_strerror(error));
+    n->returning.token = copy_string(config->renew_token);
     if (error == 0 && config->join_token != NULL)
         error = joiner_begin(n, config->join_token, detail);
     if (error == 0 && first != NULL)
@@ -372,6 +374,7 @@ void node_free(struct node *n)
     store_reader_release(n->reader);
     intake_release(n);
     joiner_release(n);
+    returning_release(n);
     cut_pull_release(n);
     heal_release(n);
     cut_sources_free(n);
@@ -484,6 +487,7 @@ static void arm(struct node *n)
     if (n->gossip != NULL)
         due = earlier(due, gossip_deadline_ms(n->gossip));
     due = earlier(due, joiner_deadline(n));
+    due = earlier(due, returning_deadline(n));
     due = earlier(due, snapshots_deadline(n));
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
@@ -540,6 +544,7 @@ void node_on_timer(struct node *n)
         (void)gossip_tick(n->gossip, now);
     link_check_deadlines(n, now);
     joiner_tick(n, now);
+    returning_tick(n, now);
     snapshots_tick(n, now);
     expiry_tick(n, now);
     clocks_tick(n, now);
@@ -625,25 +630,22 @@ void node_on_work(struct node *n, struct work *w)
 
 /* ---- commits ---- */
 
-void node_alarm_fork(struct node *n)
+void node_restart_gossip(struct node *n)
 {
-    if (n->status.alarm_fork)
-        return;
-    n->status.alarm_fork = true;
-    node_log(n, 'E',
-             "fork: two events bear one name: a node's directory was "
-             "cloned or rolled back; see confmesh status");
-}
+    int error;
 
-void node_alarm_hazard(struct node *n)
-{
-    if (n->status.alarm_hazard)
+    gossip_free(n->gossip);
+    n->gossip = NULL;
+    error = gossip_start(n);
+    if (error != 0) {
+        node_log(n, 'E', "gossip could not start: %s", cm_strerror(error));
         return;
-    n->status.alarm_hazard = true;
-    node_log(n, 'E',
-             "identity: a peer knows events of this node that its own "
-             "disk does not hold: the data directory was rolled back "
-             "or cloned. Join as a new node with a token");
+    }
+    gossip_set_digest(n->gossip, &n->digest);
+    for (size_t i = 0; i < n->barred_count; i++)
+        gossip_forget(n->gossip, &n->barred[i]);
+    certify_roster(n, NULL);
+    peers_contact(n);
 }
 
 static void note_held(struct node *n, const struct commit_result *r)
@@ -692,6 +694,8 @@ static void take_members(struct node *n, struct commit_result *r)
     if (changed) {
         orders_members_changed(n, before);
         orders_view_changed(n);
+        if (n->standing != NULL)
+            sponsor_note_order(n);
     }
     if (n->roster == before)
         return;
@@ -720,6 +724,9 @@ void node_take_result(struct node *n, struct commit_result *r)
         node_alarm_fork(n);
     if (r->alarm_hazard)
         node_alarm_hazard(n);
+    n->unsent = r->unsent;
+    n->found_reason = r->reason;
+    returning_begin(n, r->reason);
     if (r->disk_full) {
         n->status.disk_full++;
         node_log(n, 'E',
@@ -951,6 +958,16 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.wall_ms = node_wall(n);
     s.held = n->held;
     s.clocks = n->clocks.count;
+    s.return_reason = return_reason_name(n->returning.phase != RETURNING_NONE
+                                             ? n->returning.reason
+                                             : RETURN_NONE);
+    s.return_text = return_reason_text(n->returning.phase != RETURNING_NONE
+                                           ? n->returning.reason
+                                           : RETURN_NONE);
+    s.return_phase = returning_phase_name(&n->returning);
+    s.return_waits = n->returning.waits;
+    s.returns = n->returning.times;
+    s.unsent = n->unsent;
     s.clock_offset_ms = n->clocks.offset_ms;
     s.awaits = n->awaits_count;
     s.above_floor = n->floor.above;

@@ -23,16 +23,17 @@
 struct node;
 
 struct node_config {
-    struct store *store;           /* borrowed */
-    const char *spool_dir;         /* for snapshot spools; copied */
-    const char *name;              /* as certified, or wished by a joiner */
-    uint8_t sign_secret_key[64];   /* Ed25519 of node.key */
-    struct address address;        /* that peers reach it at */
-    uint8_t host[32];              /* fingerprint, datadir.h */
-    const char *join_token;        /* NULL: restart of a joined directory */
-    const char *introduction;      /* NULL, or a token: a member that knows
-                                      nobody any more contacts its addresses */
-    const char *snapshot_to;       /* target, NULL: none */
+    struct store *store;         /* borrowed */
+    const char *spool_dir;       /* for snapshot spools; copied */
+    const char *name;            /* as certified, or wished by a joiner */
+    uint8_t sign_secret_key[64]; /* Ed25519 of node.key */
+    struct address address;      /* that peers reach it at */
+    uint8_t host[32];            /* fingerprint, datadir.h; zeroes: unknown */
+    const char *join_token;      /* NULL: restart of a joined directory */
+    const char *introduction;    /* NULL, or a token: a member that knows
+                                    nobody any more contacts its addresses */
+    const char *renew_token;     /* of a joined one, if it needs it to return */
+    const char *snapshot_to;     /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     uint64_t probe_interval_ms;    /* 0: gossip's default */
     uint64_t floor_interval_ms;    /* quiet time before a floor is proposed;
@@ -174,8 +175,14 @@ struct node_status {
     bool alarm_evicted;          /* this incarnation is out, or on its way */
     bool alarm_dropped;          /* acted on an order that was dropped */
     bool alarm_fork;             /* two events bear one name */
-    bool alarm_hazard; /* a peer knows events of this node that its own
-                          disk does not hold */
+    bool alarm_hazard;         /* a peer knows events of this node that its own
+                                  disk does not hold */
+    const char *return_reason; /* one word: why it is returning; "": not */
+    const char *return_text;   /* likewise, for a person */
+    const char *return_phase;
+    const char *return_waits; /* what for; "" */
+    uint64_t returns;         /* since the start */
+    struct unsent_counts unsent;
     uint64_t snapshot_sequence;
     uint64_t snapshot_wall_ms; /* of the last verified one, 0 = none */
     uint64_t snapshot_failures;

@@ -11,6 +11,7 @@
 #include "node/frame.h"
 #include "node/heal.h"
 #include "node/node.h"
+#include "node/return_flow.h"
 #include "node/snapshot_job.h"
 #include "node/snapshot_sink.h"
 #include "node/snapshot_source.h"
@@ -79,6 +80,7 @@ struct link {
     bool sponsors;           /* SPONSOR or CUT_ASK is being answered here */
     bool redeems;            /* a JOIN was taken here: there is no second */
     bool pulls;              /* our CUT_ASK is being answered here */
+    bool returns;            /* our SPONSOR is being answered here */
     struct cut_serving *cut; /* what is sent here */
 };
 
@@ -124,6 +126,7 @@ struct joiner {
     size_t others_next;
     unsigned failures; /* of this sponsor, without a message between them */
     bool asked;        /* it may have rostered this incarnation */
+    bool renews;       /* a member gets another certificate */
 };
 
 /* When a floor is proposed, and when what lies below it goes. */
@@ -208,6 +211,12 @@ struct node {
     uint32_t *relayed_set; /* open addressing: index + 1 into relayed */
 
     struct joiner joiner;
+    struct returning returning;
+    enum return_reason found_reason; /* by the writer, as of its last result */
+    struct unsent_counts unsent;
+    uint64_t order_epoch;  /* of the last eviction order that was seen… */
+    uint64_t order_ms;     /* …and when it was made, or seen first */
+    bool generation_clash; /* told already */
     struct token_table tokens;
     struct cuts cuts;
     struct heal heal;
@@ -272,6 +281,10 @@ void node_alarm_hazard(struct node *n);
 void node_become_ready(struct node *n);
 int node_load_identity(struct node *n, struct cm_detail *detail);
 void node_take_result(struct node *n, struct commit_result *result);
+/* With the certificate as it is now. */
+void node_restart_gossip(struct node *n);
+/* Used from now on; stored by whoever asked for it. */
+void node_renew_certificate(struct node *n, struct slice certificate);
 
 /* link.c */
 struct link *link_by_stream(struct node *n, uint64_t stream);
@@ -317,6 +330,8 @@ void repair_serve(struct node *n, struct link *l); /* refill the output */
 
 /* joiner.c */
 int joiner_begin(struct node *n, const char *token, struct cm_detail *detail);
+/* A member's token is redeemed; returning_renewed is told. */
+int joiner_renew(struct node *n, const char *token, struct cm_detail *detail);
 void joiner_resume(struct node *n); /* certified, not brought up yet */
 void joiner_on_established(struct node *n, struct link *l);
 /* True if the frame was the joiner's; l may be gone. */
@@ -331,6 +346,11 @@ void joiner_release(struct node *n);
 void sponsor_on_join(struct node *n, struct link *l, const struct frame *f);
 void sponsor_on_request(struct node *n, struct link *l, const struct frame *f);
 int sponsor_load_tokens(struct node *n);
+
+/* sponsor_order.c: who may not come back by itself */
+void sponsor_order_load(struct node *n);
+void sponsor_note_order(struct node *n);
+bool sponsor_may_enter(const struct node *n, const struct certificate *c);
 
 /* cut_serve.c */
 void cut_on_ask(struct node *n, struct link *l, const struct frame *f);
@@ -406,7 +426,8 @@ void orders_view_changed(struct node *n);
 void orders_tell(struct node *n, struct link *l);
 void orders_on_frame(struct node *n, struct frame *f);
 void orders_send_refusal(struct node *n, struct link *l);
-void orders_told_evicted(struct node *n, const char *text);
+void orders_told_evicted(struct node *n, const struct key_id *by,
+                         const char *text);
 
 /* awaits.c */
 void awaits_committed(struct node *n); /* after every commit result */

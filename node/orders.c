@@ -178,12 +178,14 @@ void orders_view_changed(struct node *n)
     }
 }
 
-void orders_told_evicted(struct node *n, const char *text)
+void orders_told_evicted(struct node *n, const struct key_id *by,
+                         const char *text)
 {
     if (!n->told_evicted)
         node_log(n, 'E', "eviction: a member refuses this node: %s", text);
     n->told_evicted = true;
     n->status.alarm_evicted = true;
+    returning_claimed(n, RETURN_EVICTED, by);
 }
 
 void orders_send_refusal(struct node *n, struct link *l)

@@ -51,10 +51,34 @@ void repair_ask(struct node *n, const struct key_id *peer,
     buffer_release(&frame);
 }
 
+/* "Of two branches of a fork the one with the lower hash stands; whoever
+ * applied the other is a returner": once the name is on its way out, so that
+ * neither branch grows. */
+static void judge_branch(struct node *n, const struct link *l,
+                         const struct vv_entry *mine,
+                         const struct vv_entry *theirs)
+{
+    const struct incarnation *i = &mine->incarnation;
+    const struct standing_view_member *m;
+    struct member_view view;
+
+    if (incarnation_equal(i, &n->incarnation)) {
+        returning_claimed(n, RETURN_OWN_EVENTS, &l->peer);
+        return;
+    }
+    m = n->standing != NULL ? standing_view_find(n->standing, i) : NULL;
+    if ((m != NULL && m->stays) ||
+        memcmp(mine->head.bytes, theirs->head.bytes, HASH_SIZE) < 0 ||
+        n->gossip == NULL || !gossip_member_find(n->gossip, &l->peer, &view))
+        return;
+    returning_begin_with(n, RETURN_FORK, &l->peer, &view.address);
+}
+
 /* Two events under one name, or a name of ours that we never gave. A claim
  * alone raises the alarm; the event itself, which repair is about to fetch,
  * makes the writer refuse local writes. */
-static void look_for_hazards(struct node *n, const struct vv *theirs)
+static void look_for_hazards(struct node *n, const struct link *l,
+                             const struct vv *theirs)
 {
     size_t i;
 
@@ -63,11 +87,15 @@ static void look_for_hazards(struct node *n, const struct vv *theirs)
         const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
 
         if (mine != NULL && mine->seq == t->seq &&
-            !hash_equal(&mine->head, &t->head))
+            !hash_equal(&mine->head, &t->head)) {
             node_alarm_fork(n);
+            judge_branch(n, l, mine, t);
+        }
         if (incarnation_equal(&t->incarnation, &n->incarnation) &&
-            t->seq > vv_seq(&n->vv, &n->incarnation))
+            t->seq > vv_seq(&n->vv, &n->incarnation)) {
             node_alarm_hazard(n);
+            returning_claimed(n, RETURN_OWN_EVENTS, &l->peer);
+        }
     }
 }
 
@@ -84,7 +112,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
         link_close_after_output(n, l);
         return;
     }
-    look_for_hazards(n, &f->vv);
+    look_for_hazards(n, l, &f->vv);
     orders_tell(n, l);
     if (vv_equal(&f->vv, &n->vv))
         heal_on_same_vector(n, l);

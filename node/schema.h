@@ -16,6 +16,8 @@
  *   'r' revision                   what the commit's events changed, unless
  *                                  its only event is an own one that says so
  *   's' actor                      version vector entry, names the actor
+ *   'u' number                     what an earlier incarnation of this node
+ *                                  wrote and the mesh does not have (unsent.h)
  *   'v' actor seq                  another node's event: its bytes
  *   'x' expiry space key [0x00 element]  the entry ends then, and watchers
  *                                  have not been told
@@ -48,6 +50,7 @@
 #define SCHEMA_PREFIX_META 'm'
 #define SCHEMA_PREFIX_REVISION 'r'
 #define SCHEMA_PREFIX_ACTOR 's'
+#define SCHEMA_PREFIX_UNSENT 'u'
 #define SCHEMA_PREFIX_EVENT 'v'
 #define SCHEMA_PREFIX_DUE 'x'
 

@@ -11,6 +11,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
 _Static_assert(TOKEN_TABLE_BYTES_MAX <= INTENT_MEMORY_MAX - 4096,
@@ -394,6 +395,14 @@ void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
         !key_id_equal(&member->certificate.key_id, &l->peer)) {
         refuse(n, l, CM_ERR_AUTHORITY,
                "that incarnation belongs to another node");
+        return;
+    }
+    if (member == NULL &&
+        !sponsor_may_enter(n, &channel_peer(l->channel)->decoded)) {
+        CM_MARK("sponsor: an evicted node is refused");
+        refuse(n, l, CM_ERR_AUTHORITY,
+               "an eviction order is newer than its certificate: redeem a "
+               "fresh token (confmesh node --data DIR --join TOKEN)");
         return;
     }
     s = cut_serve_begin(n, l, f);

@@ -143,6 +143,10 @@ uint64_t store_oldest_revision(struct store_reader *r);
     "unconfirmed"                /* who gave the cut that no second member     \
                                     has confirmed: key id */
 #define META_SPONSORS "sponsors" /* addresses that a joiner may ask */
+#define META_RETURNING                                                         \
+    "returning" /* reason, next incarnation: return_flow.c                     \
+                 */
+#define META_ORDER_SEEN "order-seen" /* epoch, time: sponsor_order.c */
 #define META_GIVEN_UP                                                          \
     "given-up" /* own incarnations that may be rostered and                    \
                   never write: 16 bytes each */

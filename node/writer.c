@@ -10,6 +10,7 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/return_view.h"
 #include "node/writer_internal.h"
 
 int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
@@ -131,6 +132,8 @@ static void result_note(struct commit_result *r, const struct writer *w)
     r->alarm_hazard = w->hazard;
     r->alarm_conflict = w->conflict;
     r->alarm_overrun = w->overrun;
+    r->unsent = w->unsent;
+    r->reason = return_reason_of(w, r->wall_ms);
     r->expiry_wall_ms = expire_wall_ms(w);
     r->collect_wall_ms = collapse_wall_ms(w);
     r->prune_due = w->prune.floor.count > 0;
@@ -243,6 +246,8 @@ static int run_intents(struct batch *b, struct intent *batch)
     }
     if (error == 0)
         error = foreign_drain(b);
+    if (error == 0)
+        error = reissue_due(b);
     for (struct intent *i = batch; i != NULL && error == 0; i = i->next) {
         if (i->kind == INTENT_LOCAL)
             error = local_intent(b, i);
@@ -250,6 +255,8 @@ static int run_intents(struct batch *b, struct intent *batch)
             error = run_meta(b, i);
         else if (i->kind == INTENT_EXPLAIN)
             error = explain_intent(b, i);
+        else if (i->kind == INTENT_UNSENT)
+            error = unsent_intent(b, i);
     }
     if (error == 0)
         error = local_close_event(b);
@@ -258,6 +265,8 @@ static int run_intents(struct batch *b, struct intent *batch)
             error = duty_propose(b, i);
         else if (i->kind == INTENT_PRUNE)
             error = prune_intent(b, i);
+        else if (i->kind == INTENT_SUCCEED)
+            error = succeed_intent(b, i);
     }
     if (error == 0)
         error = duty_run(b);
@@ -382,6 +391,23 @@ static bool run_replacements(struct writer *w, struct intent *batch,
     return any;
 }
 
+/* The counts are read anew when records came or went: that is rare. */
+static void take_unsent(struct writer *w, const struct batch *b)
+{
+    struct store_txn t;
+
+    if (b->unsent_looked) {
+        w->unsent_looked = true;
+        w->unsent_mark = b->unsent_mark;
+    }
+    if (b->unsent_settled == 0 && b->unsent_kept == 0)
+        return;
+    if (store_txn_begin(&t, w->store, false, NULL) != 0 ||
+        unsent_count(&t, &w->unsent) != 0)
+        w->stale = true;
+    store_txn_abort(&t);
+}
+
 /* 0 when the batch is through; else nothing of it is. */
 static int run(struct batch *b, struct writer *w, struct intent *batch,
                struct commit_result *r, uint64_t wall_ms,
@@ -403,6 +429,7 @@ static int run(struct batch *b, struct writer *w, struct intent *batch,
     }
     pending_settle(&w->pending, true);
     w->ready = b->ready;
+    take_unsent(w, b);
     if (b->roster_changed)
         r->roster = roster_retain(w->roster);
     /* Short of memory the loop keeps the view it has, until the next. */
@@ -440,6 +467,7 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
     if (r == NULL)
         return NULL;
     r->intents = batch;
+    r->wall_ms = wall_ms;
     reset_intents(batch, r);
     replaced = run_replacements(w, batch, wall_ms);
     error = run(&b, w, batch, r, wall_ms, &detail);

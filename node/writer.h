@@ -12,11 +12,13 @@
 #define NODE_WRITER_H
 
 #include "crdt/certificate.h"
+#include "node/hazard.h"
 #include "node/intent.h"
 #include "node/pending.h"
 #include "node/roster.h"
 #include "node/standing_view.h"
 #include "node/store.h"
+#include "node/unsent.h"
 
 #define WRITER_BATCH_MAX 512     /* intents in one commit */
 #define WRITER_EXPIRIES_MAX 1024 /* ends that one commit tells */
@@ -156,8 +158,11 @@ struct commit_result {
     struct vv received;
     bool clock_ahead; /* local writes are refused: the clock is too far ahead */
     bool alarm_fork;  /* a peer proved another event under a known dot */
-    bool alarm_hazard; /* a peer proved later events of this node's own:
-                          local writes are refused from then on */
+    bool alarm_hazard;         /* a peer proved later events of this node's own:
+                                  local writes are refused from then on */
+    enum return_reason reason; /* why this incarnation has to end, if so */
+    struct unsent_counts unsent;
+    uint64_t wall_ms; /* of the batch; 0: before any */
     bool disk_full;
     size_t local_intents;    /* batch size that group commit reached */
     uint64_t expiry_wall_ms; /* when the next value expires: an INTENT_EXPIRE

@@ -8,6 +8,7 @@
 #include "crdt/standing.h"
 #include "node/change_log.h"
 #include "node/store_txn.h"
+#include "node/unsent.h"
 #include "node/writer.h"
 
 /* Year 6429: stamps beyond it never enter the clock, so that the clock can
@@ -68,6 +69,9 @@ struct writer {
     hlc_t next_due;      /* first expiry of the index, 0: none */
     bool collectable;    /* there is a candidate for collapse… */
     hlc_t collect_after; /* …that waits for a floor of that time */
+    struct unsent_counts unsent; /* as of the last commit */
+    bool unsent_looked;          /* nothing more of it can be settled… */
+    struct hash unsent_mark;     /* …while the standing is this one */
 
     /* Scratch of the batch, kept from one to the next. */
     struct own_event own;
@@ -104,7 +108,13 @@ struct batch {
     bool collect_changed; /* the index of candidates may begin elsewhere */
     bool ready;           /* META_READY as of this batch */
     bool hazard_found;
-    bool renamed; /* META_INCARNATION is another one */
+    bool renamed;                    /* META_INCARNATION is another one */
+    struct generation_id returns_to; /* RETURN: of the cut */
+    size_t unsent_kept;              /* records that this batch made… */
+    size_t unsent_settled;           /* …took away or parked… */
+    size_t unsent_written;           /* …and wrote again */
+    bool unsent_looked;              /* every record has been judged… */
+    struct hash unsent_mark;         /* …with this standing */
     uint32_t actors_before;
     struct commit_result *result;
     size_t events_capacity;
@@ -218,6 +228,16 @@ int foreign_drain(struct batch *b);
 
 /* writer_explain.c */
 int explain_intent(struct batch *b, struct intent *intent);
+
+/* writer_reissue.c */
+/* Writes again, parks or drops what earlier incarnations left, as far as these
+ * are sealed. Returns only what is fatal. */
+int reissue_due(struct batch *b);
+/* INTENT_UNSENT. */
+int unsent_intent(struct batch *b, struct intent *i);
+
+/* writer_succeed.c: INTENT_SUCCEED */
+int succeed_intent(struct batch *b, struct intent *i);
 
 /* writer_expire.c */
 /* Tells what is due by now, at most WRITER_EXPIRIES_MAX in one batch. */

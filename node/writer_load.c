@@ -295,6 +295,9 @@ static int load_state(struct writer *w, struct store_reader *r,
         error = expire_look(w, &r->txn);
     if (error == 0)
         error = collapse_look(w, &r->txn);
+    if (error == 0)
+        error = unsent_count(&r->txn, &w->unsent);
+    w->unsent_looked = false;
     if (error != 0) {
         vv_release(&vv);
         vv_release(&known);

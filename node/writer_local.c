@@ -32,6 +32,19 @@ static int supersede_all(struct writer *w, const struct entry *e)
     return 0;
 }
 
+/* Of what is there, only what the operation names. */
+static size_t keep_named(struct writer *w, const struct local_op *local,
+                         size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (intent_dots_have(local->seen, &w->dots[i]))
+            w->dots[kept++] = w->dots[i];
+    }
+    return kept;
+}
+
 /* Every sibling at the origin is superseded, losers and tombstones too. A
  * roster-add supersedes nothing: it is void otherwise. */
 static int build_op(struct writer *w, const struct intent *intent,
@@ -40,21 +53,24 @@ static int build_op(struct writer *w, const struct intent *intent,
 {
     int error = supersede_all(w, entry);
     const struct sibling *kept;
+    size_t count = local->kind == OP_ROSTER_ADD ? 0 : entry->count;
 
     CM_MARK_IF(entry->count > 1, "write: supersedes several siblings");
 
     if (error != 0)
         return error;
+    if (local->narrow)
+        count = keep_named(w, local, count);
     *ret_op = (struct op){
         .kind = local->kind,
         .key = local->key,
         .element = local->element,
         .value = local->value,
-        .author = intent->author,
+        .author = local->author.size > 0 ? local->author : intent->author,
         .flags = local->flags,
         .expires = local->expires,
         .supersedes = w->dots,
-        .supersedes_count = local->kind == OP_ROSTER_ADD ? 0 : entry->count,
+        .supersedes_count = count,
     };
     if (local->verb == LOCAL_RESOLVE) {
         kept = txn_kept(local, entry);
@@ -161,6 +177,15 @@ static int check_revoked(const struct writer *w, const struct local_op *op,
     return refuse_revoked(w, r->revoke, detail);
 }
 
+static bool names_any(const struct local_op *op, const struct entry *e)
+{
+    for (size_t i = 0; i < e->count; i++) {
+        if (intent_dots_have(op->seen, &e->siblings[i].dot))
+            return true;
+    }
+    return false;
+}
+
 /* Whether the operation has nothing to write. */
 static bool is_idle(const struct local_op *op, const struct entry *e,
                     const struct resolution *r)
@@ -172,6 +197,8 @@ static bool is_idle(const struct local_op *op, const struct entry *e,
     switch (op->kind) {
     case OP_DEL:
     case OP_SET_REMOVE:
+        if (op->narrow && r->present)
+            return !names_any(op, e);
         return !r->present; /* revoked counts as absent, and stays revoked */
     case OP_SET_ADD:
         return r->present && r->winner->expires == op->expires;
@@ -257,7 +284,7 @@ static int check_limits(const struct intent *intent, const struct local_op *op,
         .key = op->key,
         .element = op->element,
         .value = op->value,
-        .author = intent->author,
+        .author = op->author.size > 0 ? op->author : intent->author,
         .flags = op->flags,
         .expires = op->expires,
     };

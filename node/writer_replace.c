@@ -283,6 +283,8 @@ int writer_replace(struct writer *w, const struct replacement *r,
     if (r->mode == ADOPT_RETURN) { /* whatever was wrong, was left behind */
         w->fork = false;
         w->hazard = false;
+        w->overrun = false;
+        w->conflict = false;
     }
     /* Generation, roster and readiness are read back from what is on disk. */
     return writer_reload(w, detail);

@@ -137,6 +137,19 @@ static int take_vector(struct batch *b, const struct vv *vv)
     return adopt_name_actors(b, vv);
 }
 
+static int note_generation(struct batch *b, const struct replacement *r)
+{
+    struct generation_order order;
+    int error =
+        generation_order_decode(&order, r->generation_order, b->w->authority);
+
+    if (error != 0)
+        return error;
+    b->returns_to = generation_id_of(order.number, r->generation_order);
+    generation_order_release(&order);
+    return 0;
+}
+
 int adopt_return(struct batch *b, const struct replacement *r,
                  struct cm_detail *detail)
 {
@@ -144,13 +157,20 @@ int adopt_return(struct batch *b, const struct replacement *r,
     struct incarnation former = w->self;
     int error = take_name(b, r, detail);
 
+    if (error == 0)
+        error = note_generation(b, r);
     if (error == 0 && r->unsent != NULL)
         error = hand_out(b, r, &former);
+    if (error == 0 && r->unsent != NULL &&
+        !generation_id_equal(&b->returns_to, &w->generation))
+        error = unsent_keep_siblings(b, r, &former);
     if (error == 0)
         error = drop_state(b);
     if (error == 0)
         error = take_vector(b, r->vv);
     digest_init(&w->digest);
+    /* "From the state it adopts, not from its persisted bound." */
+    w->head.hlc = 0;
     if (error == 0)
         error = adopt_entries(b, r, detail);
     if (error == 0)

@@ -121,6 +121,35 @@ static void examine_members(json_t *findings, const json_t *members,
     }
 }
 
+static void examine_return(json_t *findings, const json_t *status)
+{
+    const json_t *returning = json_object_get(status, "returning");
+    const json_t *unsent = json_object_get(status, "unsent");
+    const char *waits = text_in(returning, "waits");
+
+    if (text_in(returning, "reason")[0] != '\0' && waits[0] != '\0')
+        find(findings, "returning",
+             "if a member lives, see that it can be reached; an evicted node "
+             "needs a fresh token (confmesh node --data DIR --join TOKEN); if "
+             "no node of the mesh lives, restore a new mesh from the best "
+             "local state (confmesh-restore, mode new-mesh)",
+             "this node has to begin a new incarnation (%s) and cannot yet: "
+             "%s",
+             text_in(returning, "reason"), waits);
+    if (number_in(unsent, "parked") > 0)
+        find(findings, "unsent",
+             "look at them with \"confmesh unsent\", then drop or apply each",
+             "%lld writes of this node never reached the mesh and lost there",
+             (long long)number_in(unsent, "parked"));
+    if (number_in(unsent, "waiting") > 0)
+        find(findings, "unsent",
+             "every member that stays has to be reached once; see 'confmesh "
+             "members'",
+             "%lld writes of this node wait until its earlier incarnation is "
+             "sealed",
+             (long long)number_in(unsent, "waiting"));
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
     const json_t *pending = json_object_get(status, "pending");
@@ -261,6 +290,7 @@ int cli_verb_doctor(struct cli *c)
     examine_cuts(findings, json_object_get(status, "cuts"));
 
     examine_heal(findings, json_object_get(status, "heal"));
+    examine_return(findings, status);
     examine_own_clock(findings, json_object_get(status, "clocks"));
     examine_held(findings, json_object_get(status, "clocks"));
     examine_floor(findings, status);

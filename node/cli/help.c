@@ -280,6 +280,24 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh adopt --yes\n"
      "  confmesh adopt --from node-2 --yes\n",
      0, 0, cli_verb_adopt},
+    {"unsent drop", "[ID]", "all", "forget an unsent write",
+     "For good. See 'confmesh unsent'.\n"
+     "  --all   every one that is parked\n\n"
+     "  confmesh unsent drop 3\n",
+     0, 1, cli_verb_unsent_drop},
+    {"unsent apply", "ID", "unrevoke", "make an unsent write now",
+     "As a new write, which supersedes whatever is there.\n"
+     "  --unrevoke   lift a revoke\n\n"
+     "  confmesh unsent apply 3\n",
+     1, 1, cli_verb_unsent_apply},
+    {"unsent", "", "", "list writes that the mesh never got",
+     "A node that comes back after an eviction, on a copied or restored disk\n"
+     "or to a restored mesh keeps what it wrote and nobody has. Once its "
+     "earlier\n"
+     "incarnation is sealed, what still wins is written again; the rest is\n"
+     "parked here with the reason until it is dropped or applied.\n\n"
+     "  confmesh unsent --json | jq -r '.unsent[].operations[].key'\n",
+     0, 0, cli_verb_unsent},
     {"snapshot now", "", "to", "take a signed snapshot",
      "Returns when it was read back and verified.\n"
      "  --to URL   a directory, file:DIR or s3://BUCKET/PREFIX (default: the "
@@ -302,7 +320,7 @@ const struct cli_verb cli_verbs[] = {
      cli_verb_help},
 };
 const size_t cli_verbs_count = sizeof(cli_verbs) / sizeof(cli_verbs[0]);
-#define VERBS_MAX 64
+#define VERBS_MAX 128
 _Static_assert(sizeof(cli_verbs) / sizeof(cli_verbs[0]) <= VERBS_MAX / 2,
                "verbs and their groups fit into the table of suggestions");
 

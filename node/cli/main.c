@@ -41,6 +41,7 @@ static struct args_flag flags[] = {
     {.name = "yes", .kind = ARGS_SWITCH},
     {.name = "from", .kind = ARGS_VALUE},
     {.name = "scrub-interval", .kind = ARGS_VALUE},
+    {.name = "all", .kind = ARGS_SWITCH},
     {.name = "flags", .kind = ARGS_VALUE},
     {.name = "author", .kind = ARGS_VALUE},
     {.name = "siblings", .kind = ARGS_SWITCH},

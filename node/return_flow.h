@@ -1,0 +1,90 @@
+/* Returning, on the loop: from a reason (hazard.h) to a new incarnation. */
+#ifndef NODE_RETURN_FLOW_H
+#define NODE_RETURN_FLOW_H
+
+#include "crdt/certificate.h"
+#include "gossip/address.h"
+#include "node/cut_receiver.h"
+#include "node/hazard.h"
+
+enum returning_phase {
+    RETURNING_NONE = 0,
+    RETURNING_STORE = 1,   /* reason and next incarnation go to disk */
+    RETURNING_IDLE = 2,    /* a sponsor is asked when it is time */
+    RETURNING_OFFER = 3,   /* it takes what it lacks of the events here */
+    RETURNING_RECEIVE = 4, /* it was asked: its cut comes */
+    RETURNING_HELD = 5,    /* the cut waits for the clocks */
+    RETURNING_APPLY = 6,   /* the writer adopts it */
+    RETURNING_SUCCEED = 7, /* nobody else is there: by itself */
+    RETURNING_RENEW = 8,   /* a token is being redeemed first */
+};
+
+#define RETURNING_TEXT_MAX 256
+
+struct returning {
+    enum returning_phase phase;
+    enum return_reason reason;
+    struct incarnation next;
+    bool asked;     /* somebody may have rostered next */
+    bool was_asked; /* before the sponsor that is asked now */
+    struct peer_of_generation {
+        struct key_id peer;
+        struct address address;
+        bool known;
+    } newer;                /* a peer of a newer generation */
+    struct address address; /* of the sponsor that is asked */
+    struct key_id sponsor;
+    bool sponsor_known;
+    uint64_t retry_ms;
+    uint64_t backoff_ms;
+    uint64_t since_ms;
+    unsigned failures; /* of this sponsor, without a message between them */
+    uint64_t messages_before;
+    size_t turn; /* among those that can be asked */
+    struct cut_receiver *receiver;
+    struct snapshot_sink *sink;
+    char *token;               /* owned; NULL: none, or used */
+    struct buffer certificate; /* renewed; empty: as it is */
+    char waits[RETURNING_TEXT_MAX];
+    struct key_id claimed_by;   /* who said so first… */
+    enum return_reason claimed; /* …of what */
+    uint64_t lonely_ms;         /* when to ask somebody over a stream… */
+    uint64_t lonely_backoff_ms;
+    size_t lonely_turn;
+    uint64_t times; /* since the start */
+};
+
+struct node;
+struct link;
+struct frame;
+
+/* Begins, unless it is under way already. */
+void returning_begin(struct node *n, enum return_reason reason);
+/* A member says so without proof. One alone could make every node of the mesh
+ * begin again and again: it counts once a second one says so, or where there is
+ * no other to ask. */
+void returning_claimed(struct node *n, enum return_reason reason,
+                       const struct key_id *by);
+/* Likewise, and no other sponsor than that peer will do. */
+void returning_begin_with(struct node *n, enum return_reason reason,
+                          const struct key_id *peer,
+                          const struct address *address);
+/* At the start, once the identity is there: what was under way goes on, and
+ * what is told by the disk alone is found. */
+void returning_load(struct node *n);
+void returning_tick(struct node *n, uint64_t now);
+uint64_t returning_deadline(const struct node *n);
+/* True if the frame was of the cut that is returned to; l may be gone. */
+bool returning_on_frame(struct node *n, struct link *l, const struct frame *f);
+void returning_link_gone(struct node *n, struct link *l, const char *reason);
+/* The token was redeemed, or never will be (certificate empty). */
+void returning_renewed(struct node *n, struct slice certificate,
+                       const char *why);
+void returning_release(struct node *n);
+const char *returning_phase_name(const struct returning *r);
+
+/* return_retire.c: orders the retirement of every earlier incarnation of this
+ * node that is not sealed yet. */
+void returning_retire(struct node *n);
+
+#endif

@@ -1,0 +1,112 @@
+/* Who may come back without being asked: "a stolen node must not".
+ *
+ * An eviction order names incarnations, and a thief can mint others; what he
+ * cannot have is a certificate that is newer than the order. So whoever has no
+ * incarnation in the roster that stays is sponsored only if his certificate was
+ * made after the last order that counts here: a fresh token was redeemed for
+ * it. Who merely goes on under another name (a moved directory, a lost disk)
+ * has one that stays, and needs nobody.
+ *
+ * When the order was made is in the order; where its bytes are gone already,
+ * the time at which this node saw the epoch for the first time stands for it.
+ */
+#include <string.h>
+
+#include "crdt/base/check.h"
+#include "crdt/eviction.h"
+#include "node/node_internal.h"
+
+#define ORDER_FACT_MAX 32
+
+static void stored(void *context, struct intent *i)
+{
+    (void)context; /* else the epoch is seen for the first time again */
+    intent_free(i);
+}
+
+static void save(struct node *n)
+{
+    struct intent *i = intent_new(INTENT_META);
+    struct buffer out;
+
+    if (i == NULL)
+        return;
+    buffer_init(&out, ORDER_FACT_MAX);
+    pack_array(&out, 2);
+    pack_uint(&out, n->order_epoch);
+    pack_uint(&out, n->order_ms);
+    i->done = stored;
+    if (out.error != 0 ||
+        intent_add_fact(i, META_ORDER_SEEN, buffer_slice(&out)) != 0 ||
+        n->ports.writer->submit(n->ports.ctx, i) != 0)
+        intent_free(i);
+    buffer_release(&out);
+}
+
+void sponsor_order_load(struct node *n)
+{
+    struct unpacker u;
+    struct slice bytes;
+
+    if (store_reader_renew(n->reader) != 0)
+        return;
+    if (store_meta(n->reader, META_ORDER_SEEN, &bytes) == 0) {
+        unpack_init(&u, bytes);
+        unpack_array_of(&u, 2);
+        n->order_epoch = unpack_uint(&u, UINT64_MAX);
+        n->order_ms = unpack_uint(&u, UINT64_MAX);
+        if (unpack_finish(&u) != 0)
+            n->order_epoch = 0;
+    }
+    store_reader_reset(n->reader);
+}
+
+/* Among those that are open: the one of that epoch. */
+static uint64_t made_ms(const struct node *n, uint64_t epoch, uint64_t other)
+{
+    struct unpacker u;
+    size_t count;
+    uint64_t ret = other;
+
+    unpack_init(&u, slice_of(n->standing->heard, n->standing->heard_size));
+    count = n->standing->heard_size > 0 ? unpack_array(&u, SIZE_MAX) : 0;
+    for (size_t i = 0; i < count && u.error == 0; i++) {
+        struct slice bytes = unpack_bin(&u, EVICTION_SIZE_MAX);
+        struct eviction_order order;
+
+        if (u.error != 0 ||
+            eviction_decode(&order, bytes, n->authority_public_key) != 0)
+            continue; /* a retirement */
+        if (order.epoch == epoch)
+            ret = order.created_ms;
+        eviction_release(&order);
+    }
+    return ret;
+}
+
+void sponsor_note_order(struct node *n)
+{
+    CHECK(n->standing != NULL);
+    if (n->standing->epoch <= n->order_epoch || !n->has_identity)
+        return;
+    n->order_ms = made_ms(n, n->standing->epoch, node_wall(n));
+    n->order_epoch = n->standing->epoch;
+    save(n);
+}
+
+bool sponsor_may_enter(const struct node *n, const struct certificate *c)
+{
+    if (n->standing == NULL || n->standing->epoch == 0 ||
+        c->not_before_ms > n->order_ms)
+        return true;
+    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
+        const struct roster_member *m = &n->roster->members[i];
+        const struct standing_view_member *s =
+            standing_view_find(n->standing, &m->incarnation);
+
+        if (key_id_equal(&m->certificate.key_id, &c->key_id) && s != NULL &&
+            s->stays)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,422 @@
+/* Records of unsent operations: 'u' id.
+ *
+ * [state, operation, foreign generation, sibling, dot, HLC, bytes, text]. The
+ * state, which is small and changes, stands first; the bytes never change. */
+#include "node/unsent.h"
+
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "node/writer_internal.h"
+
+#define KEY_SIZE 9
+#define SIBLING_BYTES_MAX (VALUE_SIZE_MAX + 4096)
+
+static const char *const state_names[] = {
+    "waiting", "lost", "revoked", "absent", "collapsed", "refused",
+};
+static const char *const state_texts[] = {
+    "waits until its earlier incarnation is sealed",
+    "a concurrent write is newer",
+    "its key or element was revoked",
+    "its key is absent now, and was perhaps deleted later than this write",
+    "what it removes may stand for the adds of others by now",
+    "it cannot be written as it is",
+};
+_Static_assert(sizeof state_names / sizeof state_names[0] ==
+                   UNSENT_STATE_LAST + 1,
+               "one name for each state");
+_Static_assert(sizeof state_texts / sizeof state_texts[0] ==
+                   UNSENT_STATE_LAST + 1,
+               "one text for each state");
+
+const char *unsent_state_name(enum unsent_state state)
+{
+    CHECK(state >= UNSENT_WAITS && state <= UNSENT_STATE_LAST);
+    return state_names[state];
+}
+
+const char *unsent_state_text(enum unsent_state state)
+{
+    CHECK(state >= UNSENT_WAITS && state <= UNSENT_STATE_LAST);
+    return state_texts[state];
+}
+
+/* ---- records ---- */
+
+static void key_of(struct schema_key *k, uint64_t id)
+{
+    k->bytes[0] = SCHEMA_PREFIX_UNSENT;
+    put_be64(k->bytes + 1, id);
+    k->size = KEY_SIZE;
+}
+
+static void pack(struct buffer *out, const struct unsent *u)
+{
+    pack_array(out, 8);
+    pack_uint(out, u->state);
+    pack_uint(out, u->op);
+    pack_bool(out, u->foreign_generation);
+    pack_bool(out, u->sibling);
+    pack_array(out, 2);
+    dot_pack(out, &u->dot);
+    pack_uint(out, u->hlc);
+    pack_bin(out, u->bytes);
+    pack_string(out, u->text);
+}
+
+static int parse(struct unsent *ret_unsent, uint64_t id, struct slice payload)
+{
+    struct unsent ret = {.id = id};
+    struct unpacker u;
+
+    unpack_init(&u, payload);
+    unpack_array_of(&u, 8);
+    ret.state = (enum unsent_state)unpack_uint(&u, UNSENT_STATE_LAST);
+    ret.op = unpack_uint(&u, EVENT_OPS_MAX);
+    ret.foreign_generation = unpack_bool(&u);
+    ret.sibling = unpack_bool(&u);
+    unpack_array_of(&u, 2);
+    dot_unpack(&u, &ret.dot);
+    ret.hlc = unpack_uint(&u, UINT64_MAX);
+    ret.bytes =
+        unpack_bin(&u, SIBLING_BYTES_MAX > EVENT_SIZE_MAX ? SIBLING_BYTES_MAX
+                                                          : EVENT_SIZE_MAX);
+    ret.text = unpack_string(&u, UNSENT_TEXT_MAX);
+    if (unpack_finish(&u) != 0)
+        return CM_ERR_DAMAGED;
+    *ret_unsent = ret;
+    return 0;
+}
+
+int unsent_get(struct store_txn *t, uint64_t id, struct unsent *ret_unsent)
+{
+    struct schema_key key;
+    struct slice payload;
+    int error;
+
+    key_of(&key, id);
+    error = store_txn_get(t, &key, &payload);
+    return error != 0 ? error : parse(ret_unsent, id, payload);
+}
+
+/* The id at the cursor's place, by op from key. CM_ERR_NOT_FOUND. */
+static int seek(struct store_txn *t, const struct schema_key *from,
+                MDB_cursor_op op, uint64_t *ret_id)
+{
+    MDB_cursor *cursor;
+    MDB_val k = {.mv_size = from->size, .mv_data = (void *)from->bytes};
+    MDB_val v;
+    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (op == MDB_PREV) /* the one before, or the very last */
+        rc = mdb_cursor_get(cursor, &k, &v, rc == 0 ? MDB_PREV : MDB_LAST);
+    if (rc == 0 && (k.mv_size != KEY_SIZE ||
+                    *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_UNSENT))
+        rc = MDB_NOTFOUND;
+    if (rc == 0)
+        *ret_id = get_be64((const uint8_t *)k.mv_data + 1);
+    mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        return CM_ERR_NOT_FOUND;
+    return rc == 0 ? 0 : store_error(rc, NULL);
+}
+
+int unsent_next(struct store_txn *t, uint64_t after, struct unsent *ret_unsent)
+{
+    struct schema_key key;
+    uint64_t id = 0;
+    int error;
+
+    if (after == UINT64_MAX)
+        return CM_ERR_NOT_FOUND;
+    key_of(&key, after + 1);
+    error = seek(t, &key, MDB_SET_RANGE, &id);
+    return error != 0 ? error : unsent_get(t, id, ret_unsent);
+}
+
+static int last_id(struct store_txn *t, uint64_t *ret_id)
+{
+    struct schema_key key = {.bytes = {SCHEMA_PREFIX_UNSENT + 1}, .size = 1};
+    int error = seek(t, &key, MDB_PREV, ret_id);
+
+    if (error != CM_ERR_NOT_FOUND)
+        return error;
+    *ret_id = 0;
+    return 0;
+}
+
+int unsent_put(struct store_txn *t, struct buffer *record,
+               const struct unsent *u)
+{
+    struct schema_key key;
+    uint64_t id = u->id;
+    int error = 0;
+
+    if (id == 0) {
+        error = last_id(t, &id);
+        id++;
+    }
+    if (error != 0)
+        return error;
+    CHECK(id != 0);
+    key_of(&key, id);
+    schema_record_begin(record);
+    pack(record, u);
+    return store_txn_put(t, &key, record);
+}
+
+int unsent_delete(struct store_txn *t, uint64_t id)
+{
+    struct schema_key key;
+
+    key_of(&key, id);
+    return store_txn_delete(t, &key);
+}
+
+int unsent_read(struct store_reader *r, uint64_t after,
+                struct unsent *ret_unsent)
+{
+    return unsent_next(&r->txn, after, ret_unsent);
+}
+
+int unsent_count(struct store_txn *t, struct unsent_counts *ret_counts)
+{
+    struct unsent_counts counts = {0};
+    struct unsent u = {.id = 0};
+    int error;
+
+    while ((error = unsent_next(t, u.id, &u)) == 0) {
+        counts.waiting += u.state == UNSENT_WAITS;
+        counts.parked += u.state != UNSENT_WAITS;
+    }
+    if (error != CM_ERR_NOT_FOUND)
+        return error;
+    *ret_counts = counts;
+    return 0;
+}
+
+/* ---- what is in one ---- */
+
+static enum op_kind kind_of(const struct entry_id *id, const struct sibling *s)
+{
+    switch (s->kind) {
+    case SIBLING_PUT:
+        return OP_PUT;
+    case SIBLING_TOMBSTONE:
+        return OP_DEL;
+    case SIBLING_REVOKE:
+        return id->space == SPACE_SET ? OP_SET_REVOKE : OP_REVOKE;
+    case SIBLING_ADD:
+        return OP_SET_ADD;
+    case SIBLING_MEMBER:
+        return OP_ROSTER_ADD;
+    case SIBLING_FENCE:
+        return OP_FENCE;
+    case SIBLING_ACK:
+        break;
+    }
+    return OP_ACK;
+}
+
+static int open_sibling(struct unsent_ops *ret, struct slice bytes)
+{
+    struct entry_id id;
+    struct unpacker u;
+    const struct sibling *s;
+
+    unpack_init(&u, bytes);
+    entry_unpack(&u, &id, &ret->entry);
+    if (unpack_finish(&u) != 0 || ret->entry.count != 1) {
+        entry_release(&ret->entry);
+        return u.error == CM_ERR_NOMEM ? CM_ERR_NOMEM : CM_ERR_DAMAGED;
+    }
+    s = &ret->entry.siblings[0];
+    ret->one = (struct op){
+        .kind = kind_of(&id, s),
+        .key = id.key,
+        .element = id.element,
+        .value = s->value,
+        .author = s->author,
+        .flags = s->flags,
+        .expires = s->expires,
+    };
+    ret->ops = &ret->one;
+    ret->count = 1;
+    ret->dot = s->dot;
+    ret->hlc = s->hlc;
+    return 0;
+}
+
+int unsent_open(struct unsent_ops *ret_ops, const struct unsent *u)
+{
+    int error;
+
+    *ret_ops = (struct unsent_ops){.has_event = !u->sibling};
+    if (u->sibling)
+        return open_sibling(ret_ops, u->bytes);
+    error = event_decode(&ret_ops->event, u->bytes);
+    if (error != 0)
+        return error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
+    ret_ops->ops = ret_ops->event.ops;
+    ret_ops->count = ret_ops->event.ops_count;
+    ret_ops->dot = ret_ops->event.dot;
+    ret_ops->hlc = ret_ops->event.hlc;
+    return 0;
+}
+
+void unsent_close(struct unsent_ops *ops)
+{
+    if (ops->has_event)
+        event_release(&ops->event);
+    else
+        entry_release(&ops->entry);
+}
+
+bool unsent_is_client_op(const struct op *op)
+{
+    return op->kind < OP_ROSTER_ADD;
+}
+
+/* ---- keeping ---- */
+
+static int keep(struct batch *b, const struct unsent *u)
+{
+    b->meta_changed = true;
+    b->unsent_kept++;
+    return unsent_put(&b->txn, &b->w->record, u);
+}
+
+int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
+                      struct slice event)
+{
+    struct unsent u = {.dot = *dot, .bytes = event};
+    struct unsent_ops ops;
+    bool wanted;
+    int error = unsent_open(&ops, &u);
+
+    (void)context;
+    if (error != 0)
+        return error;
+    u.hlc = ops.hlc;
+    u.foreign_generation =
+        !generation_id_equal(&ops.event.generation, &b->returns_to);
+    wanted = ops.event.has_unknown_op;
+    for (size_t i = 0; i < ops.count; i++)
+        wanted = wanted || unsent_is_client_op(&ops.ops[i]);
+    unsent_close(&ops);
+    return wanted ? keep(b, &u) : 0;
+}
+
+static int keep_sibling(struct batch *b, const struct entry_id *id,
+                        const struct sibling *s)
+{
+    struct unsent u = {
+        .dot = s->dot,
+        .hlc = s->hlc,
+        .sibling = true,
+        .foreign_generation = true,
+    };
+    struct entry one;
+    struct buffer bytes;
+    int error;
+
+    entry_init(&one);
+    buffer_init(&bytes, SIBLING_BYTES_MAX);
+    error = entry_add_sibling(&one, s);
+    if (error == 0) {
+        entry_pack(&bytes, id, &one);
+        error = bytes.error;
+    }
+    u.bytes = buffer_slice(&bytes);
+    if (error == 0)
+        error = keep(b, &u);
+    entry_release(&one);
+    buffer_release(&bytes);
+    return error;
+}
+
+static bool is_kept_as_event(struct batch *b, const struct sibling *s,
+                             const struct incarnation *former)
+{
+    struct slice bytes;
+
+    return incarnation_equal(&s->dot.incarnation, former) &&
+           store_txn_event(&b->txn, &s->dot, &bytes) == 0;
+}
+
+/* The entry behind key, whose record moves with every write. */
+static int keep_entry(struct batch *b, const struct schema_key *key,
+                      const struct vv *covered,
+                      const struct incarnation *former)
+{
+    struct entry_id id;
+    struct entry e;
+    uint64_t done = 0;
+    bool more = true;
+    int error = schema_parse_entry(&id, schema_key_slice(key));
+
+    if (error != 0 || id.space > SPACE_CLIENT_LAST)
+        return error;
+    entry_init(&e);
+    while (more && error == 0) {
+        more = false;
+        error = store_txn_entry(&b->txn, &id, &e, NULL);
+        for (size_t i = done; i < e.count && error == 0 && !more; i++) {
+            const struct sibling *s = &e.siblings[i];
+
+            done = i + 1;
+            if (vv_covers(covered, &s->dot) || is_kept_as_event(b, s, former))
+                continue;
+            error = keep_sibling(b, &id, s);
+            more = true; /* look again: it was a write */
+        }
+    }
+    entry_release(&e);
+    return error;
+}
+
+/* The first entry whose key is not below from; CM_ERR_NOT_FOUND. */
+static int next_entry(struct batch *b, struct schema_key *key)
+{
+    MDB_cursor *cursor;
+    MDB_val k = {.mv_size = key->size, .mv_data = key->bytes};
+    MDB_val v;
+    int rc = mdb_cursor_open(b->txn.mdb, store_dbi(b->txn.store), &cursor);
+
+    if (rc != 0)
+        return store_error(rc, NULL);
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (rc == 0 && (k.mv_size > SCHEMA_KEY_MAX || k.mv_size == 0 ||
+                    *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_ENTRY))
+        rc = MDB_NOTFOUND;
+    if (rc == 0) {
+        memcpy(key->bytes, k.mv_data, k.mv_size);
+        key->size = k.mv_size;
+    }
+    mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        return CM_ERR_NOT_FOUND;
+    return rc == 0 ? 0 : store_error(rc, NULL);
+}
+
+int unsent_keep_siblings(struct batch *b, const struct replacement *r,
+                         const struct incarnation *former)
+{
+    struct schema_key key = {.bytes = {SCHEMA_PREFIX_ENTRY}, .size = 1};
+    int error;
+
+    while ((error = next_entry(b, &key)) == 0) {
+        error = keep_entry(b, &key, r->vv, former);
+        if (error != 0)
+            return error;
+        CHECK(key.size <= SCHEMA_KEY_MAX);
+        key.bytes[key.size++] = 0; /* behind it */
+    }
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
