@@ -38,7 +38,7 @@ static void encode(struct buffer *out, struct frame *f)
 {
     switch (f->kind) {
     case FRAME_HELLO:
-        frame_hello(out, &f->address);
+        frame_hello(out, &f->address, &f->generation);
         break;
     case FRAME_SYNC:
         frame_sync(out, &f->vv, f->answer);

@@ -412,7 +412,7 @@ static void seeds_frame(void)
     struct vv v;
 
     seed_begin(-1);
-    frame_hello(&out, &address4);
+    frame_hello(&out, &address4, &(struct generation_id){.number = 1});
     seed_write("frame", "hello");
     vv_of(&v, 2);
     seed_begin(-1);

@@ -375,21 +375,6 @@ def test_port_in_use(t):
     first.ok("put", "a", "1")
 
 
-def test_copied_directory(t):
-    """A copy would be a second life under one name: it does not start, and
-    the original is not disturbed."""
-    nodes = t.mesh(2)
-    nodes[1].stop()
-    copy = t.path("copy")
-    shutil.copytree(nodes[1].data, copy, ignore=lambda *_: ["api.sock"])
-    nodes[1].start()
-    clone = t.node("beta", data=copy)
-    fails(clone, "copy")
-    nodes[1].ok("put", "a", "1")
-    nodes[0].wait_value("a", b"1")
-    check_equal(nodes[0].live()["alarms"], [])
-
-
 def test_not_a_directory(t):
     with open(t.path("file"), "w", encoding="utf-8") as file:
         file.write("x")

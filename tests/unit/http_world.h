@@ -149,6 +149,10 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
         .members_alive = 1,
         .members_total = 1,
         .cuts = {.phase = "", .waits = "", .last_refusal = ""},
+        .return_reason = "",
+        .return_text = "",
+        .return_phase = "",
+        .return_waits = "",
     };
 }
 

@@ -59,12 +59,13 @@ static void make(struct buffer *out, enum frame_kind kind)
     const struct address addresses[] = {address_of("127.0.0.1:1"),
                                         address_of("[::1]:65535")};
     struct incarnation incarnation = support_incarnation(3);
+    struct generation_id generation = {.number = 3, .hash = {9}};
     struct dot dots[2] = {{support_incarnation(1), 7},
                           {support_incarnation(2), UINT64_MAX}};
 
     switch (kind) {
     case FRAME_HELLO:
-        frame_hello(out, &addresses[0]);
+        frame_hello(out, &addresses[0], &generation);
         break;
     case FRAME_SYNC:
         make_sync(out);
@@ -162,6 +163,8 @@ static void check(struct frame *f)
     switch (f->kind) {
     case FRAME_HELLO:
         assert_true(address_equal(&f->address, &first));
+        assert_int_equal(f->generation.number, 3);
+        assert_int_equal(f->generation.hash[0], 9);
         break;
     case FRAME_SYNC:
         check_sync(f);
