@@ -1,5 +1,5 @@
 /* A whole node over simulated ports: see host.h. */
-#include "sim/host.h"
+#include "sim/host_internal.h"
 
 #include <inttypes.h>
 #include <sodium.h>
@@ -9,9 +9,7 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "sim/check.h"
-#include "sim/entropy.h"
 #include "sim/memory.h"
-#include "sim/objects.h"
 
 #define WALL_OFFSET_MS_MAX 100 /* to both sides: within the drift allowed */
 #define GATHER_US 20           /* from the first intent to the batch */
@@ -20,58 +18,6 @@
 #define STEP_US_MAX 200
 #define LOG_LINE_MAX 1024  /* folded into the trace */
 #define NO_MEMORY_US 10000 /* the writer tries again after this */
-
-struct lane {
-    struct work *first;
-    struct work **last;
-    bool finished; /* the first has made its last step */
-    uint64_t steps;
-    uint64_t waits_us; /* the object store took so long over the last step */
-    struct sim_event event;
-    struct sim_host *host;
-    unsigned number;
-};
-
-struct sim_host {
-    struct sim_place place;
-    unsigned number;
-    char name[NAME_SIZE_MAX + 1];
-    char directory[SIM_HOST_PATH_MAX];
-    uint8_t public_key[crypto_sign_PUBLICKEYBYTES];
-    uint8_t secret_key[crypto_sign_SECRETKEYBYTES];
-    struct random_stream entropy; /* libsodium's */
-    struct random_stream random;  /* the port's */
-    struct sim_clock clock;
-    struct sim_disk *disk;
-    struct store *store;
-    struct writer *writer; /* NULL in a joiner without identity */
-    struct node *node;
-    bool dying;    /* the power is gone; nobody hears it any more */
-    bool broken;   /* cannot go on: to be started anew */
-    unsigned life; /* of its disk, from 1 */
-    uint64_t up_since_us;
-    uint64_t up_us;         /* of the lives before */
-    uint64_t hold_until_us; /* stopped until then */
-    uint64_t slow_us;       /* added to works and commits */
-    uint64_t disk_slow_us;  /* added to commits */
-    uint64_t fail_after;    /* so many allocations succeed; 0: all */
-    struct sim_objects *objects;
-
-    struct sim_event timer;
-    uint64_t deadline_ms; /* of the timer, by its clock */
-    struct intent *queue; /* waiting for the writer */
-    struct intent **queue_last;
-    size_t queue_count;
-    size_t queue_bytes;
-    struct intent *batch; /* taken, not committed yet */
-    uint64_t batches;
-    struct sim_event gather;
-    struct sim_event commit;
-    /* Committed, not delivered, while the next batch is under way. */
-    struct commit_result *result;
-    struct sim_event deliver;
-    struct lane lanes[WORK_LANES];
-};
 
 void sim_host_enter(struct sim_host *h)
 {
@@ -559,6 +505,7 @@ static int start_node(struct sim_host *h, const char *token,
     };
 
     memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);
+    memcpy(config.host, h->fingerprint, sizeof h->fingerprint);
     sim_net_set_up(h->place.net, h->number, true);
     int error = node_create(&h->node, &config, &ports, first, detail);
     sodium_memzero(&config, sizeof config);
@@ -778,6 +725,7 @@ void sim_host_wipe(struct sim_host *h)
     sim_check_on_wipe(h->place.check, h->number);
     sim_disk_wipe(h->disk);
     h->life++;
+    memset(h->fingerprint, 0, sizeof h->fingerprint);
     (void)snprintf(h->name, sizeof h->name, "n%u-%u", h->number, h->life);
     make_keys(h);
     sim_sched_note(h->place.sched, "wipe", h->number, h->life,
@@ -950,50 +898,4 @@ void sim_host_read_disk(const struct sim_host *h,
 uint64_t sim_host_wall_ms(const struct sim_host *h)
 {
     return sim_clock_wall_ms(&h->clock);
-}
-
-/* ---- from the network ---- */
-
-void sim_host_on_datagram(struct sim_host *h, const struct address *from,
-                          struct slice packet)
-{
-    sim_host_enter(h);
-    node_on_datagram(h->node, from, packet);
-    sim_host_settle(h);
-}
-
-void sim_host_on_accepted(struct sim_host *h, uint64_t stream,
-                          const struct address *from)
-{
-    sim_host_enter(h);
-    node_on_accepted(h->node, stream, from);
-    sim_host_settle(h);
-}
-
-void sim_host_on_connected(struct sim_host *h, uint64_t stream)
-{
-    sim_host_enter(h);
-    node_on_connected(h->node, stream);
-    sim_host_settle(h);
-}
-
-void sim_host_on_bytes(struct sim_host *h, uint64_t stream, struct slice bytes)
-{
-    sim_host_enter(h);
-    node_on_stream_bytes(h->node, stream, bytes);
-    sim_host_settle(h);
-}
-
-void sim_host_on_drained(struct sim_host *h, uint64_t stream)
-{
-    sim_host_enter(h);
-    node_on_stream_drained(h->node, stream);
-    sim_host_settle(h);
-}
-
-void sim_host_on_closed(struct sim_host *h, uint64_t stream, int error)
-{
-    sim_host_enter(h);
-    node_on_stream_closed(h->node, stream, error);
-    sim_host_settle(h);
 }
