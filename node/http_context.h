@@ -38,6 +38,7 @@ struct http_context {
     struct node *node;           /* borrowed */
     struct store_reader *reader; /* NULL until something reads */
     bool reading;                /* reader holds a snapshot */
+    bool closing;                /* requests end without an answer */
     struct entry entry;          /* reused by single reads */
     struct http_block block;
     struct http_pending *pendings; /* requests that wait for the node */

@@ -68,7 +68,6 @@ struct http_server {
     uv_prepare_t prepare;
     bool sweeping;
     unsigned handles; /* not closed yet */
-    bool closing;
 };
 
 static const struct route {
@@ -180,7 +179,7 @@ static void activate(struct http_connection *k)
     if (k->next != NULL)
         k->next->prev = k;
     s->active = k;
-    if (!s->sweeping && !s->closing) {
+    if (!s->sweeping && !s->context.closing) {
         s->sweeping = true;
         (void)uv_timer_start(&s->sweep, on_sweep, period, period);
     }
@@ -211,7 +210,7 @@ void http_request_park(struct http_request *r, bool watch_client)
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
                                 .data.ptr = k};
 
-    CHECK(!r->parked && !k->server->closing);
+    CHECK(!r->parked && !r->context->closing);
     r->parked = true;
     k->deadline_ms = 0;
     MHD_suspend_connection(r->mhd);
@@ -332,7 +331,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
     (void)url;
     (void)version;
     (void)mhd;
-    if (r == NULL || r->gone)
+    if (r == NULL || r->gone || r->context->closing)
         return MHD_NO;
     k = r->connection;
     if (!r->begun) {
@@ -631,7 +630,9 @@ static void close_handle(struct http_server *s, void *handle)
     uv_close(h, on_handle_closed);
 }
 
-/* The library refuses to stop while a connection is suspended. */
+/* The library refuses to stop while a connection is suspended, and resumes one
+ * only when it runs once more. Then it also asks for whatever has come in the
+ * meantime; by then `closing` is set, and nothing is parked any more. */
 static void resume_all(struct http_server *s)
 {
     struct http_block *b = &s->context.block;
@@ -660,10 +661,10 @@ void http_server_free(struct http_server *s)
 
     if (s == NULL)
         return;
-    CHECK(!s->closing);
+    CHECK(!s->context.closing);
     node_set_commit_listener(s->context.node, NULL, NULL);
     resume_all(s);
-    s->closing = true;
+    s->context.closing = true;
     for (unsigned i = 0; i < s->listeners_count; i++) {
         l = s->listeners[i];
         (void)uv_poll_stop(&l->poll); /* before its descriptor goes */

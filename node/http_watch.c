@@ -253,7 +253,7 @@ static ssize_t on_read(void *cls, uint64_t position, char *to, size_t max)
 
     (void)position;
     CHECK(w != NULL);
-    if (r->gone)
+    if (r->gone || r->context->closing)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (w->out.size > 0)
         return send_some(w, to, max);

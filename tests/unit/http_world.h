@@ -46,7 +46,8 @@ struct node {
     atomic_bool hold; /* intents stay queued */
     atomic_bool full; /* submissions are refused */
     atomic_bool no_awaits;
-    atomic_bool stop_keeps_intents;
+    atomic_bool stall; /* the loop stands still before the server goes */
+    atomic_bool stalled;
     char dir[32];
     char socket_path[64];
     uint16_t port;
@@ -348,7 +349,12 @@ static void identity_make(struct node *n)
 static void on_stop(uv_async_t *async)
 {
     struct node *n = async->data;
+    struct timespec pause = {.tv_nsec = 1000000};
 
+    while (atomic_load(&n->stall)) {
+        atomic_store(&n->stalled, true);
+        (void)nanosleep(&pause, NULL);
+    }
     http_server_free(n->server);
     n->server = NULL;
     atomic_store(&n->hold, false);

@@ -506,6 +506,47 @@ static void test_server_goes(void **state)
     (void)close(w.fd);
 }
 
+/* Requests that would wait come in while the server goes: they end with it.
+ * Method: the loop stands still between being told to stop and stopping. */
+static void test_server_goes_busy(void **state)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    struct watcher w;
+    uint64_t index;
+    int fds[3];
+    char text[256];
+
+    (void)state;
+    put("k", "v");
+    index = index_of(ask("GET", "/v1/kv/k", NULL));
+    for (size_t i = 0; i < 3; i++)
+        fds[i] = dial();
+    await_metric("http_connections", 4);
+    watch_open(&w, "", "");
+    expect_event(&w, "hello", "", NULL);
+    await_metric("http_waiting", 1);
+    atomic_store(&world.stall, true);
+    (void)uv_async_send(&world.stop);
+    while (!atomic_load(&world.stalled))
+        (void)nanosleep(&pause, NULL);
+    send_text(fds[0], "PUT /v1/kv/late HTTP/1.1\r\nHost: localhost\r\n"
+                      "Content-Length: 1\r\n\r\nv");
+    (void)snprintf(text, sizeof(text),
+                   "GET /v1/kv/k?index=%llu&wait=1m HTTP/1.1\r\n"
+                   "Host: localhost\r\n\r\n",
+                   (unsigned long long)index);
+    send_text(fds[1], text);
+    send_text(fds[2], "GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    atomic_store(&world.stall, false);
+    (void)world_stop(state);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(closes_within(fds[i], 1000));
+        (void)close(fds[i]);
+    }
+    assert_true(closes_within(w.fd, 1000));
+    (void)close(w.fd);
+}
+
 #define WITH_WORLD(test)                                                       \
     cmocka_unit_test_setup_teardown(test, start_impatient, world_stop)
 
@@ -524,6 +565,7 @@ int main(void)
         WITH_WORLD(test_fan_out),
         WITH_WORLD(test_writer_leaves),
         cmocka_unit_test_setup(test_server_goes, start_impatient),
+        cmocka_unit_test_setup(test_server_goes_busy, start_impatient),
     };
 
     support_init();
