@@ -594,6 +594,7 @@ def main(namespace):
              if n.startswith("test_") and callable(f)]
     words = sys.argv[1:]
     passed = failed = 0
+    reasons = []  # once more at the end, below what the processes told
     for name, function in tests:
         if words and not any(w in name for w in words):
             continue
@@ -608,13 +609,17 @@ def main(namespace):
             failed += 1
             frame = traceback.extract_tb(failure.__traceback__)
             where = [f for f in frame if "harness" not in f.filename][-1]
-            print("FAIL %s: line %d: %s\n%s" % (name, where.lineno, failure,
-                                                logs()), flush=True)
-        except Exception:  # a bug of the test counts as a failure
+            reasons.append("FAIL %s: line %d: %s" % (name, where.lineno,
+                                                     failure))
+            print("%s\n%s" % (reasons[-1], logs()), flush=True)
+        except Exception as error:  # a bug of the test counts as a failure
             failed += 1
+            reasons.append("FAIL %s: %r" % (name, error))
             print("FAIL %s: %s\n%s" % (name, traceback.format_exc(),
                                        logs()), flush=True)
         finally:
             test.cleanup()
+    for reason in reasons:
+        print(reason.splitlines()[0][:400])
     print("%d passed, %d failed" % (passed, failed), flush=True)
     sys.exit(1 if failed or not passed else 0)
