@@ -10,6 +10,10 @@
 #include "sim/host.h"
 #include "sim/objects.h"
 
+/* From a commit to the node's hearing of it. */
+#define SIM_HOST_DELIVER_US 30
+
+/* A worker: its works in turn, one step at an instant. */
 struct lane {
     struct work *first;
     struct work **last;
@@ -64,5 +68,29 @@ struct sim_host {
     struct sim_event deliver;
     struct lane lanes[WORK_LANES];
 };
+
+/* What runs from now on is not the host's: the end of sim_host_enter. */
+void sim_host_done(struct sim_host *h);
+
+/* ---- host_ports.c ---- */
+
+struct node_ports sim_host_ports(struct sim_host *h);
+void sim_host_arm(void *ctx, uint64_t deadline_ms);
+void sim_host_log(void *ctx, char level, const char *text);
+
+/* ---- host_threads.c ---- */
+
+void sim_host_threads_init(struct sim_host *h);
+void sim_host_threads_cancel(struct sim_host *h);
+/* What waits is taken a little later, unless a batch is under way. */
+void sim_host_set_gathering(struct sim_host *h);
+void sim_host_set_stepping(struct lane *l);
+/* The queue's first intents, at most a batch. */
+struct intent *sim_host_take_batch(struct sim_host *h);
+/* NULL when memory is short; then nothing has happened. */
+struct commit_result *sim_host_commit_batch(struct sim_host *h);
+/* The node hears of the last commit. */
+void sim_host_deliver_result(struct sim_host *h);
+struct work *sim_host_pop_work(struct lane *l);
 
 #endif
