@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
@@ -23,6 +24,7 @@
 
 #define EXIT_FAILED 2
 #define EXIT_USAGE 64
+#define TABLE_SIZE_MIN (96 << 10) /* bytes */
 #define WHERE_SIZE (PATHS_SIZE_MAX + 16)
 
 struct daemon {
@@ -201,6 +203,15 @@ static void raise_descriptors(void)
                 strerror(errno));
 }
 
+/* Tables that are there for the worst case (events in flight, ranges that
+ * differ) cost only what was touched, if each has pages of its own: malloc
+ * clears what it takes from its heap, and would move this bound upwards by
+ * itself. */
+static void keep_tables_apart(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, TABLE_SIZE_MIN);
+}
+
 static int run(const struct daemon_options *o, const sigset_t *signals)
 {
     struct daemon *d = calloc(1, sizeof *d);
@@ -263,6 +274,7 @@ int daemon_run(const struct daemon_options *o)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     raise_descriptors();
+    keep_tables_apart();
     if (sodium_init() < 0)
         return fail("%s", "libsodium did not initialise");
     if (o->dev) {

@@ -15,6 +15,7 @@
 #define RECEIVE_BUFFER (4 << 20) /* the default loses bursts of 64 packets */
 #define DATAGRAMS_MAX 4096       /* waiting in libuv to be sent */
 #define BIND_TRIES 16
+#define DATAGRAM_READ_MAX 2048 /* bytes; what is longer is not believed */
 
 struct uv_ports {
     uv_loop_t *loop;
@@ -41,7 +42,13 @@ struct uv_ports {
     uv_log_sink sink;
     void *sink_ctx;
     bool stopping;
+    /* The datagram that is being read. Not thread-local: every thread of the
+     * process would be given its own, and touch it. */
+    char input[DATAGRAM_READ_MAX];
 };
+
+_Static_assert(DATAGRAM_READ_MAX > GOSSIP_PACKET_MAX,
+               "a packet fits, and one that is too long shows");
 
 /* ---- ports ---- */
 
@@ -200,11 +207,10 @@ static const struct log_ops log_ops = {log_line};
 static void on_datagram_alloc(uv_handle_t *handle, size_t suggested,
                               uv_buf_t *buf)
 {
-    static _Thread_local char bytes[64u << 10];
+    struct uv_ports *p = handle->data;
 
-    (void)handle;
     (void)suggested;
-    *buf = uv_buf_init(bytes, sizeof bytes);
+    *buf = uv_buf_init(p->input, sizeof p->input);
 }
 
 static void on_datagram(uv_udp_t *udp, ssize_t size, const uv_buf_t *buf,
@@ -213,8 +219,8 @@ static void on_datagram(uv_udp_t *udp, ssize_t size, const uv_buf_t *buf,
     struct uv_ports *p = udp->data;
     struct address address;
 
-    (void)flags;
-    if (size <= 0 || from == NULL || p->node == NULL)
+    if ((flags & UV_UDP_PARTIAL) != 0 || size <= 0 || from == NULL ||
+        p->node == NULL)
         return;
     uv_address_of(&address, from);
     node_on_datagram(p->node, &address, slice_of(buf->base, (size_t)size));

@@ -132,11 +132,12 @@ static struct uv_stream_item *item_new(struct uv_streams *s, uint64_t id)
  * anything else is read. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
-    static _Thread_local char bytes[READ_SIZE];
+    struct uv_streams *s = ((struct uv_stream_item *)handle)->streams;
 
-    (void)handle;
     (void)suggested;
-    *buf = uv_buf_init(bytes, sizeof bytes);
+    if (s->input == NULL)
+        s->input = cm_alloc(READ_SIZE); /* NULL: the read fails */
+    *buf = uv_buf_init(s->input, s->input != NULL ? READ_SIZE : 0);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
@@ -275,4 +276,6 @@ void uv_streams_stop(struct uv_streams *s)
     if (s->listening)
         uv_close((uv_handle_t *)&s->listener, NULL);
     s->listening = false;
+    cm_free(s->input);
+    s->input = NULL;
 }

@@ -14,6 +14,7 @@ struct uv_streams {
     size_t count;
     uint64_t next_accepted;
     struct node *node; /* NULL: nothing is told */
+    char *input;       /* what is being read; NULL before anything was */
 };
 
 void uv_streams_init(struct uv_streams *s, uv_loop_t *loop);
