@@ -680,14 +680,15 @@ static void take_state(struct node *n, struct commit_result *r)
 static void take_members(struct node *n, struct commit_result *r)
 {
     struct roster *before = n->roster;
-    bool changed = r->roster != NULL || r->standing != NULL;
+    bool taken = r->roster != NULL;
+    bool changed = taken || r->standing != NULL;
 
     if (r->standing != NULL) {
         standing_view_release(n->standing);
         n->standing = r->standing;
         r->standing = NULL;
     }
-    if (r->roster != NULL) {
+    if (taken) {
         n->roster = r->roster;
         r->roster = NULL;
     }
@@ -697,12 +698,13 @@ static void take_members(struct node *n, struct commit_result *r)
         if (n->standing != NULL)
             sponsor_note_order(n);
     }
-    if (n->roster == before)
-        return;
-    if (n->gossip != NULL)
-        certify_roster(n, before);
-    awaits_roster_changed(n);
-    roster_release(before);
+    if (n->roster != before) {
+        if (n->gossip != NULL)
+            certify_roster(n, before);
+        awaits_roster_changed(n);
+    }
+    if (taken) /* it may be the same one: one more reference */
+        roster_release(before);
 }
 
 void node_take_result(struct node *n, struct commit_result *r)

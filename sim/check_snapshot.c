@@ -229,6 +229,7 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
     }
     lose(c, vv);
     h->restored = true;
+    vv_release(&h->restored_vv);
     CHECK(vv_copy(&h->restored_vv, vv) == 0);
 }
 
