@@ -67,16 +67,28 @@ def check_in(part, whole, text=""):
                       % (text or "missing", part, whole))
 
 
-def wait_until(condition, what, deadline_s=None):
-    """Polls until condition() is true (its value is returned)."""
-    deadline = time.monotonic() + (deadline_s or DEADLINE_S)
+def wait_until(condition, what, deadline_s=None, progress=None):
+    """Polls until condition() is true (its value is returned).
+
+    The deadline is for the nodes, not for the machine: a poll counts for no
+    more than a second, and a pause for no more than was asked for, so that a
+    machine that stands still uses up none of it. Where progress() is given, it
+    counts from the last change of that value: what moves is only slow."""
+    left = deadline_s or DEADLINE_S
     pause = 0.005
+    seen = progress() if progress else None
     while True:
+        started = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if left <= 0:
             raise Failure("waited too long: %s" % what)
+        left -= min(time.monotonic() - started, 1) + pause
+        if progress:
+            moved, seen = seen, progress()
+            if moved != seen:
+                left = deadline_s or DEADLINE_S
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
@@ -462,6 +474,12 @@ class Node:
         check_equal(answer.status, 200, "status")
         return answer.json()
 
+    def metric(self, name):
+        for line in self.request("GET", "/metrics").body.splitlines():
+            if line.startswith(b"confmesh_%s " % name.encode()):
+                return float(line.split()[1])
+        raise Failure("there is no metric %s" % name)
+
     def status(self):
         return json.loads(self.ok("status", "--json"))
 
@@ -535,10 +553,13 @@ class Test:
 
     def converged(self, nodes, deadline_s=None):
         """Waits until all digests are equal; the digest."""
+        digests = []
+
         def equal():
-            digests = {n.live()["digest"] for n in nodes}
-            return digests.pop() if len(digests) == 1 else None
-        return wait_until(equal, "equal digests", deadline_s)
+            digests[:] = [n.live()["digest"] for n in nodes]
+            return digests[0] if len(set(digests)) == 1 else None
+        return wait_until(equal, "equal digests", deadline_s,
+                          progress=lambda: list(digests))
 
     def same(self, nodes, keys=None):
         """Converged, and every value is the same everywhere; the values. keys
@@ -550,6 +571,14 @@ class Test:
         if keys is not None:
             check_equal(len(values), keys, "number of keys")
         return values
+
+    def rounds(self, nodes, packets=6):
+        """Until each of them has sent so many more datagrams: a few rounds of
+        probes with digests, in which whoever has something to do does it."""
+        before = {n: n.metric("gossip_packets_sent_total") for n in nodes}
+        for node in nodes:
+            wait_until(lambda n=node: n.metric("gossip_packets_sent_total")
+                       >= before[n] + packets, "%s probes" % node.name)
 
     def cleanup(self):
         for process in list(_processes):

@@ -42,7 +42,8 @@ class Storm:
     def wait(self):
         wait_until(lambda: len(self.acknowledged) >= ACKNOWLEDGED_MIN
                    or any(thread.error for thread in self.threads),
-                   "%d acknowledged writes" % ACKNOWLEDGED_MIN)
+                   "%d acknowledged writes" % ACKNOWLEDGED_MIN,
+                   progress=lambda: len(self.acknowledged))
 
     def finish(self):
         for thread in self.threads:
@@ -102,7 +103,7 @@ def test_transactions_are_atomic_over_sigkill(t):
         node.ok("put", "epoch", "x")
         writer = Thread(write)
         wait_until(lambda: len(acknowledged) >= 60 or not writer.is_alive(),
-                   "transactions")
+                   "transactions", progress=lambda: len(acknowledged))
         node.kill()
         writer.finish()
         node.start(bare=True)

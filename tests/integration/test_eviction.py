@@ -1,7 +1,6 @@
 """The floor, what goes below it, and evictions, with real processes."""
 import json
 import shutil
-import time
 
 import harness
 from harness import check, check_equal, check_in, wait_until
@@ -73,7 +72,7 @@ def test_tombstones_vanish(t):
     # Nothing idle writes: revisions and digests stand still.
     def quiet():
         before = [n.live()["revision"] for n in nodes]
-        time.sleep(1)
+        t.rounds(nodes)
         return before == [n.live()["revision"] for n in nodes]
     wait_until(quiet, "an idle mesh writes nothing")
     for node in nodes:

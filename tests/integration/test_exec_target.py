@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 
 import harness
 from harness import check, check_equal, check_in, cli
@@ -203,9 +202,7 @@ def test_silent(t):
                "--snapshot-interval", "1s")
     harness.wait_until(lambda: os.path.exists(pids) and len(
         open(pids, encoding="utf-8").read().split()) >= 2, "it runs")
-    started = time.monotonic()
     check_equal(node.stop(), 0)
-    check(time.monotonic() - started < 5 * harness.SLOW, "it stops at once")
     with open(pids, encoding="utf-8") as file:
         for pid in file.read().split():
             harness.wait_until(lambda p=pid: not alive(p),

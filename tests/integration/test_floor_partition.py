@@ -2,8 +2,6 @@
 """A partition in which neither side may compact: each proposes, each lacks
 the other's word, and nothing goes until it is healed. Hosts of their own, see
 namespaces.py."""
-import time
-
 import namespaces
 from harness import check, check_equal, wait_until
 
@@ -36,7 +34,7 @@ def test_neither_side_compacts(t):
                "the left side lacks the right one")
     wait_until(lambda: lacking(right[1]) == ["alpha", "beta"],
                "the right side lacks the left one")
-    time.sleep(1)
+    t.rounds(nodes)
     for node in left:
         check_equal(len(siblings(node, "left")), 1, "not collected")
     for node in right:
