@@ -57,7 +57,7 @@ say =
 endif
 
 .PHONY: all test sim model nightly demo bench fuzz lint format install clean deps
-.PHONY: help examples test-programs libs fuzz-seeds FORCE
+.PHONY: help examples test-programs bench-programs libs fuzz-seeds FORCE
 all:
 
 # ---- What the machine has to have ------------------------------------------
@@ -75,9 +75,11 @@ endif
 
 GOALS := $(or $(MAKECMDGOALS),all)
 groups_of = $(if $(filter-out clean help format,$(1)),build) \
-    $(if $(filter test test-programs demo bench zoo,$(1)),tests) \
+    $(if $(filter test test-programs demo bench bench-programs \
+        zoo,$(1)),tests) \
     $(if $(filter $(BUILD)/tests/%,$(1)),tests) \
-    $(if $(filter lint format,$(1)),lint) $(if $(filter bench,$(1)),bench) \
+    $(if $(filter lint format,$(1)),lint) \
+    $(if $(filter bench bench-programs,$(1)),bench) \
     $(if $(filter fuzz build/fuzz/%,$(1)),fuzz) \
     $(if $(filter model,$(1)),model) \
     $(if $(filter deps,$(1)),build tests lint bench fuzz model)
@@ -286,7 +288,10 @@ model:
 demo: all examples
 	$(Q)$(RUN_ENV) KEEP='$(KEEP)' tests/demo
 
-bench: all $(BENCH_PROGRAMS)
+# What tests/bench/run needs, for running parts of it by hand.
+bench-programs: all $(BENCH_PROGRAMS)
+
+bench: bench-programs
 	$(Q)$(RUN_ENV) tests/bench/run
 
 # ---- Fuzz ------------------------------------------------------------------
@@ -401,7 +406,8 @@ help:
 	@echo 'marks      named places of the code that SEEDS have to come by'
 	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
 	@echo 'demo       a mesh of three nodes, lost and restored; KEEP=1'
-	@echo 'bench      the figures, some beside etcd'
+	@echo 'bench      the figures, some beside etcd; bench-programs: only built,'
+	@echo '           for parts: tests/bench/run http'
 	@echo 'fuzz       every decoder for FUZZ_SECONDS (20) each'
 	@echo 'fuzz-seeds write the seeds of tests/fuzz/corpus again'
 	@echo 'lint       format, static analysis, layers, purity'
