@@ -141,6 +141,8 @@ static void result_note(struct commit_result *r, const struct writer *w)
         const struct pending_event *e = w->pending.events[i];
 
         r->held.events += e->held != 0;
+        if (e->why < REFUSAL_KINDS)
+            r->waits[e->why]++;
         if (e->held > r->held.hlc) {
             r->held.hlc = e->held;
             r->held.incarnation = e->dot.incarnation;
@@ -448,6 +450,7 @@ static int run(struct batch *b, struct writer *w, struct intent *batch,
 static int result_empty(struct commit_result *r, const struct writer *w)
 {
     r->events_count = 0;
+    r->refused = (struct refusals){.total = 0}; /* they come again */
     buffer_clear(&r->memory);
     vv_release(&r->vv);
     r->wrote = false;

@@ -15,6 +15,7 @@
 #include "node/hazard.h"
 #include "node/intent.h"
 #include "node/pending.h"
+#include "node/refusal.h"
 #include "node/roster.h"
 #include "node/standing_view.h"
 #include "node/store.h"
@@ -153,6 +154,8 @@ struct commit_result {
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
     struct held_events held;
+    uint32_t waits[REFUSAL_KINDS]; /* pending events by what they wait for */
+    struct refusals refused;       /* counted by this batch */
     /* vv, raised by the verified pending events that follow on it without a
      * gap: what need not be sent again. Empty if nothing is pending. */
     struct vv received;

@@ -28,6 +28,8 @@ struct arrival {
     struct hash hash;
     bool verified;
     bool announced; /* a fence: what it covers is known */
+    enum refusal why; /* it waits, or counts for nothing; REFUSAL_NONE: what
+                         its code says */
     const uint8_t *from;
     struct cm_detail *detail;
 };
@@ -197,6 +199,7 @@ static int judge_standing(struct batch *b, struct arrival *a)
     case STANDING_UNKNOWN:
         CM_MARK("event: of an incarnation not rostered here yet");
         a->verified = false; /* no key to have verified it with */
+        a->why = REFUSAL_EVENT_STRANGER;
         return CM_ERR_PENDING;
     case STANDING_BEYOND:
         CM_MARK("event: beyond its incarnation's seal");
@@ -207,9 +210,37 @@ static int judge_standing(struct batch *b, struct arrival *a)
         break;
     }
     CM_MARK("event: of an evictee, waits for a fence that covers it");
+    a->why = REFUSAL_EVENT_EVICTEE;
     return cm_fail(a->detail, CM_ERR_PENDING,
                    "its incarnation is being evicted: it applies if a member "
                    "that stays has it");
+}
+
+static int wait_for(struct arrival *a, enum refusal why)
+{
+    a->why = why;
+    return CM_ERR_PENDING;
+}
+
+/* Whether its turn has come. "A new operation type may be written only when
+ * every rostered incarnation has announced that it knows it": so here is one
+ * that is not allowed yet, or a program that is behind. Passing over it would
+ * give this replica another state than those that know it have at the same
+ * vector; it waits, and with it what its writer wrote since, until this program
+ * knows it or the writer is evicted. */
+static int judge_turn(struct batch *b, struct arrival *a)
+{
+    const struct event *e = a->event;
+
+    if (e->has_unknown_op) {
+        CM_MARK("event: of a later format, waits");
+        (void)wait_for(a, REFUSAL_EVENT_OPERATION);
+        return cm_fail(a->detail, CM_ERR_PENDING,
+                       "it holds an operation that this program does not know");
+    }
+    return dependencies_held(b->w, e) && control_ready(b->w, e)
+               ? 0
+               : wait_for(a, REFUSAL_EVENT_DEPENDENCY);
 }
 
 /* 0: to be applied now. */
@@ -230,7 +261,7 @@ static int judge(struct batch *b, struct arrival *a)
     error = judge_standing(b, a);
     if (error == CM_ERR_SEALED ||
         roster_find(w->roster, &e->dot.incarnation) == NULL)
-        return error != 0 ? error : CM_ERR_PENDING;
+        return error != 0 ? error : wait_for(a, REFUSAL_EVENT_STRANGER);
     int standing = error;
 
     error = verify(w, a);
@@ -249,9 +280,9 @@ static int judge(struct batch *b, struct arrival *a)
     /* A replica that has no state yet adopts one whole, by a cut; what a cut
      * brings that is being compared with the state waits for it. */
     if (!b->ready || vv_covers(&w->adopting, &e->dot))
-        return CM_ERR_PENDING;
+        return wait_for(a, REFUSAL_EVENT_CUT);
     if (e->dot.seq > (head != NULL ? head->seq : 0) + 1)
-        return CM_ERR_PENDING;
+        return wait_for(a, REFUSAL_EVENT_GAP);
     if (head != NULL && !hash_equal(&e->previous, &head->head))
         return alarm_fork(w, a);
     if (is_held(b, e->hlc))
@@ -259,14 +290,14 @@ static int judge(struct batch *b, struct arrival *a)
                        "event is dated %lld ms ahead of this node's clock: it "
                        "waits; set the clock of its origin, or this one",
                        (long long)(hlc_wall_ms(e->hlc) - b->wall_ms));
-    return dependencies_held(w, e) && control_ready(w, e) ? 0 : CM_ERR_PENDING;
+    return judge_turn(b, a);
 }
 
 /* ---- authority ---- */
 
 /* Why the event is void, NULL if it counts. An error: it has to wait. */
 static int find_void(struct batch *b, const struct event *e,
-                     const char **ret_reason)
+                     const char **ret_reason, enum refusal *ret_why)
 {
     const struct roster_member *member =
         roster_find(b->w->roster, &e->dot.incarnation);
@@ -274,17 +305,23 @@ static int find_void(struct batch *b, const struct event *e,
     int error = 0;
 
     CHECK(member != NULL);
-    *ret_reason = e->has_unknown_op ? "it is of a later format" : NULL;
+    CHECK(!e->has_unknown_op);
+    *ret_reason = NULL;
+    *ret_why = REFUSAL_EVENT_AUTHORITY;
     for (size_t i = 0; i < e->ops_count && *ret_reason == NULL && error == 0;
          i++) {
         const struct op *op = &e->ops[i];
         struct entry_id id = op_entry_id(op);
 
-        if (op->kind >= OP_ROSTER_ADD)
+        if (op->kind >= OP_ROSTER_ADD) {
+            *ret_why = REFUSAL_EVENT_RULE;
             error = control_counts(b, &member->certificate, op, &e->dot, alone,
                                    ret_reason);
-        else if (!certificate_may_write(&member->certificate, &id))
+        } else if (!certificate_may_write(&member->certificate, &id))
+{
+            *ret_why = REFUSAL_EVENT_AUTHORITY;
             *ret_reason = "its writer's certificate does not permit it";
+        }
     }
     return error;
 }
@@ -322,11 +359,12 @@ static int apply_ops(struct batch *b, const struct event *e)
 }
 
 /* ret_fatal: the batch cannot go on. */
-static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
+static int apply(struct batch *b, struct arrival *a, bool *ret_fatal)
 {
     const struct event *e = a->event;
     const char *void_reason = NULL;
-    int error = find_void(b, e, &void_reason);
+    enum refusal why = REFUSAL_NONE;
+    int error = find_void(b, e, &void_reason, &why);
 
     *ret_fatal = false;
     if (error != 0)
@@ -340,16 +378,28 @@ static int apply(struct batch *b, const struct arrival *a, bool *ret_fatal)
                        cm_strerror(error));
     *ret_fatal = true;
     b->changed = true;
-    if (void_reason != NULL)
+    if (void_reason != NULL) {
         (void)cm_fail(a->detail, 0, "applied as void: %s", void_reason);
-    else
+        a->why = why;
+    } else {
         error = apply_ops(b, e);
+    }
     if (error == 0)
         error = state_event_end(b, &e->dot, e->hlc, &a->hash, a->bytes, false,
                                 a->from);
     if (error == 0)
         *ret_fatal = false;
     return error;
+}
+
+static enum refusal why_of(const struct arrival *a, int error)
+{
+    return a->why != REFUSAL_NONE ? a->why : refusal_of_event(error);
+}
+
+static void count(struct batch *b, const struct arrival *a, enum refusal why)
+{
+    refusals_count(&b->result->refused, why, a->from, b->wall_ms);
 }
 
 /* Returns why it waits, or why it cannot. */
@@ -367,12 +417,17 @@ static int keep_pending(struct batch *b, const struct arrival *a, int why)
         CHECK(kept != NULL);
         kept->fence = control_is_fence(a->event);
         kept->announced = a->announced;
+        kept->why = (uint8_t)why_of(a, why);
         CM_MARK_IF(held != 0, "event: held, dated ahead of the clocks");
     }
-    if (error == CM_ERR_LIMIT)
+    if (error == 0)
+        count(b, a, why_of(a, why));
+    if (error == CM_ERR_LIMIT) {
+        count(b, a, REFUSAL_EVENT_CROWDED);
         return cm_fail(a->detail, CM_ERR_LIMIT,
                        "too many events wait for others; it will be fetched "
                        "again");
+    }
     return error == CM_ERR_NOMEM ? error : why;
 }
 
@@ -389,6 +444,7 @@ int foreign_intent(struct batch *b, struct intent *intent)
         .event = &e,
         .bytes = intent->event,
         .verified = intent->verified,
+        .why = REFUSAL_NONE,
         .from = intent->from,
         .detail = &intent->detail,
     };
@@ -396,6 +452,8 @@ int foreign_intent(struct batch *b, struct intent *intent)
     int error = event_decode(&e, intent->event);
 
     if (error != 0) {
+        count(b, &a, error == CM_ERR_LIMIT ? REFUSAL_EVENT_TOO_LONG
+                                           : refusal_of_event(error));
         intent->result =
             cm_fail(&intent->detail, error, "event: %s", cm_strerror(error));
         return 0;
@@ -409,6 +467,8 @@ int foreign_intent(struct batch *b, struct intent *intent)
     }
     if (!fatal && must_wait(error))
         error = keep_pending(b, &a, error);
+    else if (!fatal && error != CM_ERR_DAMAGED)
+        count(b, &a, why_of(&a, error)); /* refused, or void */
     intent->result = error;
     intent->dot = e.dot;
     intent->wrote = error == 0;
@@ -429,6 +489,7 @@ static int drain_one(struct batch *b, struct pending_event *p)
         .hash = p->hash,
         .verified = p->verified,
         .announced = p->announced,
+        .why = REFUSAL_NONE,
         .from = p->from,
     };
     bool fatal = false;
@@ -449,6 +510,10 @@ static int drain_one(struct batch *b, struct pending_event *p)
         return error;
     if (!must_wait(error) && error != CM_ERR_DAMAGED && error != CM_ERR_NOMEM)
         p->done = true; /* applied, a duplicate, or refused for good */
+    if (p->done)
+        count(b, &a, why_of(&a, error));
+    else
+        p->why = (uint8_t)why_of(&a, error);
     p->applied = error == 0 || error == CM_ERR_DUPLICATE;
     CM_MARK_IF(error == 0, "pending: drained");
     return 0;
@@ -485,6 +550,8 @@ static int announce_one(struct batch *b, struct pending_event *p)
         p->announced = control_announce(b, &e) == 0;
     } else if (error == CM_ERR_SIGNATURE) {
         p->done = true;
+        a.from = p->from;
+        count(b, &a, REFUSAL_EVENT_SIGNATURE);
         error = 0;
     }
     event_release(&e);
