@@ -347,10 +347,15 @@ int event_verify(const struct event *e, const uint8_t public_key[32])
     return sign_verify(e->signature, sign_domain, e->header, public_key);
 }
 
+struct hash event_hash_of_header(struct slice header)
+{
+    CHECK(header.size > 0);
+    return hash_of(hash_domain, header);
+}
+
 struct hash event_hash(const struct event *e)
 {
-    CHECK(e->header.size > 0);
-    return hash_of(hash_domain, e->header);
+    return event_hash_of_header(e->header);
 }
 
 static void pack_dots(struct buffer *out, const struct dot *dots, size_t count)

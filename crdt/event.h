@@ -35,7 +35,8 @@ struct event {
     struct op *ops; /* owned array; slices borrow from the decoded bytes;
                        operations of an unknown kind are not in it */
     size_t ops_count;
-    bool has_unknown_op; /* an operation of a later format: applies as void */
+    bool has_unknown_op; /* an operation of a later format: waits until this
+                            program knows it */
     struct dot *dots;    /* owned backing store of every op's supersedes */
     struct slice header; /* borrowed: the signed bytes */
     uint8_t signature[SIGNATURE_SIZE];
@@ -56,6 +57,7 @@ int event_verify(const struct event *e, const uint8_t public_key[32]);
 /* The name of an event in chains, version vectors and forks: hash of the
  * header. */
 struct hash event_hash(const struct event *e);
+struct hash event_hash_of_header(struct slice header);
 
 /* What the writer fills in to make an event; all borrowed. */
 struct event_draft {

@@ -12,7 +12,8 @@ int event_peek(struct event_peek *ret_peek, struct slice bytes)
 
     unpack_init(&outer, bytes);
     unpack_array_of(&outer, 3);
-    unpack_init(&u, unpack_bin(&outer, EVENT_SIZE_MAX));
+    peek.header = unpack_bin(&outer, EVENT_SIZE_MAX);
+    unpack_init(&u, peek.header);
     if (outer.error != 0)
         return outer.error;
     unpack_array_of(&u, 10);

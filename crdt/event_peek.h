@@ -13,6 +13,7 @@ struct event_peek {
     struct generation_id generation;
     struct dot dot;
     hlc_t hlc;
+    struct slice header; /* borrowed: what event_hash_of_header takes */
 };
 
 /* CM_ERR_MALFORMED, CM_ERR_NONCANONICAL, CM_ERR_FORMAT_VERSION. */

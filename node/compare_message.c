@@ -135,6 +135,8 @@ static void decode_content(struct compare_message *m, struct unpacker *u)
         break;
     case COMPARE_REFUSED:
         m->code = -(int)unpack_uint(u, 255);
+        if (m->code == 0)
+            unpack_fail(u, CM_ERR_MALFORMED);
         break;
     }
 }

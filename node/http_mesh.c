@@ -94,6 +94,7 @@ static void put_clocks(struct buffer *out, const struct node *n,
 {
     name(out, "clocks");
     buffer_append_byte(out, '{');
+    number(out, "wall_ms", s->wall_ms);
     number(out, "count", s->clocks);
     signed_number(out, "median_offset_ms", s->clock_offset_ms);
     boolean(out, "ahead", s->clock_ahead);
@@ -153,7 +154,7 @@ static void put_counters(struct buffer *out, const struct node_status *s)
     number(out, "local_intents", s->local_intents);
     number(out, "own_events", s->own_events);
     number(out, "foreign_events", s->foreign_events);
-    number(out, "events_refused", s->events_refused);
+    number(out, "bad_input", s->refused.total);
     number(out, "repairs", s->repairs);
     number(out, "disk_full", s->disk_full);
     number(out, "packets_sent", s->gossip.packets_sent);
@@ -163,6 +164,45 @@ static void put_counters(struct buffer *out, const struct node_status *s)
     number(out, "bytes_received", s->gossip.bytes_received);
     number(out, "suspicions", s->gossip.suspicions);
     number(out, "deaths", s->gossip.deaths);
+    buffer_append_byte(out, '}');
+}
+
+/* What peers sent that was refused, counts for nothing or waits, by reason;
+ * reasons that were never met are left out. */
+static void put_refused(struct buffer *out, const struct node *n,
+                        const struct node_status *s)
+{
+    name(out, "refused");
+    buffer_append_byte(out, '{');
+    for (size_t i = 0; i < REFUSAL_KINDS; i++) {
+        const struct refusal_count *c = &s->refused.of[i];
+        struct member_view from;
+        struct key_id key;
+
+        if (c->count == 0)
+            continue;
+        memcpy(key.bytes, c->from, KEY_ID_SIZE);
+        name(out, refusal_text((enum refusal)i)->name);
+        buffer_append_byte(out, '{');
+        number(out, "count", c->count);
+        number(out, "last_ms", c->last_ms);
+        if (node_gossip(n) != NULL &&
+            gossip_member_find(node_gossip(n), &key, &from))
+            text(out, "from", from.name);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_byte(out, '}');
+}
+
+/* What pending events wait for just now. */
+static void put_waits(struct buffer *out, const struct node_status *s)
+{
+    name(out, "waits_for");
+    buffer_append_byte(out, '{');
+    for (size_t i = 0; i < REFUSAL_KINDS; i++) {
+        if (s->waits[i] > 0)
+            number(out, refusal_text((enum refusal)i)->reason, s->waits[i]);
+    }
     buffer_append_byte(out, '}');
 }
 
@@ -329,7 +369,9 @@ void http_status(struct http_request *r)
     buffer_append_byte(&out, '{');
     number(&out, "events", s.pending_events);
     number(&out, "bytes", s.pending_bytes);
+    put_waits(&out, &s);
     buffer_append_byte(&out, '}');
+    put_refused(&out, r->context->node, &s);
     put_clocks(&out, r->context->node, &s);
     put_floor(&out, r->context->node, &s);
     number(&out, "awaits", s.awaits);

@@ -29,6 +29,22 @@ static void gauge(struct buffer *out, const char *name, const char *help,
     metric(out, name, "gauge", help, value);
 }
 
+/* One family, every reason from the start: a rate needs the zero before. */
+static void put_refused(struct buffer *out, const struct refusals *s)
+{
+    buffer_append_string(
+        out, "# HELP confmesh_bad_input_total What peers sent that was "
+             "refused, counts for nothing, or waits.\n"
+             "# TYPE confmesh_bad_input_total counter\n");
+    for (size_t i = 0; i < REFUSAL_KINDS; i++) {
+        const struct refusal_text *t = refusal_text((enum refusal)i);
+
+        buffer_printf(
+            out, "confmesh_bad_input_total{what=\"%s\",reason=\"%s\"} %llu\n",
+            t->what, t->reason, (unsigned long long)s->of[i].count);
+    }
+}
+
 static void put_floor(struct buffer *out, const struct node_status *s)
 {
     const struct standing_view *v = s->standing;
@@ -84,9 +100,7 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
             s->own_events);
     counter(out, "foreign_events_total", "Events taken from peers.",
             s->foreign_events);
-    counter(out, "events_refused_total",
-            "Events refused: signature, authority, mesh, generation.",
-            s->events_refused);
+    put_refused(out, &s->refused);
     gauge(out, "awaits", "Requests that wait for an event, here or elsewhere.",
           s->awaits);
     counter(out, "repairs_total", "Anti-entropy sessions.", s->repairs);

@@ -164,6 +164,15 @@ static bool relayed_first(struct node *n, const struct dot *dot)
 
 /* ---- verify, relay, submit ---- */
 
+/* What does not even get to the writer. */
+static void refuse(struct node *n, int error, const struct key_id *from)
+{
+    refusals_count(&n->status.refused,
+                   error == CM_ERR_LIMIT ? REFUSAL_EVENT_TOO_LONG
+                                         : refusal_of_event(error),
+                   from->bytes, node_wall(n));
+}
+
 static void foreign_done(void *context, struct intent *i)
 {
     struct node *n = context;
@@ -175,11 +184,9 @@ static void foreign_done(void *context, struct intent *i)
     if (i->result == CM_ERR_SIGNATURE || i->result == CM_ERR_AUTHORITY ||
         i->result == CM_ERR_WRONG_MESH ||
         i->result == CM_ERR_WRONG_GENERATION || i->result == CM_ERR_MALFORMED ||
-        i->result == CM_ERR_NONCANONICAL) {
-        n->status.events_refused++;
+        i->result == CM_ERR_NONCANONICAL)
         node_log(n, 'W', "an event was refused: %s %s", cm_strerror(i->result),
                  i->detail.text);
-    }
     intent_free(i);
 }
 
@@ -214,7 +221,7 @@ static void verification_done(struct work *w)
     struct node *n = v->node;
 
     if (v->error != 0) {
-        n->status.events_refused++;
+        refuse(n, v->error, &v->from);
         node_log(n, 'W', "an event was refused: %s", cm_strerror(v->error));
         intake_forget(n, &v->dot, v->intent->event.size);
         intent_free(v->intent);
@@ -251,18 +258,35 @@ static void verify(struct node *n, struct intent *i, const struct dot *dot,
     n->ports.work->submit(n->ports.ctx, &v->work);
 }
 
-static bool is_wanted(struct node *n, const struct event_peek *peek,
-                      size_t size)
+/* Another event under the name of an incarnation's newest: the writer is to see
+ * whether it is signed, and raises the alarm. Below the newest, vectors with
+ * heads have told already. */
+static bool is_reused(const struct node *n, const struct event_peek *peek)
 {
-    if (!mesh_id_equal(&peek->mesh, &n->mesh) ||
-        !generation_id_equal(&peek->generation, &n->generation)) {
-        n->status.events_refused++;
+    const struct vv_entry *head = vv_find(&n->vv, &peek->dot.incarnation);
+    struct hash hash;
+
+    if (head == NULL || head->seq != peek->dot.seq)
+        return false;
+    hash = event_hash_of_header(peek->header);
+    return !hash_equal(&hash, &head->head);
+}
+
+static bool is_wanted(struct node *n, const struct event_peek *peek,
+                      size_t size, const struct key_id *from)
+{
+    if (!mesh_id_equal(&peek->mesh, &n->mesh)) {
+        refuse(n, CM_ERR_WRONG_MESH, from);
+        return false;
+    }
+    if (!generation_id_equal(&peek->generation, &n->generation)) {
+        refuse(n, CM_ERR_WRONG_GENERATION, from);
         return false;
     }
     /* Names of one's own come back only as duplicates; anything beyond is for
      * the writer, which raises the alarm. */
-    return !vv_covers(&n->vv, &peek->dot) && !inflight_has(n, &peek->dot) &&
-           n->inflight_count < INFLIGHT_MAX &&
+    return (!vv_covers(&n->vv, &peek->dot) || is_reused(n, peek)) &&
+           !inflight_has(n, &peek->dot) && n->inflight_count < INFLIGHT_MAX &&
            n->inflight_bytes + size <= INFLIGHT_BYTES_MAX;
 }
 
@@ -272,14 +296,16 @@ void intake_event(struct node *n, struct slice bytes, const struct key_id *from,
     const struct roster_member *origin;
     struct event_peek peek;
     struct intent *i;
+    int error;
 
     if (!n->ready)
         return;
-    if (event_peek(&peek, bytes) != 0) {
-        n->status.events_refused++;
+    error = event_peek(&peek, bytes);
+    if (error != 0) {
+        refuse(n, error, from);
         return;
     }
-    if (!is_wanted(n, &peek, bytes.size))
+    if (!is_wanted(n, &peek, bytes.size, from))
         return;
     i = intent_new(INTENT_FOREIGN);
     if (i == NULL || intent_set_event(i, bytes) != 0) {

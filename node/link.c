@@ -347,7 +347,7 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
         cut_on_ask(n, l, f);
         break;
     case FRAME_ORDERS:
-        orders_on_frame(n, f);
+        orders_on_frame(n, l, f);
         break;
     case FRAME_COMPARE:
         heal_on_frame(n, l, f);
@@ -375,8 +375,11 @@ static bool on_frame(struct node *n, struct link *l, struct slice bytes)
     uint64_t stream = l->stream;
     struct frame f;
 
-    if (frame_decode(&f, bytes) != 0)
+    if (frame_decode(&f, bytes) != 0) {
+        refusals_count(&n->status.refused, REFUSAL_FRAME_MALFORMED,
+                       l->peer_known ? l->peer.bytes : NULL, node_wall(n));
         return false;
+    }
     l->deadline_ms = node_now(n) + LINK_IDLE_MS;
     if (!joiner_on_frame(n, l, &f) && !returning_on_frame(n, l, &f)) {
         if (!channel_peer(l->channel)->certified) {

@@ -729,6 +729,8 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->unsent = r->unsent;
     n->found_reason = r->reason;
     returning_begin(n, r->reason);
+    refusals_join(&n->status.refused, &r->refused);
+    memcpy(n->status.waits, r->waits, sizeof n->status.waits);
     if (r->disk_full) {
         n->status.disk_full++;
         node_log(n, 'E',

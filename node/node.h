@@ -153,11 +153,10 @@ struct node_status {
     uint64_t local_intents;
     uint64_t own_events;
     uint64_t foreign_events;
-    uint64_t events_refused; /* those of refused that never count */
-    struct refusals refused; /* what peers sent, by reason */
+    struct refusals refused;       /* what peers sent, by reason */
     uint32_t waits[REFUSAL_KINDS]; /* pending events, by what they wait for */
-    uint64_t wall_ms;        /* of this node, now */
-    struct held_events held; /* among the pending ones */
+    uint64_t wall_ms;              /* of this node, now */
+    struct held_events held;       /* among the pending ones */
     int64_t clock_offset_ms; /* of the median of the mesh less this node's */
     size_t clocks;           /* that it is of, this node's included */
     bool clock_ahead;        /* local writes are refused because of it */

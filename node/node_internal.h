@@ -424,7 +424,7 @@ void orders_members_changed(struct node *n, const struct roster *before);
 void orders_view_changed(struct node *n);
 /* Once on each link for each set of open orders. */
 void orders_tell(struct node *n, struct link *l);
-void orders_on_frame(struct node *n, struct frame *f);
+void orders_on_frame(struct node *n, const struct link *l, struct frame *f);
 void orders_send_refusal(struct node *n, struct link *l);
 void orders_told_evicted(struct node *n, const struct key_id *by,
                          const char *text);

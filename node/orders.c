@@ -238,7 +238,8 @@ static bool is_known(const struct node *n, struct slice bytes)
     return false;
 }
 
-static void hear(struct node *n, struct slice bytes)
+/* from: NULL, this node itself. */
+static void hear(struct node *n, struct slice bytes, const struct key_id *from)
 {
     struct intent *i;
 
@@ -249,6 +250,8 @@ static void hear(struct node *n, struct slice bytes)
         return;
     i->done = heard;
     i->context = n;
+    if (from != NULL)
+        memcpy(i->from, from->bytes, sizeof i->from);
     n->orders_inflight++;
     if (intent_set_event(i, bytes) == 0 &&
         n->ports.writer->submit(n->ports.ctx, i) == 0)
@@ -257,12 +260,12 @@ static void hear(struct node *n, struct slice bytes)
     intent_free(i);
 }
 
-void orders_on_frame(struct node *n, struct frame *f)
+void orders_on_frame(struct node *n, const struct link *l, struct frame *f)
 {
     if (!n->ready)
         return;
     for (size_t i = 0; i < f->events_count; i++)
-        hear(n, unpack_bin(&f->events, EVICTION_SIZE_MAX));
+        hear(n, unpack_bin(&f->events, EVICTION_SIZE_MAX), &l->peer);
 }
 
 void node_order_expected(struct node *n)
@@ -286,7 +289,7 @@ static int retire(struct node *n, const struct incarnation *i)
     buffer_init(&bytes, RETIREMENT_SIZE_MAX);
     error = retirement_encode(&bytes, &r, n->sign_secret_key);
     if (error == 0)
-        hear(n, buffer_slice(&bytes));
+        hear(n, buffer_slice(&bytes), NULL);
     buffer_release(&bytes);
     return error;
 }

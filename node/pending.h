@@ -25,7 +25,7 @@ struct pending_event {
     bool applied;   /* done, and applied */
     bool fence;     /* nothing but a fence is in it */
     bool announced; /* what it covers has been made known */
-    uint8_t why; /* enum refusal: what it waits for */
+    uint8_t why;    /* enum refusal: what it waits for */
     uint8_t from[16];
     size_t size;
     uint8_t bytes[];

@@ -64,8 +64,8 @@
       "wait: their writer is being evicted, and apply if a member that stays " \
       "has them",                                                              \
       "")                                                                      \
-    X(EVENT_GAP, "event", "gap",                                               \
-      "wait for earlier ones of the same writer", "")                          \
+    X(EVENT_GAP, "event", "gap", "wait for earlier ones of the same writer",   \
+      "")                                                                      \
     X(EVENT_DEPENDENCY, "event", "dependency",                                 \
       "wait for others that they build on", "")                                \
     X(EVENT_STRANGER, "event", "stranger",                                     \
@@ -95,8 +95,7 @@
       "contradict the one that this node heard first",                         \
       "give the mesh the authority's next order ('confmesh evict'): it names " \
       "the one that stands")                                                   \
-    X(ORDER_CROWDED, "order", "crowded",                                       \
-      "were dropped: too many are open",                                       \
+    X(ORDER_CROWDED, "order", "crowded", "were dropped: too many are open",    \
       "bring back or evict the members whose fence is missing: 'confmesh "     \
       "roster'")                                                               \
     X(ORDER_REPEATED, "order", "repeated", "were heard before", "")            \
@@ -114,8 +113,8 @@ enum refusal {
 
 struct refusal_count {
     uint64_t count;
-    uint64_t last_ms;  /* wall clock of the last; 0: it was never seen */
-    uint8_t from[16];  /* key id of the peer that sent the last; zeroes: none */
+    uint64_t last_ms; /* wall clock of the last; 0: it was never seen */
+    uint8_t from[16]; /* key id of the peer that sent the last; zeroes: none */
 };
 
 struct refusals {

@@ -27,7 +27,7 @@ struct arrival {
     struct slice bytes;
     struct hash hash;
     bool verified;
-    bool announced; /* a fence: what it covers is known */
+    bool announced;   /* a fence: what it covers is known */
     enum refusal why; /* it waits, or counts for nothing; REFUSAL_NONE: what
                          its code says */
     const uint8_t *from;
@@ -317,8 +317,7 @@ static int find_void(struct batch *b, const struct event *e,
             *ret_why = REFUSAL_EVENT_RULE;
             error = control_counts(b, &member->certificate, op, &e->dot, alone,
                                    ret_reason);
-        } else if (!certificate_may_write(&member->certificate, &id))
-{
+        } else if (!certificate_may_write(&member->certificate, &id)) {
             *ret_why = REFUSAL_EVENT_AUTHORITY;
             *ret_reason = "its writer's certificate does not permit it";
         }
@@ -452,8 +451,9 @@ int foreign_intent(struct batch *b, struct intent *intent)
     int error = event_decode(&e, intent->event);
 
     if (error != 0) {
-        count(b, &a, error == CM_ERR_LIMIT ? REFUSAL_EVENT_TOO_LONG
-                                           : refusal_of_event(error));
+        count(b, &a,
+              error == CM_ERR_LIMIT ? REFUSAL_EVENT_TOO_LONG
+                                    : refusal_of_event(error));
         intent->result =
             cm_fail(&intent->detail, error, "event: %s", cm_strerror(error));
         return 0;

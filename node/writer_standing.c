@@ -271,6 +271,8 @@ int control_hear(struct batch *b, struct intent *i)
     i->revision = w->head.revision;
     i->result = error;
     b->ahead = true;
+    refusals_count(&b->result->refused, refusal_of_order(error), i->from,
+                   b->wall_ms);
     if (error == CM_ERR_EVICTION_CONFLICT) {
         w->conflict = true;
         (void)cm_fail(&i->detail, error,

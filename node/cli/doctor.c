@@ -8,10 +8,13 @@
 
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
+#include "node/refusal.h"
 #include "node/writer.h"
 
 #define EXIT_FINDINGS 1
 #define FINDING_SIZE 512
+/* What was refused longer ago is told by status and metrics alone. */
+#define RECENT_MS (INT64_C(24) * 3600 * 1000)
 
 /* Adds {"about", "found", "remedy"} to the list. */
 __attribute__((format(printf, 4, 5))) static void find(json_t *findings,
@@ -150,9 +153,110 @@ static void examine_return(json_t *findings, const json_t *status)
              (long long)number_in(unsent, "waiting"));
 }
 
+static void format_time(char *ret, size_t size, int64_t wall_ms)
+{
+    time_t at = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    ret[0] = '\0';
+    if (gmtime_r(&at, &tm) != NULL)
+        (void)strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* What each alarm asks for, by the word that it begins with. */
+static const char *alarm_remedy(const char *text)
+{
+    static const struct {
+        const char *word;
+        const char *remedy;
+    } remedies[] = {
+        {"fork:", "two machines run one node, or one was rolled back: stop "
+                  "the copy; the original returns by itself, or 'confmesh "
+                  "evict' it"},
+        {"identity:", "this directory was rolled back or copied: it returns "
+                      "by itself as soon as it reaches another member; see "
+                      "'confmesh unsent' afterwards"},
+        {"evicted:", "if that was a mistake, let it return: keep it running "
+                     "with the others in reach; if not, stop it"},
+        {"orders:", "give the mesh the authority's next order ('confmesh "
+                    "evict NODE... --authority FILE'; no NODE evicts nobody "
+                    "more): it names the one that stands"},
+        {"sealed:", "it returns by itself as soon as it reaches another "
+                    "member; see 'confmesh unsent' afterwards"},
+    };
+
+    for (size_t i = 0; i < sizeof remedies / sizeof *remedies; i++) {
+        if (strncmp(text, remedies[i].word, strlen(remedies[i].word)) == 0)
+            return remedies[i].remedy;
+    }
+    return "confmesh compare shows what differs; docs/ARCHITECTURE.md, "
+           "damage, says what happens by itself";
+}
+
+/* What peers sent that was refused, counts for nothing or was put aside. */
+static void examine_refused(json_t *findings, const json_t *status)
+{
+    const json_t *refused = json_object_get(status, "refused");
+    int64_t now = number_in(json_object_get(status, "clocks"), "wall_ms");
+    const char *name;
+    json_t *one;
+
+    json_object_foreach((json_t *)(uintptr_t)refused, name, one)
+    {
+        enum refusal reason = refusal_by_name(name);
+        const char *from = text_in(one, "from");
+        const struct refusal_text *t;
+        char when[32];
+
+        if (reason == REFUSAL_NONE ||
+            number_in(one, "last_ms") + RECENT_MS < now)
+            continue;
+        t = refusal_text(reason);
+        if (t->remedy[0] == '\0')
+            continue;
+        format_time(when, sizeof when, number_in(one, "last_ms"));
+        find(findings, "refused", t->remedy,
+             "%lld %ss %s (%s; the last at %s%s%s)",
+             (long long)number_in(one, "count"), t->what, t->found, t->reason,
+             when, from[0] != '\0' ? ", sent by " : "", from);
+    }
+}
+
+static void examine_pending(json_t *findings, const json_t *pending)
+{
+    const json_t *waits = json_object_get(pending, "waits_for");
+    const char *reason;
+    json_t *number;
+    size_t told = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)waits, reason, number)
+    {
+        char name[64];
+        enum refusal why;
+
+        (void)snprintf(name, sizeof name, "event-%s", reason);
+        why = refusal_by_name(name);
+        if (why == REFUSAL_NONE || why == REFUSAL_EVENT_CLOCK)
+            continue; /* that one is told with the clocks */
+        told++;
+        find(findings, "pending",
+             refusal_text(why)->remedy[0] != '\0'
+                 ? refusal_text(why)->remedy
+                 : "if it stays so, a node that has what they wait for is "
+                   "away: 'confmesh members'; 'confmesh explain KEY' names "
+                   "it for one key",
+             "%lld events %s", (long long)json_integer_value(number),
+             refusal_text(why)->found);
+    }
+    if (told == 0 && number_in(pending, "events") > 0 && waits == NULL)
+        find(findings, "pending",
+             "if it stays so, a node that has what they depend on is away",
+             "%lld events wait for others that they depend on",
+             (long long)number_in(pending, "events"));
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
-    const json_t *pending = json_object_get(status, "pending");
     const json_t *snapshot = json_object_get(status, "snapshot");
     const json_t *alarms = json_object_get(status, "alarms");
     size_t i;
@@ -161,15 +265,15 @@ static void examine_status(json_t *findings, const json_t *status)
     if (!json_is_true(json_object_get(status, "ready")))
         find(findings, "ready", "see the reason; confmesh help node",
              "the node is not ready: %s", text_in(status, "not_ready"));
-    json_array_foreach((json_t *)(uintptr_t)alarms, i, alarm) find(
-        findings, "alarms", "see docs/ARCHITECTURE.md, identity hazards", "%s",
-        json_is_string(alarm) ? json_string_value(alarm)
-                              : text_in(alarm, "text"));
-    if (number_in(pending, "events") > 0)
-        find(findings, "pending",
-             "if it stays so, a node that has what they depend on is away",
-             "%lld events wait for others that they depend on",
-             (long long)number_in(pending, "events"));
+    json_array_foreach((json_t *)(uintptr_t)alarms, i, alarm)
+    {
+        const char *text = json_is_string(alarm) ? json_string_value(alarm)
+                                                 : text_in(alarm, "text");
+
+        find(findings, "alarms", alarm_remedy(text), "%s", text);
+    }
+    examine_pending(findings, json_object_get(status, "pending"));
+    examine_refused(findings, status);
     if (number_in(snapshot, "failures") > 0 &&
         text_in(snapshot, "error")[0] != '\0')
         find(findings, "snapshot",
@@ -178,10 +282,41 @@ static void examine_status(json_t *findings, const json_t *status)
              "the last snapshot failed: %s", text_in(snapshot, "error"));
 }
 
+static void examine_cut_counters(json_t *findings, const json_t *counters)
+{
+    static const struct {
+        const char *name;
+        const char *found;
+        const char *remedy;
+    } kinds[] = {
+        {"refused_damaged", "truncated or altered",
+         "another member is asked by itself; if it goes on, look at the disk "
+         "and the memory of the node that gave it"},
+        {"refused_generation", "of another generation or mesh",
+         "the mesh was restored: see which of the two nodes has the right "
+         "generation ('confmesh status'); the other one returns with a token"},
+        {"refused_sealed", "beyond the seal of an evicted incarnation",
+         "the node that gave it has to return, and does so by itself: see "
+         "its 'confmesh doctor'"},
+        {"refused_fork", "two events bear one name",
+         "a node was cloned or rolled back: see the alarms, 'confmesh evict' "
+         "it unless it returns by itself"},
+    };
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (number_in(counters, kinds[i].name) > 0)
+            find(findings, "cuts", kinds[i].remedy,
+                 "%lld whole states were refused since the start: %s",
+                 (long long)number_in(counters, kinds[i].name), kinds[i].found);
+    }
+}
+
 static void examine_cuts(json_t *findings, const json_t *cuts)
 {
     const char *waits = text_in(cuts, "waits");
     const char *refusal = text_in(cuts, "last_refusal");
+
+    examine_cut_counters(findings, json_object_get(cuts, "counters"));
 
     if (waits[0] != '\0')
         find(findings, "cuts",
@@ -205,12 +340,9 @@ static void examine_floor(json_t *findings, const json_t *status)
 
     json_array_foreach(json_object_get(floor, "held_back_by"), i, h)
     {
-        time_t since = (time_t)(number_in(h, "since_ms") / 1000);
-        char when[32] = "";
-        struct tm tm;
+        char when[32];
 
-        if (gmtime_r(&since, &tm) != NULL)
-            (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        format_time(when, sizeof when, number_in(h, "since_ms"));
         find(findings, "floor",
              "bring that node back; if it is gone for good, 'confmesh evict'",
              "%s holds back what could be collected: its %s is missing since "
@@ -226,10 +358,6 @@ static void examine_floor(json_t *findings, const json_t *status)
              "it has: see 'confmesh roster'",
              "%s is being evicted", json_string_value(h));
     }
-    if (number_in(evictions, "orders_refused") > 0)
-        find(findings, "evictions", "see the log for who sent them",
-             "%lld orders of peers were refused: forged, or of another mesh",
-             (long long)number_in(evictions, "orders_refused"));
 }
 
 static void examine_heal(json_t *findings, const json_t *heal)

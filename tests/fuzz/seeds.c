@@ -12,6 +12,7 @@
 #include "crdt/authority.h"
 #include "crdt/base/check.h"
 #include "crdt/sign.h"
+#include "node/compare_message.h"
 #include "node/frame.h"
 #include "node/schema.h"
 #include "node/snapshot_scan.h"
@@ -517,6 +518,51 @@ static void seeds_schema(void)
     seed_write("schema", "fact");
 }
 
+static void seeds_compare(void)
+{
+    static struct compare_result r;
+    static struct digest lanes;
+    struct hash vv = {{4}};
+    struct schema_key keys[2] = {
+        {.bytes = {SCHEMA_PREFIX_ENTRY, SPACE_REGISTER, 'a'}, .size = 3},
+        {.bytes = {SCHEMA_PREFIX_ENTRY, SPACE_REGISTER, 'b'}, .size = 3}};
+    struct buffer entries;
+
+    r = (struct compare_result){.vv = vv, .parts_count = 1, .items_count = 2};
+    r.parts[0].count = 7;
+    r.items[0].key = keys[0];
+    r.items[1].key = keys[1];
+    r.items[1].damaged = true;
+    seed_begin(-1);
+    compare_message_ask(&out, COMPARE_ASK_STATE, 1, &vv, false, NULL, 0);
+    seed_write("compare_message", "ask-state");
+    seed_begin(-1);
+    compare_message_ask(&out, COMPARE_ASK_PARTS, 2, &vv, false, keys, 2);
+    seed_write("compare_message", "ask-parts");
+    seed_begin(-1);
+    compare_message_ask(&out, COMPARE_ASK_ENTRIES, 3, &vv, true, keys, 2);
+    seed_write("compare_message", "ask-entries");
+    seed_begin(-1);
+    compare_message_state(&out, 1, &vv, &vv, &lanes);
+    seed_write("compare_message", "state");
+    seed_begin(-1);
+    compare_message_parts(&out, 2, &r);
+    seed_write("compare_message", "parts");
+    seed_begin(-1);
+    compare_message_keys(&out, 4, &r);
+    seed_write("compare_message", "keys");
+    seed_begin(-1);
+    compare_message_refused(&out, 5, &vv, CM_ERR_BUSY);
+    seed_write("compare_message", "refused");
+    buffer_init(&entries, SEED_MAX);
+    compare_message_put_entry(&entries, COMPARE_ENTRY_THERE, text("packed"));
+    compare_message_put_entry(&entries, COMPARE_ENTRY_ABSENT, text(""));
+    seed_begin(-1);
+    compare_message_entries(&out, 3, &vv, buffer_slice(&entries), 2);
+    buffer_release(&entries);
+    seed_write("compare_message", "entries");
+}
+
 static void seeds_http(void)
 {
     seed_text("http_client", "length", 0,
@@ -573,6 +619,7 @@ int main(int argc, char **argv)
     seeds_frame();
     seeds_schema();
     seeds_http();
+    seeds_compare();
     buffer_release(&out);
     return 0;
 }

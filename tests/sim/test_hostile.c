@@ -87,6 +87,39 @@ static bool all_alive(struct sim_world *w, void *ctx)
     return true;
 }
 
+/* What was sent is counted at each honest host under its own reason. */
+static void expect_counted(struct sim_world *w, enum sim_hostile_kind kind)
+{
+    static const enum refusal reasons[SIM_HOSTILE_KINDS][2] = {
+        [SIM_HOSTILE_COUNTERS] = {REFUSAL_EVENT_GAP, REFUSAL_NONE},
+        [SIM_HOSTILE_FUTURE] = {REFUSAL_EVENT_CLOCK, REFUSAL_EVENT_GAP},
+        [SIM_HOSTILE_FLOOD] = {REFUSAL_NONE, REFUSAL_NONE},
+        [SIM_HOSTILE_PENDING] = {REFUSAL_EVENT_GAP, REFUSAL_EVENT_DEPENDENCY},
+        [SIM_HOSTILE_LIES] = {REFUSAL_NONE, REFUSAL_NONE},
+        [SIM_HOSTILE_SIGNATURES] = {REFUSAL_EVENT_SIGNATURE, REFUSAL_NONE},
+        [SIM_HOSTILE_REUSE] = {REFUSAL_EVENT_FORK, REFUSAL_NONE},
+        [SIM_HOSTILE_GARBAGE] = {REFUSAL_NONE, REFUSAL_NONE},
+    };
+    uint64_t counted = 0;
+
+    if (reasons[kind][0] == REFUSAL_NONE)
+        return;
+    for (unsigned h = 0; h < HOSTILE; h++) {
+        struct node_status s;
+
+        node_status_read(sim_host_node(w->hosts[h]), &s);
+        for (size_t i = 0; i < 2; i++)
+            if (reasons[kind][i] != REFUSAL_NONE)
+                counted += s.refused.of[reasons[kind][i]].count;
+        for (size_t i = 0; i < REFUSAL_KINDS; i++)
+            if (s.refused.of[i].count > 0)
+                print_message("host %u: %s %llu\n", h,
+                              refusal_text((enum refusal)i)->name,
+                              (unsigned long long)s.refused.of[i].count);
+    }
+    assert_true(counted > 0);
+}
+
 static void hostile_kind(enum sim_hostile_kind kind)
 {
     struct sim_world *w = start(40 + (uint64_t)kind);
@@ -117,6 +150,7 @@ static void hostile_kind(enum sim_hostile_kind kind)
     if (sim_check_violation(w->check) != NULL)
         print_error("%s\n", sim_check_violation(w->check)->text);
     assert_null(sim_check_violation(w->check));
+    expect_counted(w, kind);
     sim_world_free(w);
 }
 
