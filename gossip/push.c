@@ -27,6 +27,41 @@ static void push_one(struct gossip *g, struct member *m, struct slice event,
     transmit_finish(g, &g->builder, m, &m->address, LANE_PAYLOAD);
 }
 
+/* The living member whose key id follows on this node's own, the first one
+ * after the last; NULL without any. */
+static struct member *next_around(const struct gossip *g)
+{
+    const struct member_table *t = &g->table;
+    size_t start = member_table_listed_from(t, &g->own.key_id);
+    size_t i;
+
+    for (i = 0; i < t->listed_count; i++) {
+        struct member *m = t->listed[(start + i) % t->listed_count];
+
+        if (member_is_living(m) && !m->barred)
+            return m;
+    }
+    return NULL;
+}
+
+/* Chance alone leaves out one of 20 members in one push of a hundred, and that
+ * one waits for repair. So everybody pushes to the next one around too: who is
+ * left out now has a neighbour who was, and there is nobody to begin with. */
+static void include_next(const struct gossip *g, const struct key_id *except,
+                         struct member **peers, size_t count)
+{
+    struct member *next = next_around(g);
+    size_t i;
+
+    if (next == NULL || count == 0 ||
+        (except != NULL && key_id_equal(&next->key_id, except)))
+        return;
+    for (i = 0; i < count; i++)
+        if (peers[i] == next)
+            return;
+    peers[count - 1] = next;
+}
+
 int push_event(struct gossip *g, struct slice event,
                const struct key_id *except)
 {
@@ -47,6 +82,7 @@ int push_event(struct gossip *g, struct slice event,
                                   ? GOSSIP_FULL_FANOUT_MAX
                                   : GOSSIP_FANOUT,
                               peers);
+    include_next(g, except, peers, count);
     for (i = 0; i < count; i++)
         push_one(g, peers[i], event, bytes);
     shared_bytes_drop(bytes);
