@@ -8,6 +8,7 @@
 #   DEBUG=1                      no optimisation
 #   WERROR=0|1                   warnings as errors; 1 in a git checkout
 #   SANITIZE=address,undefined   or thread: a build directory of its own
+#   STATIC=1                     as `make static` builds: build/static
 #   BUG=NAME|quick SHRINK=1      of `make zoo`
 #   ONLY='word word'             of `make test`: programs with one in the name
 #   SEEDS=N                      of `make test` and `make sim`: simulated runs
@@ -31,6 +32,7 @@ DESTDIR ?=
 V ?= 0
 DEBUG ?= 0
 SANITIZE ?=
+STATIC ?=
 WERROR ?= $(if $(wildcard .git),1,0)
 FUZZ_SECONDS ?= 20
 MARKS ?=
@@ -41,7 +43,9 @@ BUDGET ?= 3600
 
 # Where things go. Sanitized builds, whose warnings gcc itself calls
 # unreliable, stay apart from the ordinary one.
-ifeq ($(SANITIZE),)
+ifneq ($(STATIC),)
+BUILD := build/static
+else ifeq ($(SANITIZE),)
 BUILD := build
 else
 BUILD := build/san-$(subst $(comma),-,$(SANITIZE))
@@ -58,6 +62,7 @@ endif
 
 .PHONY: all test sim model nightly demo bench fuzz lint format install clean deps
 .PHONY: help examples test-programs bench-programs libs fuzz-seeds FORCE
+.PHONY: static test-static
 all:
 
 # ---- What the machine has to have ------------------------------------------
@@ -81,8 +86,10 @@ groups_of = $(if $(filter-out clean help format,$(1)),build) \
     $(if $(filter lint format,$(1)),lint) \
     $(if $(filter bench bench-programs,$(1)),bench) \
     $(if $(filter fuzz build/fuzz/%,$(1)),fuzz) \
+    $(if $(STATIC)$(filter static test-static,$(1)),static) \
+    $(if $(filter test-static,$(1)),tests) \
     $(if $(filter model,$(1)),model) \
-    $(if $(filter deps,$(1)),build tests lint bench fuzz model)
+    $(if $(filter deps,$(1)),build tests lint bench fuzz model static)
 GROUPS := $(sort $(foreach goal,$(GOALS),$(call groups_of,$(goal))))
 ifneq ($(GROUPS),)
 PACKAGES := build/packages/$(subst $(space),-,$(GROUPS)).mk
@@ -112,7 +119,9 @@ CC := gcc
 CLANG := clang
 WARNINGS := -Wall -Wextra -Wconversion -Wmissing-prototypes \
     -Wstrict-prototypes -Wshadow
-OPTIMISE := $(if $(filter 1,$(DEBUG)),-O0,-O2)
+# A static program has to be small: no function that nobody calls.
+OPTIMISE := $(if $(filter 1,$(DEBUG)),-O0,$(if $(STATIC),-Os \
+    -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables,-O2))
 CFLAGS ?= $(OPTIMISE) -g -fstack-protector-strong
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) \
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -204,6 +213,21 @@ $(BUILD)/libsim.a: $(call objects,$(SIM_SRC)) $(BUILD)/sources
 
 LINK = $(CC) $(ALL_LDFLAGS) -o $@
 
+# Debian's archives, but for four libraries, which are built from its sources
+# (tests/static/libraries). The linker's warnings are about names of users,
+# which nobody asks for, and of hosts, which resolv.conf alone finds.
+ifneq ($(STATIC),)
+STATIC_DEPS := $(BUILD)/deps/lib/versions
+$(STATIC_DEPS): tests/static/libraries
+	$(Q)$< $(BUILD)/deps
+override ALL_LDFLAGS += -static -s -Wl,--gc-sections,--no-warnings -L$(BUILD)/deps/lib
+STATIC_TLS := -lmbedtls -lmbedx509 -lmbedcrypto
+override LIBS := $(subst -luv,-l:libuv_a.a,$(LIBS)) $(STATIC_TLS)
+override LIBS_CLI := $(subst -luv,-l:libuv_a.a,$(LIBS_CLI)) $(STATIC_TLS)
+override LIBS_RESTORE := $(LIBS_RESTORE) $(STATIC_TLS)
+$(PROGRAMS): $(STATIC_DEPS)
+endif
+
 $(BUILD)/confmesh: $(call objects,$(CLI_SRC)) $(BUILD)/libconfmesh.a
 	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS_CLI)
 
@@ -284,6 +308,18 @@ nightly: $(SIM_PROGRAM)
 QUICK ?=
 model:
 	$(Q)$(RUN_ENV) tests/models $(if $(QUICK),--quick)
+
+static:
+	$(Q)$(MAKE) STATIC=1 build/static/confmesh build/static/confmesh-restore
+	$(Q)stat -c '%n: %s bytes' build/static/confmesh \
+	    build/static/confmesh-restore
+
+# Real nodes of the static programs, and what only they promise.
+STATIC_TESTS := test_cli.py test_mesh.py test_join.py test_durability.py \
+    test_restore.py test_s3.py test_watch.py
+test-static: static
+	$(Q)BUILD_DIR='$(abspath build/static)' tests/static/test_static.py
+	$(Q)BUILD_DIR='$(abspath build/static)' tests/run $(STATIC_TESTS)
 
 demo: all examples
 	$(Q)$(RUN_ENV) KEEP='$(KEEP)' tests/demo
@@ -405,6 +441,8 @@ help:
 	@echo 'zoo        bugs planted in it that the simulator has to find; BUG=NAME'
 	@echo 'marks      named places of the code that SEEDS have to come by'
 	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
+	@echo 'static     build/static: programs that need no library of the system'
+	@echo 'test-static the integration tests of the static programs'
 	@echo 'demo       a mesh of three nodes, lost and restored; KEEP=1'
 	@echo 'bench      the figures, some beside etcd; bench-programs: only built,'
 	@echo '           for parts: tests/bench/run http'

@@ -244,8 +244,10 @@ static void set_limits(CURL *curl, const struct s3_wire *w)
     (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, timeout);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT,
                            timeout * WHOLE_TIMEOUT_FACTOR);
-    if (w->ca_file != NULL)
+    if (w->ca_file != NULL) { /* it alone, not this host's as well */
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO, w->ca_file);
+        (void)curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+    }
     (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, (void *)w->stopping);
