@@ -10,8 +10,8 @@
 #include "backup/snapshot_object.h"
 #include "crdt/base/check.h"
 
-_Static_assert(CHUNKER_MIN < SNAPSHOT_CHUNK_TARGET, "thresholds in order");
-_Static_assert(SNAPSHOT_CHUNK_TARGET < CHUNKER_MAX, "thresholds in order");
+_Static_assert(CHUNKER_MIN < CHUNKER_NORMAL, "thresholds in order");
+_Static_assert(CHUNKER_NORMAL < CHUNKER_MAX, "thresholds in order");
 _Static_assert(CHUNKER_MAX < SNAPSHOT_CHUNK_MAX, "thresholds in order");
 
 void chunker_init(struct chunker *c, const uint8_t key[32])
@@ -51,16 +51,18 @@ static uint64_t key_hash(const struct chunker *c, const struct entry_id *id)
 bool chunker_add(struct chunker *c, const struct entry_id *id,
                  size_t entry_size)
 {
+    size_t per;
+
     CHECK(!chunker_ends_before(c, entry_size));
     c->filled += entry_size;
     if (c->filled >= CHUNKER_MAX)
         return true;
     if (c->filled < CHUNKER_MIN)
         return false;
-    /* P(end) = size / target: one boundary per target bytes on average. */
-    return entry_size >= SNAPSHOT_CHUNK_TARGET ||
-           key_hash(c, id) <
-               entry_size * ((UINT64_C(1) << 32) / SNAPSHOT_CHUNK_TARGET);
+    /* P(end) = size / per. */
+    per = c->filled < CHUNKER_NORMAL ? CHUNKER_PER_EARLY : CHUNKER_PER_LATE;
+    return entry_size >= per ||
+           key_hash(c, id) < entry_size * ((UINT64_C(1) << 32) / per);
 }
 
 void chunker_reset(struct chunker *c)

@@ -1,22 +1,29 @@
 /* Where chunks end: content-defined, so that a small change moves no boundary
  * but its own.
  *
- * A chunk ends after an entry whose keyed hash of its key is small; the bound
- * grows with the entry's size, so that chunks are about SNAPSHOT_CHUNK_TARGET
- * bytes whatever the sizes of values. No boundary before CHUNKER_MIN bytes, and
- * always one before an entry that would exceed CHUNKER_MAX (an entry that is
- * larger by itself has a chunk of its own). Because the hash is of the key
- * and not of the value, an overwritten value of similar size changes one chunk.
+ * A chunk ends after an entry whose keyed hash of its key is below a bound. The
+ * bound grows with the entry's size, so that chunks are of like sizes whatever
+ * the sizes of values, and is four times as high once CHUNKER_NORMAL bytes are
+ * there: a chunk that holds a given key is then hardly larger than the mean
+ * one, and it is such chunks that an increment sends. No boundary before
+ * CHUNKER_MIN bytes, and always one before an entry that would exceed
+ * CHUNKER_MAX (an entry that is larger by itself has a chunk of its own).
+ * Because the hash is of the key and not of the value, an overwritten value of
+ * similar size changes one chunk.
  *
- * Source: the two thresholds are those of rsync-style chunking; Xia et al.,
- * "FastCDC" (2016). */
+ * Source: minimum, maximum and normalised bounds as in Xia et al., "FastCDC"
+ * (2016). */
 #ifndef BACKUP_CHUNKER_H
 #define BACKUP_CHUNKER_H
 
 #include "crdt/op.h"
 
-#define CHUNKER_MIN (2u << 10)   /* bytes */
-#define CHUNKER_MAX (128u << 10) /* bytes */
+#define CHUNKER_MIN (4u << 10)     /* bytes */
+#define CHUNKER_NORMAL (12u << 10) /* bytes */
+#define CHUNKER_MAX (128u << 10)   /* bytes */
+/* One boundary per so many bytes on average, below and from NORMAL on. */
+#define CHUNKER_PER_EARLY (16u << 10)
+#define CHUNKER_PER_LATE (4u << 10)
 
 struct chunker {
     uint8_t key[32];

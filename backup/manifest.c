@@ -10,7 +10,7 @@
 #include "crdt/base/check.h"
 #include "crdt/sign.h"
 
-#define MANIFEST_FIELDS 17
+#define MANIFEST_FIELDS 19
 #define MANIFEST_FIELDS_MAX 64 /* of a later format, to read its number */
 
 static const char manifest_domain[] = "confmesh manifest v1";
@@ -44,6 +44,8 @@ static void pack_body(struct buffer *out, const struct manifest *m)
     pack_bin(out, m->standing);
     pack_uint(out, m->hlc_max);
     pack_uint(out, m->created_ms);
+    pack_bin(out, m->segments);
+    pack_bin(out, m->sealed);
 }
 
 int manifest_encode(struct buffer *out, const struct manifest *m,
@@ -196,10 +198,13 @@ static int unpack_claims(struct unpacker *u, struct manifest *m,
     m->standing = unpack_bin(u, MANIFEST_STANDING_MAX);
     m->hlc_max = unpack_uint(u, UINT64_MAX);
     m->created_ms = unpack_uint(u, HLC_WALL_MS_MAX);
+    m->segments = unpack_bin(u, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
+    m->sealed = unpack_bin(u, MANIFEST_SEALED_MAX);
     error = unpack_finish(u);
     if (error == 0 && (m->sequence == 0 || m->chunk_count > m->entry_count ||
                        m->entry_count > m->sibling_count ||
                        m->sibling_count > m->byte_count ||
+                       m->segments.size % HASH_SIZE != 0 ||
                        (m->sequence == 1 && !hash_is_zero(&m->previous))))
         error = CM_ERR_MALFORMED;
     if (error != 0) {

@@ -5,8 +5,8 @@
  * mesh id bin16, authority public key bin32, generation order bin,
  * certificate bin, sequence, previous bin32, root bin32, chunk count, entry
  * count, sibling count, byte count, state digest bin32, version vector,
- * standing bin, greatest HLC, created ms]. The signature is Ed25519 (RFC 8032)
- * over "confmesh manifest v1" NUL body. */
+ * standing bin, greatest HLC, created ms, segments bin, sealed keys bin]. The
+ * signature is Ed25519 (RFC 8032) over "confmesh manifest v1" NUL body. */
 #ifndef BACKUP_MANIFEST_H
 #define BACKUP_MANIFEST_H
 
@@ -18,6 +18,8 @@
 
 #define SNAPSHOT_MANIFEST_MAX (32u << 20)
 #define MANIFEST_STANDING_MAX (8u << 20)
+#define MANIFEST_SEALED_MAX 4096
+#define SNAPSHOT_SEGMENTS_MAX 64
 
 /* What the manifest says; written by the caller, filled in by decoding. */
 struct manifest {
@@ -38,6 +40,12 @@ struct manifest {
                                       of it has happened yet; borrowed */
     hlc_t hlc_max;                 /* greatest HLC of the state */
     uint64_t created_ms;
+    /* Hashes of the segments (snapshot_map.h) that say where the objects lie,
+     * 32 bytes each, at most SNAPSHOT_SEGMENTS_MAX; empty where objects come
+     * one by one (a cut between nodes). Borrowed. */
+    struct slice segments;
+    /* sealed_keys (sealed_keys.h); empty: not encrypted. Borrowed. */
+    struct slice sealed;
     /* Filled in by decoding, for who wants to choose or to tell. */
     struct generation_id generation;
     struct key_id signer;

@@ -13,6 +13,7 @@
 #define BACKUP_SNAPSHOT_H
 
 #include "backup/manifest.h"
+#include "backup/snapshot_map.h"
 #include "backup/snapshot_object.h"
 #include "backup/snapshot_reader.h"
 #include "backup/snapshot_writer.h"

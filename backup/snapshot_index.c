@@ -80,5 +80,6 @@ int hash_list_unpack(struct hash_list *l, struct slice content, size_t max,
 bool snapshot_leaf_ends(const struct hash *chunk, size_t count)
 {
     CHECK(count >= 1 && count <= SNAPSHOT_LEAF_MAX);
-    return chunk->bytes[HASH_SIZE - 1] == 0 || count == SNAPSHOT_LEAF_MAX;
+    return (chunk->bytes[HASH_SIZE - 1] & 63) == 0 ||
+           count == SNAPSHOT_LEAF_MAX;
 }

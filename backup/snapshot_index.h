@@ -1,13 +1,13 @@
 /* The two-level hash tree over the chunks: a leaf is an array of chunk hashes,
  * the root an array of leaf hashes. A leaf ends after a chunk whose hash has
- * its low eight bits zero, so that leaves too keep their names when something
+ * its low six bits zero, so that leaves too keep their names when something
  * far away changes; at most SNAPSHOT_LEAF_MAX. Shared by writer and reader. */
 #ifndef BACKUP_SNAPSHOT_INDEX_H
 #define BACKUP_SNAPSHOT_INDEX_H
 
 #include "crdt/base/hash.h"
 
-#define SNAPSHOT_LEAF_MAX 4096  /* chunks of one leaf */
+#define SNAPSHOT_LEAF_MAX 512   /* chunks of one leaf */
 #define SNAPSHOT_ROOT_MAX 65536 /* leaves of the root */
 
 /* A growing array of hashes. */

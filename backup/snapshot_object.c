@@ -4,6 +4,7 @@
  * than that, so there is no bomb to go off. */
 #include "backup/snapshot_object.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,11 +17,16 @@
 
 #define COMPRESSION_LEVEL 3
 #define MAGIC "cmo1"
+#define MAGIC_SEALED "cme1"
+#define NONCE_SIZE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+#define TAG_SIZE crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define CHECKED_SIZE 9 /* magic, kind, size */
 
 _Static_assert(SNAPSHOT_OBJECT_HEADER_SIZE == CHECKED_SIZE + 8, "header");
+_Static_assert(SNAPSHOT_SEALED_HEADER_SIZE == CHECKED_SIZE + NONCE_SIZE,
+               "sealed header");
 _Static_assert(ZSTD_COMPRESSBOUND(SNAPSHOT_CHUNK_MAX) +
-                       SNAPSHOT_OBJECT_HEADER_SIZE <=
+                       SNAPSHOT_SEALED_HEADER_SIZE + TAG_SIZE <=
                    SNAPSHOT_OBJECT_MAX,
                "an incompressible chunk fits an object");
 _Static_assert(sizeof "v1//c/" + 2 * MESH_ID_SIZE + 2 * HASH_SIZE <=
@@ -49,10 +55,14 @@ static const char *kind_domain(enum snapshot_object_kind kind)
     case SNAPSHOT_LEAF:
         return "confmesh index leaf v1";
     case SNAPSHOT_ROOT:
+        return "confmesh index root v1";
+    case SNAPSHOT_SEGMENT:
+        return "confmesh segment v1";
+    case SNAPSHOT_EVENTS:
         break;
     }
-    CHECK(kind == SNAPSHOT_ROOT);
-    return "confmesh index root v1";
+    CHECK(kind == SNAPSHOT_EVENTS);
+    return "confmesh events v1";
 }
 
 void snapshot_keys_derive(struct snapshot_keys *ret_keys,
@@ -63,8 +73,35 @@ void snapshot_keys_derive(struct snapshot_keys *ret_keys,
     struct hash boundaries = hash_of("confmesh snapshot boundaries v1", id);
 
     CHECK(ret_keys != NULL);
+    *ret_keys = (struct snapshot_keys){.encrypted = false};
     memcpy(ret_keys->names, names.bytes, sizeof ret_keys->names);
     memcpy(ret_keys->boundaries, boundaries.bytes, sizeof ret_keys->boundaries);
+    memcpy(ret_keys->places, names.bytes, sizeof ret_keys->places);
+}
+
+static void derive(uint8_t ret_key[32], const uint8_t data_key[32],
+                   const char *domain, const struct mesh_id *mesh)
+{
+    struct hash key =
+        hash_keyed(data_key, domain, slice_of(mesh->bytes, MESH_ID_SIZE));
+
+    memcpy(ret_key, key.bytes, 32);
+    sodium_memzero(&key, sizeof key);
+}
+
+void snapshot_keys_derive_encrypted(
+    struct snapshot_keys *ret_keys, const struct mesh_id *mesh,
+    const uint8_t data_key[SNAPSHOT_DATA_KEY_SIZE])
+{
+    CHECK(data_key != NULL);
+    snapshot_keys_derive(ret_keys, mesh); /* of places, which stays */
+    derive(ret_keys->names, data_key, "confmesh snapshot names v1", mesh);
+    derive(ret_keys->boundaries, data_key, "confmesh snapshot boundaries v1",
+           mesh);
+    derive(ret_keys->encryption, data_key, "confmesh snapshot encryption v1",
+           mesh);
+    derive(ret_keys->nonces, data_key, "confmesh snapshot nonces v1", mesh);
+    ret_keys->encrypted = true;
 }
 
 void snapshot_object_name(char ret_name[SNAPSHOT_NAME_SIZE],
@@ -83,19 +120,73 @@ struct hash snapshot_object_hash(const struct snapshot_keys *keys,
                                  enum snapshot_object_kind kind,
                                  struct slice content)
 {
-    return hash_keyed(keys->names, kind_domain(kind), content);
+    return hash_keyed(kind == SNAPSHOT_SEGMENT ? keys->places : keys->names,
+                      kind_domain(kind), content);
 }
 
-static void put_header(uint8_t *to, enum snapshot_object_kind kind, size_t size)
+static bool is_sealed(const struct snapshot_keys *keys,
+                      enum snapshot_object_kind kind)
 {
-    memcpy(to, MAGIC, 4);
+    return keys->encrypted && kind != SNAPSHOT_SEGMENT;
+}
+
+static void put_header(uint8_t *to, const char *magic,
+                       enum snapshot_object_kind kind, size_t size)
+{
+    memcpy(to, magic, 4);
     to[4] = (uint8_t)kind;
     put_be32(to + 5, (uint32_t)size);
 }
 
-int snapshot_object_encode(struct buffer *out, enum snapshot_object_kind kind,
-                           struct slice content)
+/* ---- encryption ---- */
+
+/* What one nonce belongs to: this kind with this frame, and no other. */
+static void make_nonce(uint8_t ret_nonce[NONCE_SIZE],
+                       const struct snapshot_keys *keys,
+                       enum snapshot_object_kind kind, struct slice frame)
 {
+    crypto_generichash_state state;
+    uint8_t byte = (uint8_t)kind;
+
+    (void)crypto_generichash_init(&state, keys->nonces, sizeof keys->nonces,
+                                  NONCE_SIZE);
+    (void)crypto_generichash_update(&state, &byte, 1);
+    (void)crypto_generichash_update(&state, frame.data, frame.size);
+    (void)crypto_generichash_final(&state, ret_nonce, NONCE_SIZE);
+}
+
+/* "Those 9 bytes and the object's hash." */
+static void make_associated(uint8_t ret[CHECKED_SIZE + HASH_SIZE],
+                            const uint8_t *header, const struct hash *hash)
+{
+    memcpy(ret, header, CHECKED_SIZE);
+    memcpy(ret + CHECKED_SIZE, hash->bytes, HASH_SIZE);
+}
+
+/* The frame stands where the ciphertext will, with room for the tag. */
+static size_t seal(uint8_t *object, const struct snapshot_keys *keys,
+                   enum snapshot_object_kind kind, const struct hash *hash,
+                   size_t size, size_t frame_size)
+{
+    uint8_t *nonce = object + CHECKED_SIZE;
+    uint8_t *text = object + SNAPSHOT_SEALED_HEADER_SIZE;
+    uint8_t associated[CHECKED_SIZE + HASH_SIZE];
+
+    put_header(object, MAGIC_SEALED, kind, size);
+    make_nonce(nonce, keys, kind, slice_of(text, frame_size));
+    make_associated(associated, object, hash);
+    CHECK(crypto_aead_xchacha20poly1305_ietf_encrypt(
+              text, NULL, text, frame_size, associated, sizeof associated, NULL,
+              nonce, keys->encryption) == 0);
+    return SNAPSHOT_SEALED_HEADER_SIZE + frame_size + TAG_SIZE;
+}
+
+int snapshot_object_encode(struct buffer *out, const struct snapshot_keys *keys,
+                           enum snapshot_object_kind kind, struct slice content)
+{
+    bool sealed = is_sealed(keys, kind);
+    size_t head =
+        sealed ? SNAPSHOT_SEALED_HEADER_SIZE : SNAPSHOT_OBJECT_HEADER_SIZE;
     size_t bound = ZSTD_compressBound(content.size);
     size_t start = out->size;
     ZSTD_CCtx *context;
@@ -104,37 +195,44 @@ int snapshot_object_encode(struct buffer *out, enum snapshot_object_kind kind,
 
     if (content.size > SNAPSHOT_CHUNK_MAX)
         return CM_ERR_TOO_LARGE;
-    to = buffer_extend(out, SNAPSHOT_OBJECT_HEADER_SIZE + bound);
+    to = buffer_extend(out, head + bound + TAG_SIZE);
     if (to == NULL)
         return out->error;
     context = ZSTD_createCCtx_advanced(zstd_memory);
     got = context == NULL
               ? 0
-              : ZSTD_compressCCtx(context, to + SNAPSHOT_OBJECT_HEADER_SIZE,
-                                  bound, content.data, content.size,
-                                  COMPRESSION_LEVEL);
+              : ZSTD_compressCCtx(context, to + head, bound, content.data,
+                                  content.size, COMPRESSION_LEVEL);
     (void)ZSTD_freeCCtx(context);
     if (context == NULL || ZSTD_isError(got)) {
         out->size = start;
         return CM_ERR_NOMEM; /* with room for the bound nothing else fails */
     }
     CHECK(got <= bound);
-    put_header(to, kind, content.size);
-    put_be64(to + CHECKED_SIZE,
-             record_checksum(slice_of(to, CHECKED_SIZE),
-                             slice_of(to + SNAPSHOT_OBJECT_HEADER_SIZE, got)));
-    out->size = start + SNAPSHOT_OBJECT_HEADER_SIZE + got;
+    if (sealed) {
+        struct hash hash = snapshot_object_hash(keys, kind, content);
+
+        out->size = start + seal(to, keys, kind, &hash, content.size, got);
+        return 0;
+    }
+    put_header(to, MAGIC, kind, content.size);
+    put_be64(to + CHECKED_SIZE, record_checksum(slice_of(to, CHECKED_SIZE),
+                                                slice_of(to + head, got)));
+    out->size = start + head + got;
     return 0;
 }
 
-static int check_header(enum snapshot_object_kind kind, struct slice object,
-                        struct slice *ret_frame, size_t *ret_size,
+/* Sizes, magic and kind; the declared size into ret_size. */
+static int check_header(struct slice object, bool sealed,
+                        enum snapshot_object_kind kind, size_t *ret_size,
                         struct cm_detail *detail)
 {
-    struct slice frame;
+    const char *magic = sealed ? MAGIC_SEALED : MAGIC;
+    size_t head = sealed ? SNAPSHOT_SEALED_HEADER_SIZE + TAG_SIZE
+                         : SNAPSHOT_OBJECT_HEADER_SIZE;
     size_t size;
 
-    if (object.size <= SNAPSHOT_OBJECT_HEADER_SIZE)
+    if (object.size <= head)
         return cm_fail(detail, CM_ERR_DAMAGED,
                        "the object has %zu bytes, fewer than its header",
                        object.size);
@@ -142,41 +240,73 @@ static int check_header(enum snapshot_object_kind kind, struct slice object,
         return cm_fail(detail, CM_ERR_TOO_LARGE,
                        "the object has %zu bytes, the limit is %u", object.size,
                        SNAPSHOT_OBJECT_MAX);
-    if (memcmp(object.data, MAGIC, 4) != 0)
+    if (memcmp(object.data, magic, 4) != 0)
         return cm_fail(detail, CM_ERR_DAMAGED,
-                       "the object does not begin with %s", MAGIC);
+                       "the object does not begin with %s", magic);
     if (object.data[4] != (uint8_t)kind)
         return cm_fail(detail, CM_ERR_DAMAGED,
                        "the object is of kind %u, %u is expected",
                        object.data[4], (unsigned)kind);
-    frame = slice_of(object.data + SNAPSHOT_OBJECT_HEADER_SIZE,
-                     object.size - SNAPSHOT_OBJECT_HEADER_SIZE);
-    if (record_checksum(slice_of(object.data, CHECKED_SIZE), frame) !=
-        get_be64(object.data + CHECKED_SIZE))
-        return cm_fail(detail, CM_ERR_DAMAGED,
-                       "the object's checksum does not match its bytes");
     size = get_be32(object.data + 5);
     if (size > SNAPSHOT_CHUNK_MAX)
         return cm_fail(detail, CM_ERR_TOO_LARGE,
                        "the object declares %zu bytes of content, the limit "
                        "is %u",
                        size, SNAPSHOT_CHUNK_MAX);
-    if (ZSTD_getFrameContentSize(frame.data, frame.size) != size ||
-        ZSTD_findFrameCompressedSize(frame.data, frame.size) != frame.size)
-        return cm_fail(detail, CM_ERR_DAMAGED,
-                       "the object is not one frame of the declared size");
-    *ret_frame = frame;
     *ret_size = size;
+    return 0;
+}
+
+/* The frame of a plain object, within it. */
+static int check_plain(struct slice object, struct slice *ret_frame,
+                       struct cm_detail *detail)
+{
+    struct slice frame = slice_of(object.data + SNAPSHOT_OBJECT_HEADER_SIZE,
+                                  object.size - SNAPSHOT_OBJECT_HEADER_SIZE);
+
+    if (record_checksum(slice_of(object.data, CHECKED_SIZE), frame) !=
+        get_be64(object.data + CHECKED_SIZE))
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "the object's checksum does not match its bytes");
+    *ret_frame = frame;
+    return 0;
+}
+
+/* The frame of an encrypted one, into memory (initialised). */
+static int open_sealed(struct slice object, const struct snapshot_keys *keys,
+                       const struct hash *expected, struct buffer *memory,
+                       struct slice *ret_frame, struct cm_detail *detail)
+{
+    uint8_t associated[CHECKED_SIZE + HASH_SIZE];
+    size_t size = object.size - SNAPSHOT_SEALED_HEADER_SIZE;
+    uint8_t *frame = buffer_extend(memory, size - TAG_SIZE);
+
+    if (frame == NULL)
+        return memory->error;
+    make_associated(associated, object.data, expected);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(
+            frame, NULL, NULL, object.data + SNAPSHOT_SEALED_HEADER_SIZE, size,
+            associated, sizeof associated, object.data + CHECKED_SIZE,
+            keys->encryption) != 0)
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "the object does not decrypt: it is damaged, exchanged "
+                       "or of another key");
+    *ret_frame = buffer_slice(memory);
     return 0;
 }
 
 static int decompress(struct buffer *ret_content, struct slice frame,
                       size_t size, struct cm_detail *detail)
 {
-    uint8_t *to = buffer_extend(ret_content, size);
     ZSTD_DCtx *context;
+    uint8_t *to;
     size_t got;
 
+    if (ZSTD_getFrameContentSize(frame.data, frame.size) != size ||
+        ZSTD_findFrameCompressedSize(frame.data, frame.size) != frame.size)
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "the object is not one frame of the declared size");
+    to = buffer_extend(ret_content, size);
     if (to == NULL)
         return ret_content->error;
     context = ZSTD_createDCtx_advanced(zstd_memory);
@@ -199,6 +329,8 @@ int snapshot_object_decode(struct buffer *ret_content,
                            const struct hash *expected, struct slice object,
                            struct cm_detail *detail)
 {
+    bool sealed = is_sealed(keys, kind);
+    struct buffer memory;
     struct slice frame = {0};
     struct hash hash;
     size_t size = 0;
@@ -206,10 +338,15 @@ int snapshot_object_decode(struct buffer *ret_content,
 
     CHECK(keys != NULL && expected != NULL);
     buffer_clear(ret_content);
-    error = check_header(kind, object, &frame, &size, detail);
-    if (error != 0)
-        return error;
-    error = decompress(ret_content, frame, size, detail);
+    buffer_init(&memory, SNAPSHOT_OBJECT_MAX);
+    error = check_header(object, sealed, kind, &size, detail);
+    if (error == 0)
+        error = sealed ? open_sealed(object, keys, expected, &memory, &frame,
+                                     detail)
+                       : check_plain(object, &frame, detail);
+    if (error == 0)
+        error = decompress(ret_content, frame, size, detail);
+    buffer_release(&memory);
     if (error != 0) {
         buffer_clear(ret_content);
         return error;

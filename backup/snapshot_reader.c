@@ -3,6 +3,7 @@
  * every allocation and is compared at the end. */
 #include "backup/snapshot_reader.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #include "backup/snapshot_index.h"
@@ -43,7 +44,8 @@ struct snapshot_reader {
 };
 
 int snapshot_reader_create(struct snapshot_reader **ret_reader,
-                           const struct manifest *m)
+                           const struct manifest *m,
+                           const struct snapshot_keys *keys)
 {
     struct snapshot_reader *r = cm_calloc(1, sizeof *r);
     int error;
@@ -52,7 +54,10 @@ int snapshot_reader_create(struct snapshot_reader **ret_reader,
     if (r == NULL)
         return CM_ERR_NOMEM;
     r->mesh = m->mesh;
-    snapshot_keys_derive(&r->keys, &m->mesh);
+    if (keys != NULL)
+        r->keys = *keys;
+    else
+        snapshot_keys_derive(&r->keys, &m->mesh);
     r->root_hash = m->root;
     r->state_digest = m->state_digest;
     r->chunk_count = m->chunk_count;
@@ -85,6 +90,7 @@ void snapshot_reader_free(struct snapshot_reader *r)
     buffer_release(&r->content);
     buffer_release(&r->last);
     entry_release(&r->entry);
+    sodium_memzero(&r->keys, sizeof r->keys);
     cm_free(r);
 }
 
@@ -216,6 +222,9 @@ static int take(struct snapshot_reader *r, enum snapshot_object_kind kind,
             return error;
         unpack_init(&r->unpacker, content);
         return 0;
+    case SNAPSHOT_SEGMENT:
+    case SNAPSHOT_EVENTS:
+        CHECK(!"never wanted");
     }
     if (error != 0)
         return cm_fail(detail, error, "the index is malformed: %s",

@@ -9,9 +9,11 @@
 
 struct snapshot_reader;
 
-/* m is copied as far as it is needed. */
+/* m is copied as far as it is needed. keys: of an encrypted snapshot; NULL:
+ * those of the mesh alone. Copied. */
 int snapshot_reader_create(struct snapshot_reader **ret_reader,
-                           const struct manifest *m);
+                           const struct manifest *m,
+                           const struct snapshot_keys *keys);
 void snapshot_reader_free(struct snapshot_reader *r);
 /* The name of the object that it wants next; false when it has all. The root,
  * then the leaves, then the chunks in key order. */

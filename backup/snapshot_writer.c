@@ -2,6 +2,7 @@
  * last call closed. */
 #include "backup/snapshot_writer.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #include "backup/chunker.h"
@@ -45,7 +46,8 @@ struct snapshot_writer {
 };
 
 int snapshot_writer_create(struct snapshot_writer **ret_writer,
-                           const struct mesh_id *mesh)
+                           const struct mesh_id *mesh,
+                           const struct snapshot_keys *keys)
 {
     struct snapshot_writer *w = cm_calloc(1, sizeof *w);
     size_t i;
@@ -54,7 +56,10 @@ int snapshot_writer_create(struct snapshot_writer **ret_writer,
     if (w == NULL)
         return CM_ERR_NOMEM;
     w->mesh = *mesh;
-    snapshot_keys_derive(&w->keys, mesh);
+    if (keys != NULL)
+        w->keys = *keys;
+    else
+        snapshot_keys_derive(&w->keys, mesh);
     chunker_init(&w->chunker, w->keys.boundaries);
     buffer_init(&w->chunk, SNAPSHOT_CHUNK_MAX);
     buffer_init(&w->scratch, SNAPSHOT_CHUNK_MAX);
@@ -89,6 +94,7 @@ void snapshot_writer_free(struct snapshot_writer *w)
         buffer_release(&w->pending[i].bytes);
     hash_list_release(&w->leaf);
     hash_list_release(&w->root);
+    sodium_memzero(&w->keys, sizeof w->keys);
     cm_free(w);
 }
 
@@ -100,7 +106,7 @@ static int emit(struct snapshot_writer *w, enum snapshot_object_kind kind,
 
     CHECK(w->pending_count < PENDING_MAX);
     buffer_clear(&p->bytes);
-    error = snapshot_object_encode(&p->bytes, kind, content);
+    error = snapshot_object_encode(&p->bytes, &w->keys, kind, content);
     if (error != 0)
         return error;
     p->kind = kind;

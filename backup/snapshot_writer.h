@@ -9,8 +9,10 @@
 
 struct snapshot_writer;
 
+/* keys NULL: those of the mesh alone. Copied. */
 int snapshot_writer_create(struct snapshot_writer **ret_writer,
-                           const struct mesh_id *mesh);
+                           const struct mesh_id *mesh,
+                           const struct snapshot_keys *keys);
 void snapshot_writer_free(struct snapshot_writer *w);
 /* Entries strictly in canonical order (CHECKed), objects drained before
  * (CHECKed). CM_ERR_NOMEM; CM_ERR_TOO_LARGE when the entry's siblings together

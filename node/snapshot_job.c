@@ -1,5 +1,5 @@
-/* Four phases, each of resumable steps: scan, objects, manifest, done. A
- * manifest never names an object that was not read back. */
+/* Phases, each of resumable steps: scan, the chain at the target, upload,
+ * manifest. A manifest never names a pack that was not read back. */
 #include "node/snapshot_job.h"
 
 #include <sodium.h>
@@ -9,26 +9,27 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
-#include "crdt/base/mark.h"
+#include "node/snapshot_upload.h"
 
 enum phase {
     PHASE_SCAN = 1,
-    PHASE_OBJECTS = 2,
-    PHASE_MANIFEST = 3,
-    PHASE_DONE = 4,
+    PHASE_CHAIN = 2,
+    PHASE_UPLOAD = 3,
+    PHASE_MANIFEST = 4,
+    PHASE_DONE = 5,
 };
 
 struct snapshot_job {
     enum phase phase;
     struct snapshot_scan scan;
-    struct snapshot_keys keys;
     struct object_store store;
+    struct snapshot_upload *upload;
+    struct buffer sealed;   /* of the manifest */
+    struct buffer segments; /* of the newest manifest at the target */
     uint8_t sign_secret_key[64];
     struct snapshot_memory previous;
-    size_t next_object; /* index in the spool */
     struct buffer bytes;
-    struct buffer back;    /* what the target gave back */
-    struct buffer content; /* uncompressed, while checking */
+    struct buffer back; /* what the target gave back */
     struct snapshot_outcome outcome;
 };
 
@@ -50,7 +51,9 @@ int snapshot_job_create(struct snapshot_job **ret_job,
            sizeof j->sign_secret_key);
     buffer_init(&j->bytes, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&j->back, SNAPSHOT_MANIFEST_MAX);
-    buffer_init(&j->content, SNAPSHOT_CHUNK_MAX);
+    buffer_init(&j->sealed, MANIFEST_SEALED_MAX);
+    buffer_init(&j->segments, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
+    buffer_append_slice(&j->sealed, config->sealed);
     error = object_store_open(
         &j->store, config->target,
         OBJECT_STORE_CREATE |
@@ -58,14 +61,19 @@ int snapshot_job_create(struct snapshot_job **ret_job,
         detail);
     if (error == 0)
         error = snapshot_scan_begin(&j->scan, config->store, config->spool_dir,
-                                    config->wall_ms, detail);
+                                    config->wall_ms, config->data_key, detail);
+    if (error == 0 && j->sealed.error != 0) {
+        snapshot_scan_release(&j->scan);
+        error = cm_fail(detail, j->sealed.error, "out of memory");
+    }
     if (error != 0) {
         object_store_close(&j->store);
+        buffer_release(&j->sealed);
         sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
         cm_free(j);
         return error;
     }
-    snapshot_keys_derive(&j->keys, &j->scan.manifest.mesh);
+    j->scan.manifest.sealed = buffer_slice(&j->sealed);
     *ret_job = j;
     return 0;
 }
@@ -74,88 +82,15 @@ void snapshot_job_free(struct snapshot_job *j)
 {
     if (j == NULL)
         return;
+    snapshot_upload_free(j->upload);
     snapshot_scan_release(&j->scan);
     object_store_close(&j->store);
     buffer_release(&j->bytes);
     buffer_release(&j->back);
-    buffer_release(&j->content);
+    buffer_release(&j->sealed);
+    buffer_release(&j->segments);
     sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
     cm_free(j);
-}
-
-/* Whether the target holds this object with the right content. */
-static int check_object(struct snapshot_job *j, const char *name,
-                        const struct spool_item *item, struct cm_detail *detail)
-{
-    int error = object_store_get(&j->store, name, &j->back, detail);
-
-    if (error != 0)
-        return error;
-    return snapshot_object_decode(&j->content, &j->keys, item->kind,
-                                  &item->hash, buffer_slice(&j->back), detail);
-}
-
-static int put_object(struct snapshot_job *j, size_t index,
-                      struct cm_detail *detail)
-{
-    const struct spool_item *item = &j->scan.spool.items[index];
-    struct cm_detail inner = {""};
-    char name[SNAPSHOT_NAME_SIZE];
-    int error;
-
-    snapshot_object_name(name, &j->scan.manifest.mesh, &item->hash);
-    error = check_object(j, name, item, &inner);
-    if (error == CM_ERR_IO && object_store_is_remote(&j->store)) {
-        /* Every attempt was made already: no second round for the put. */
-        if (detail != NULL)
-            *detail = inner;
-        return error;
-    }
-    if (error != 0) {
-        error = snapshot_spool_read(&j->scan.spool, index, &j->bytes, detail);
-        if (error == 0)
-            error = object_store_put_later(&j->store, name,
-                                           buffer_slice(&j->bytes), detail);
-        if (error != 0)
-            return error;
-        error = check_object(j, name, item, &inner);
-        if (error != 0)
-            return cm_fail(detail, error,
-                           "%.100s was put but does not read back: %.100s",
-                           name, inner.text);
-        j->outcome.chunks_new++;
-        j->outcome.bytes_new += j->bytes.size;
-    } else {
-        CM_MARK("snapshot: an object was there already");
-    }
-    j->outcome.chunks++;
-    j->outcome.bytes += j->back.size;
-    return 0;
-}
-
-static int step_objects(struct snapshot_job *j, struct cm_detail *detail)
-{
-    size_t i;
-    int error;
-
-    for (i = 0; i < SNAPSHOT_JOB_STEP_OBJECTS; i++) {
-        if (j->next_object == j->scan.spool.count)
-            break;
-        error = put_object(j, j->next_object, detail);
-        if (error != 0)
-            return error;
-        j->next_object++;
-    }
-    if (j->next_object < j->scan.spool.count)
-        return SNAPSHOT_MORE;
-    /* One wait for all. A crash before it can leave objects that are not
-     * whole: the next job finds and replaces them, and no manifest names them.
-     */
-    error = object_store_flush(&j->store, detail);
-    if (error != 0)
-        return error;
-    j->phase = PHASE_MANIFEST;
-    return SNAPSHOT_MORE;
 }
 
 static bool parse_sequence(uint64_t *ret_sequence, const char *text)
@@ -169,6 +104,16 @@ static bool parse_sequence(uint64_t *ret_sequence, const char *text)
         ret = ret * 10 + (uint64_t)(*text - '0');
     *ret_sequence = ret;
     return true;
+}
+
+/* What the newest manifest places need not be put again. Objects under another
+ * data key are no use. */
+static int remember_segments(struct snapshot_job *j, const struct manifest *m)
+{
+    buffer_clear(&j->segments);
+    if (slice_equal(m->sealed, j->scan.manifest.sealed))
+        buffer_append_slice(&j->segments, m->segments);
+    return j->segments.error;
 }
 
 /* A target can hold newer manifests of this signer than the node remembers (it
@@ -193,7 +138,8 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
         struct manifest m;
         uint64_t sequence;
 
-        if (!parse_sequence(&sequence, names.names[i]) || sequence < next)
+        /* The one before, too: its segments are wanted. */
+        if (!parse_sequence(&sequence, names.names[i]) || sequence + 1 < next)
             continue;
         next = sequence + 1;
         (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
@@ -203,6 +149,7 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
         if (error == 0) {
             j->previous.sequence = sequence;
             j->previous.hash = manifest_hash(buffer_slice(&j->back));
+            error = remember_segments(j, &m);
             manifest_release(&m);
         } else if (error != CM_ERR_NOMEM && error != CM_ERR_IO) {
             error = 0;
@@ -244,11 +191,7 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     struct snapshot_outcome *o = &j->outcome;
     int error;
 
-    if (j->scan.memory.sequence > j->previous.sequence)
-        j->previous = j->scan.memory;
-    error = continue_chain(j, &signer, detail);
-    if (error != 0)
-        return error;
+    m->segments = snapshot_upload_segments(j->upload);
     buffer_clear(&j->bytes);
     error =
         snapshot_scan_manifest(&j->scan, j->sign_secret_key, &j->bytes, detail);
@@ -271,6 +214,40 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     return SNAPSHOT_DONE;
 }
 
+static int step_chain(struct snapshot_job *j, struct cm_detail *detail)
+{
+    struct key_id signer = key_id_of(j->sign_secret_key + 32);
+    int error;
+
+    if (j->scan.memory.sequence > j->previous.sequence)
+        j->previous = j->scan.memory;
+    error = continue_chain(j, &signer, detail);
+    if (error == 0)
+        error = snapshot_upload_create(&j->upload, &j->store,
+                                       &j->scan.manifest.mesh, &j->scan.spool,
+                                       buffer_slice(&j->segments), detail);
+    j->phase = PHASE_UPLOAD;
+    return error != 0 ? error : SNAPSHOT_MORE;
+}
+
+static int step_upload(struct snapshot_job *j, struct cm_detail *detail)
+{
+    const struct snapshot_upload_counts *counts;
+    int error = snapshot_upload_step(j->upload, detail);
+
+    if (error != SNAPSHOT_DONE)
+        return error;
+    counts = snapshot_upload_counts(j->upload);
+    j->outcome.chunks = j->scan.spool.count;
+    j->outcome.chunks_new = counts->objects_new;
+    j->outcome.packs = counts->packs;
+    j->outcome.packs_new = counts->packs_new;
+    j->outcome.bytes = j->scan.spool.size;
+    j->outcome.bytes_new = counts->bytes_new;
+    j->phase = PHASE_MANIFEST;
+    return SNAPSHOT_MORE;
+}
+
 static int step(struct snapshot_job *j, struct cm_detail *detail)
 {
     int error;
@@ -280,10 +257,12 @@ static int step(struct snapshot_job *j, struct cm_detail *detail)
         error = snapshot_scan_step(&j->scan, detail);
         if (error != SNAPSHOT_DONE)
             return error;
-        j->phase = PHASE_OBJECTS;
+        j->phase = PHASE_CHAIN;
         return SNAPSHOT_MORE;
-    case PHASE_OBJECTS:
-        return step_objects(j, detail);
+    case PHASE_CHAIN:
+        return step_chain(j, detail);
+    case PHASE_UPLOAD:
+        return step_upload(j, detail);
     case PHASE_MANIFEST:
         return step_manifest(j, detail);
     case PHASE_DONE:

@@ -1,6 +1,6 @@
 /* Takes a snapshot to a target: scan to a local spool, close the read
- * transaction, put the objects that are missing, read each back, put the
- * manifest last, read it back. What a
+ * transaction, put what is missing in packs, read each back, put the manifest
+ * last, read it back. What a
  * target holds is listed and verified by snapshot_listing.h. */
 #ifndef NODE_SNAPSHOT_JOB_H
 #define NODE_SNAPSHOT_JOB_H
@@ -9,8 +9,6 @@
 #include "node/snapshot_listing.h"
 #include "node/snapshot_scan.h"
 
-#define SNAPSHOT_JOB_STEP_OBJECTS 16
-
 struct snapshot_outcome {
     uint64_t sequence;
     struct hash manifest_hash;
@@ -18,6 +16,8 @@ struct snapshot_outcome {
     uint64_t created_ms;
     uint64_t chunks;     /* objects, index included */
     uint64_t chunks_new; /* of those, written now */
+    uint64_t packs;      /* that they lie in */
+    uint64_t packs_new;
     uint64_t entries;
     uint64_t bytes;     /* stored bytes, manifest included */
     uint64_t bytes_new; /* of those, written now */
@@ -33,6 +33,10 @@ struct snapshot_job_config {
     bool target_may_exec;        /* named by the operator, not by a client */
     const char *spool_dir;       /* copied; the data directory */
     uint64_t wall_ms;            /* becomes created_ms */
+    /* NULL: not encrypted. Else the data key and, for the manifest, the same
+     * key sealed (sealed_keys.h); copied. */
+    const uint8_t *data_key;
+    struct slice sealed;
     /* Of this node's manifest before, if newer than META_SNAPSHOT's. */
     struct snapshot_memory previous;
 };

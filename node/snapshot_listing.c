@@ -8,6 +8,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 
 #define PROGRESS_EVERY 256 /* objects */
@@ -40,26 +41,34 @@ int snapshot_manifest_load(struct object_store *d, const char *name,
     return 0;
 }
 
-int snapshot_get_from_store(void *object_store, const char *name,
-                            struct buffer *ret_bytes, struct cm_detail *detail)
+/* Without the key only the packs can be compared with their names. */
+static int verify_packs(struct snapshot_packs *p, snapshot_progress progress,
+                        void *ctx, struct cm_detail *detail)
 {
-    int error = object_store_get(object_store, name, ret_bytes, detail);
+    struct buffer bytes;
+    int error = 0;
+    size_t i;
 
-    if (error == CM_ERR_NOT_FOUND)
-        return cm_fail(detail, CM_ERR_DAMAGED, "it is missing");
+    buffer_init(&bytes, SNAPSHOT_PACK_MAX);
+    for (i = 0; i < p->map.packs_count && error == 0; i++) {
+        error = snapshot_packs_check(p, i, &bytes, detail);
+        if (progress != NULL)
+            progress(ctx, i + 1, p->map.packs_count);
+    }
+    buffer_release(&bytes);
     return error;
 }
 
-int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
-                            snapshot_progress progress, void *ctx,
-                            struct cm_detail *detail)
+static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
+                          const struct snapshot_keys *keys,
+                          snapshot_progress progress, void *ctx,
+                          struct cm_detail *detail)
 {
     const struct entry *entry;
     struct snapshot_pull pull;
     struct entry_id id;
     uint64_t told = 0;
-    int error =
-        snapshot_pull_begin(&pull, m, snapshot_get_from_store, (void *)d);
+    int error = snapshot_pull_begin(&pull, m, keys, snapshot_packs_get, p);
 
     if (error != 0)
         return cm_fail(detail, error, "cannot read the snapshot: %s",
@@ -76,6 +85,24 @@ int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
     else if (detail != NULL)
         *detail = pull.detail;
     snapshot_pull_release(&pull);
+    return error;
+}
+
+int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
+                            const struct snapshot_keys *keys,
+                            snapshot_progress progress, void *ctx,
+                            struct cm_detail *detail)
+{
+    struct snapshot_packs packs;
+    int error = snapshot_packs_open(&packs, d, m, detail);
+
+    if (error != 0)
+        return error;
+    if (m->sealed.size > 0 && keys == NULL)
+        error = verify_packs(&packs, progress, ctx, detail);
+    else
+        error = verify_entries(&packs, m, keys, progress, ctx, detail);
+    snapshot_packs_close(&packs);
     return error;
 }
 
@@ -324,7 +351,7 @@ static int verify_in(struct object_store *d, const char *name,
         snapshot_manifest_load(d, name, expected_authority, &bytes, &m, detail);
     if (error == 0) {
         fill(listed, &m);
-        error = snapshot_objects_verify(d, &m, progress, ctx, detail);
+        error = snapshot_objects_verify(d, &m, NULL, progress, ctx, detail);
         manifest_release(&m);
     } else {
         struct cm_detail inner = *detail;

@@ -53,13 +53,11 @@ int snapshot_manifest_load(struct object_store *d, const char *name,
                            struct buffer *ret_bytes,
                            struct manifest *ret_manifest,
                            struct cm_detail *detail);
-/* Reads every object that m names. A chunk that is missing is
- * CM_ERR_DAMAGED. */
+/* Reads every object that m names. What is missing is CM_ERR_DAMAGED. Of an
+ * encrypted snapshot without its keys: every pack, compared with its name. */
 int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
+                            const struct snapshot_keys *keys,
                             snapshot_progress progress, void *ctx,
                             struct cm_detail *detail);
-/* A snapshot_get (snapshot_pull.h) over an object_store. */
-int snapshot_get_from_store(void *object_store, const char *name,
-                            struct buffer *ret_bytes, struct cm_detail *detail);
 
 #endif

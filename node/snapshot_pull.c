@@ -4,12 +4,14 @@
 #include "crdt/base/check.h"
 
 int snapshot_pull_begin(struct snapshot_pull *ret_pull,
-                        const struct manifest *m, snapshot_get get, void *ctx)
+                        const struct manifest *m,
+                        const struct snapshot_keys *keys, snapshot_get get,
+                        void *ctx)
 {
     CHECK(ret_pull != NULL && get != NULL);
     *ret_pull = (struct snapshot_pull){.get = get, .ctx = ctx};
     buffer_init(&ret_pull->bytes, SNAPSHOT_OBJECT_MAX);
-    return snapshot_reader_create(&ret_pull->reader, m);
+    return snapshot_reader_create(&ret_pull->reader, m, keys);
 }
 
 void snapshot_pull_release(struct snapshot_pull *p)
@@ -27,9 +29,10 @@ static int pull_object(struct snapshot_pull *p, const char *name)
     int error;
 
     error = p->get(p->ctx, name, &p->bytes, &inner);
-    if (error == 0)
-        error =
-            snapshot_reader_feed(p->reader, buffer_slice(&p->bytes), &inner);
+    if (error != 0)
+        return cm_fail(&p->detail, error, "%s",
+                       inner.text[0] != '\0' ? inner.text : name);
+    error = snapshot_reader_feed(p->reader, buffer_slice(&p->bytes), &inner);
     if (error != 0)
         return cm_fail(&p->detail, error, "object %.120s: %.110s", name,
                        inner.text[0] != '\0' ? inner.text : cm_strerror(error));

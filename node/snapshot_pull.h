@@ -19,8 +19,11 @@ struct snapshot_pull {
     uint64_t objects; /* read so far */
 };
 
+/* keys: see snapshot_reader_create. */
 int snapshot_pull_begin(struct snapshot_pull *ret_pull,
-                        const struct manifest *m, snapshot_get get, void *ctx);
+                        const struct manifest *m,
+                        const struct snapshot_keys *keys, snapshot_get get,
+                        void *ctx);
 void snapshot_pull_release(struct snapshot_pull *p);
 /* context is a struct snapshot_pull. 0 and an entry that lives until the next
  * call; CM_ERR_NOT_FOUND at the end, after snapshot_reader_finish has agreed;

@@ -3,6 +3,7 @@
  * ends with the scan, before anything slow begins. */
 #include "node/snapshot_scan.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #include "crdt/base/check.h"
@@ -106,9 +107,10 @@ static int read_standing(struct snapshot_scan *s)
 
 int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
                         const char *spool_dir, uint64_t wall_ms,
-                        struct cm_detail *detail)
+                        const uint8_t *data_key, struct cm_detail *detail)
 {
     struct snapshot_scan *s = ret_scan;
+    struct snapshot_keys keys;
     int error;
 
     CHECK(store != NULL && spool_dir != NULL);
@@ -131,8 +133,12 @@ int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
         s->manifest.hlc_max = store_hlc(s->reader);
         error = snapshot_spool_open(&s->spool, spool_dir, detail);
     }
+    if (error == 0 && data_key != NULL)
+        snapshot_keys_derive_encrypted(&keys, &s->manifest.mesh, data_key);
     if (error == 0)
-        error = snapshot_writer_create(&s->writer, &s->manifest.mesh);
+        error = snapshot_writer_create(&s->writer, &s->manifest.mesh,
+                                       data_key != NULL ? &keys : NULL);
+    sodium_memzero(&keys, sizeof keys);
     if (error != 0) {
         snapshot_scan_release(s);
         if (detail != NULL && detail->text[0] == '\0')

@@ -38,10 +38,11 @@ struct snapshot_scan {
 };
 
 /* Begins the read transaction; identity facts come from the store's META_….
+ * data_key: 32 bytes that objects are encrypted under, or NULL.
  * CM_ERR_NOT_READY when the store has no identity or is not ready. */
 int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
                         const char *spool_dir, uint64_t wall_ms,
-                        struct cm_detail *detail);
+                        const uint8_t *data_key, struct cm_detail *detail);
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (the read transaction is over) or an error. */
 int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail);
 /* After DONE: signs with the sequence and previous hash in s->manifest. */

@@ -70,7 +70,7 @@ static int take_manifest(struct snapshot_sink *s, struct slice bytes,
                             s->authority, detail);
     if (error != 0)
         return error;
-    error = snapshot_reader_create(&s->reader, &s->manifest);
+    error = snapshot_reader_create(&s->reader, &s->manifest, NULL);
     if (error != 0) {
         manifest_release(&s->manifest);
         return cm_fail(detail, error, "cannot read the snapshot: %s",
@@ -137,7 +137,7 @@ int snapshot_sink_replacement(struct snapshot_sink *s,
         snapshot_pull_release(&s->pull);
     s->has_pull = false;
     s->pull_at = 0;
-    error = snapshot_pull_begin(&s->pull, &s->manifest, get_spooled, s);
+    error = snapshot_pull_begin(&s->pull, &s->manifest, NULL, get_spooled, s);
     s->has_pull = true;
     if (error != 0)
         return cm_fail(detail, error, "cannot read the snapshot: %s",

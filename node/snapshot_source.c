@@ -34,7 +34,8 @@ int snapshot_source_create(struct snapshot_source **ret_source,
     memcpy(s->sign_secret_key, sign_secret_key, sizeof s->sign_secret_key);
     buffer_init(&s->manifest, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&s->bytes, SNAPSHOT_MANIFEST_MAX); /* the larger one */
-    error = snapshot_scan_begin(&s->scan, store, spool_dir, wall_ms, detail);
+    error =
+        snapshot_scan_begin(&s->scan, store, spool_dir, wall_ms, NULL, detail);
     if (error == 0) {
         /* Kept up to date with each commit; adding it up again is a third of
          * a scan. Each receiver adds it up. */

@@ -7,6 +7,7 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/snapshot_listing.h"
+#include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 #include "sim/check_internal.h"
 
@@ -98,8 +99,16 @@ static bool check_entries(const struct cut *cut, struct object_store *d,
     size_t expected = 0;
     size_t count = 0;
     bool same = true;
-    int error = snapshot_pull_begin(&pull, m, snapshot_get_from_store, d);
+    struct snapshot_packs packs;
+    struct cm_detail detail = {""};
+    int error = snapshot_packs_open(&packs, d, m, &detail);
 
+    if (error != 0) {
+        if (!damaged)
+            report(cut, detail.text);
+        return false;
+    }
+    error = snapshot_pull_begin(&pull, m, NULL, snapshot_packs_get, &packs);
     CHECK(error == 0);
     while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
         same = same && is_entry(cut, &id, entry);
@@ -108,6 +117,7 @@ static bool check_entries(const struct cut *cut, struct object_store *d,
     if (error != CM_ERR_NOT_FOUND && !damaged)
         report(cut, pull.detail.text);
     snapshot_pull_release(&pull);
+    snapshot_packs_close(&packs);
     if (error != CM_ERR_NOT_FOUND)
         return false;
     sim_model_fold(cut->c->model, &cut->view, &digest, &expected);

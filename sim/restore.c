@@ -8,6 +8,7 @@
 #include "crdt/certificate.h"
 #include "crdt/generation.h"
 #include "node/snapshot_listing.h"
+#include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 #include "sim/entropy.h"
 
@@ -33,7 +34,8 @@ static int choose_from(const struct snapshot_listing *l, struct object_store *d,
                                            ret_manifest, &detail);
         if (error != 0)
             continue;
-        if (snapshot_objects_verify(d, ret_manifest, NULL, NULL, &detail) == 0)
+        if (snapshot_objects_verify(d, ret_manifest, NULL, NULL, NULL,
+                                    &detail) == 0)
             return 0;
         manifest_release(ret_manifest);
     }
@@ -79,17 +81,18 @@ static int make_order(struct sim_world *w, const struct manifest *m,
 }
 
 /* The tool would be started again until the store answers as it should. */
-static int get(void *object_store, const char *name, struct buffer *ret_bytes,
+static int get(void *packs, const char *name, struct buffer *ret_bytes,
                struct cm_detail *detail)
 {
     sim_objects_enter(NULL);
-    return snapshot_get_from_store(object_store, name, ret_bytes, detail);
+    return snapshot_packs_get(packs, name, ret_bytes, detail);
 }
 
 static int fill(struct sim_world *w, const struct manifest *m,
                 const struct store_identity *identity, struct cm_detail *detail)
 {
     char target[SIM_HOST_PATH_MAX];
+    struct snapshot_packs packs;
     struct snapshot_pull pull;
     struct object_store d;
     struct replacement state = {
@@ -106,11 +109,17 @@ static int fill(struct sim_world *w, const struct manifest *m,
     int error = object_store_open(&d, target, 0, detail);
     if (error != 0)
         return error;
-    error = snapshot_pull_begin(&pull, m, get, &d);
+    error = snapshot_packs_open(&packs, &d, m, detail);
+    if (error != 0) {
+        object_store_close(&d);
+        return error;
+    }
+    error = snapshot_pull_begin(&pull, m, NULL, get, &packs);
     if (error == 0) {
         error = sim_host_initialise(w->hosts[0], identity, &state, detail);
         snapshot_pull_release(&pull);
     }
+    snapshot_packs_close(&packs);
     object_store_close(&d);
     return error;
 }

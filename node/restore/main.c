@@ -34,6 +34,9 @@ static const char help[] =
     "  --new-authority FILE     where to put a new one; never overwritten\n"
     "  --passphrase-file FILE   first line = passphrase of the authority file\n"
     "  --no-passphrase          the authority file has none\n"
+    "  --recovery-key FILE      of encrypted snapshots, if not the authority\n"
+    "  --recovery-passphrase-file FILE\n"
+    "                           as --passphrase-file, of the recovery key\n"
     "  --trust FINGERPRINT      refuse snapshots of any other authority\n"
     "  --ca-file FILE           PEM authorities that the S3 endpoint's "
     "certificate\n"
@@ -55,6 +58,8 @@ static struct args_flag flags[] = {
     {.name = "new-authority", .kind = ARGS_VALUE},
     {.name = "passphrase-file", .kind = ARGS_VALUE},
     {.name = "no-passphrase", .kind = ARGS_SWITCH},
+    {.name = "recovery-key", .kind = ARGS_VALUE},
+    {.name = "recovery-passphrase-file", .kind = ARGS_VALUE},
     {.name = "trust", .kind = ARGS_VALUE},
     {.name = "ca-file", .kind = ARGS_VALUE},
     {.name = "json", .kind = ARGS_SWITCH},
@@ -204,6 +209,11 @@ static int take_options(struct restore *r, struct restore_options *o,
     o->new_authority = args_value(FLAGS, "new-authority", NULL);
     o->passphrase.file = args_value(FLAGS, "passphrase-file", NULL);
     o->passphrase.none = args_given(FLAGS, "no-passphrase");
+    o->recovery_key = args_value(FLAGS, "recovery-key", NULL);
+    o->recovery_passphrase.file =
+        args_value(FLAGS, "recovery-passphrase-file", NULL);
+    o->recovery_passphrase.none =
+        o->passphrase.none && o->recovery_passphrase.file == NULL;
     if (object_store_check(o->url, true, &detail) != 0)
         return usage(r, detail.text);
     if (o->data == NULL || o->data[0] == '\0')
@@ -228,6 +238,8 @@ static int run(struct restore *r)
 
     if (code == RESTORE_OK)
         code = restore_take_authority(r);
+    if (code == RESTORE_OK)
+        code = restore_take_recovery(r);
     if (code == RESTORE_OK)
         code = restore_choose(r);
     if (code == RESTORE_OK)
@@ -343,6 +355,9 @@ static void clear(struct restore *r)
         manifest_release(&r->manifest);
     if (r->has_authority)
         authority_clear(&r->authority);
+    if (r->has_recovery)
+        authority_clear(&r->recovery);
+    sodium_memzero(&r->keys, sizeof r->keys);
     buffer_release(&r->manifest_bytes);
     buffer_release(&r->certificate);
     buffer_release(&r->order);

@@ -13,6 +13,7 @@
 #include "crdt/authority.h"
 #include "node/datadir.h"
 #include "node/passphrase.h"
+#include "node/sealed_keys.h"
 #include "node/snapshot_listing.h"
 
 enum restore_exit {
@@ -32,7 +33,9 @@ struct restore_options {
     const char *authority;        /* one of these two is NULL */
     const char *new_authority;
     struct passphrase_source passphrase;
-    const char *trust; /* fingerprint, lower case, or NULL */
+    const char *trust;        /* fingerprint, lower case, or NULL */
+    const char *recovery_key; /* of encrypted snapshots, or NULL */
+    struct passphrase_source recovery_passphrase;
     bool json;
 };
 
@@ -44,6 +47,9 @@ struct restore {
     struct buffer manifest_bytes;         /* backs manifest */
     struct manifest manifest;             /* the chosen one */
     bool has_manifest;
+    struct authority recovery; /* key pair of --recovery-key */
+    bool has_recovery;
+    struct snapshot_keys keys; /* of an encrypted manifest */
     struct authority authority;
     bool has_authority;
     bool made_authority_file;
@@ -75,6 +81,12 @@ void restore_progress(const char *what, uint64_t done, uint64_t total);
 int restore_exit_of(int error); /* of a cm_error */
 
 int restore_choose(struct restore *r);
+/* Of r->manifest: NULL if it is not encrypted. */
+const struct snapshot_keys *restore_keys(const struct restore *r);
+/* Makes the keys for a manifest. */
+int restore_unlock(struct restore *r, const struct manifest *m,
+                   struct cm_detail *detail);
+int restore_take_recovery(struct restore *r);  /* reads --recovery-key */
 int restore_take_authority(struct restore *r); /* before choosing */
 int restore_mint_authority(struct restore *r); /* after choosing, if new */
 /* In the directory that is being built, whose key d holds. */

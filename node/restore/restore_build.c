@@ -13,6 +13,7 @@
 #include "crdt/base/check.h"
 #include "node/datadir.h"
 #include "node/restore/restore.h"
+#include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 #include "node/store.h"
 #include "node/writer.h"
@@ -93,16 +94,23 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
         .state_digest =
             f.without_roster ? &r->digest : &r->manifest.state_digest,
     };
-    int error = snapshot_pull_begin(&f.pull, &r->manifest,
-                                    snapshot_get_from_store, &r->store);
+    struct snapshot_packs packs;
+    int error = snapshot_packs_open(&packs, &r->store, &r->manifest, detail);
 
     if (error != 0)
+        return error;
+    error = snapshot_pull_begin(&f.pull, &r->manifest, restore_keys(r),
+                                snapshot_packs_get, &packs);
+    if (error != 0) {
+        snapshot_packs_close(&packs);
         return cm_fail(detail, error, "%s", cm_strerror(error));
+    }
     detail->text[0] = '\0';
     error = writer_replace(w, &replacement, 0, detail);
     if (f.pull.error != 0 && f.pull.error != CM_ERR_NOT_FOUND)
         *detail = f.pull.detail;
     snapshot_pull_release(&f.pull);
+    snapshot_packs_close(&packs);
     return error;
 }
 

@@ -6,6 +6,7 @@
 
 #include "crdt/base/check.h"
 #include "node/restore/restore.h"
+#include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 
 #define TOLD_MAX 8 /* names of one kind that are listed */
@@ -138,13 +139,19 @@ static int check_objects(struct restore *r, const struct manifest *m,
     struct digest digest;
     struct entry_id id;
     uint64_t entries = 0;
-    int error =
-        snapshot_pull_begin(&pull, m, snapshot_get_from_store, &r->store);
+    struct snapshot_packs packs;
+    int error = snapshot_packs_open(&packs, &r->store, m, detail);
     size_t i;
 
     digest_init(&digest);
     if (error != 0)
+        return error;
+    error = snapshot_pull_begin(&pull, m, restore_keys(r), snapshot_packs_get,
+                                &packs);
+    if (error != 0) {
+        snapshot_packs_close(&packs);
         return cm_fail(detail, error, "%s", cm_strerror(error));
+    }
     while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
         if (!is_roster(&id)) {
             /* Only a mesh with a new authority starts without the roster. */
@@ -163,6 +170,7 @@ static int check_objects(struct restore *r, const struct manifest *m,
         *detail = pull.detail;
     }
     snapshot_pull_release(&pull);
+    snapshot_packs_close(&packs);
     return error;
 }
 
@@ -175,7 +183,9 @@ static int try_candidate(struct restore *r, const struct snapshot_listed *l,
 
     if (error != 0)
         return error;
-    error = check_objects(r, &r->manifest, detail);
+    error = restore_unlock(r, &r->manifest, detail);
+    if (error == 0)
+        error = check_objects(r, &r->manifest, detail);
     if (error != 0) {
         manifest_release(&r->manifest);
         return error;

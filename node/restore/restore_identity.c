@@ -36,6 +36,50 @@ int restore_take_authority(struct restore *r)
     return RESTORE_OK;
 }
 
+int restore_take_recovery(struct restore *r)
+{
+    struct cm_detail detail = {""};
+    int error;
+
+    if (r->o->recovery_key == NULL)
+        return RESTORE_OK;
+    error = authority_file_read(&r->recovery, r->o->recovery_key,
+                                &r->o->recovery_passphrase, &detail);
+    if (error != 0)
+        return restore_fail(
+            r, error == CM_ERR_PASSPHRASE ? RESTORE_TRUST : RESTORE_TRANSPORT,
+            "--recovery-key: %s", detail.text);
+    r->has_recovery = true;
+    return RESTORE_OK;
+}
+
+const struct snapshot_keys *restore_keys(const struct restore *r)
+{
+    return r->manifest.sealed.size > 0 ? &r->keys : NULL;
+}
+
+/* The recovery key that was named, or the authority, which can be one. */
+int restore_unlock(struct restore *r, const struct manifest *m,
+                   struct cm_detail *detail)
+{
+    const struct authority *key = r->has_recovery    ? &r->recovery
+                                  : r->has_authority ? &r->authority
+                                                     : NULL;
+    uint8_t data_key[32];
+    int error;
+
+    if (m->sealed.size == 0)
+        return 0;
+    if (key == NULL)
+        return cm_fail(detail, CM_ERR_AUTHORITY,
+                       "the snapshot is encrypted: give --recovery-key FILE");
+    error = sealed_keys_open(data_key, &m->mesh, m->sealed, key, detail);
+    if (error == 0)
+        snapshot_keys_derive_encrypted(&r->keys, &m->mesh, data_key);
+    sodium_memzero(data_key, sizeof data_key);
+    return error;
+}
+
 int restore_mint_authority(struct restore *r)
 {
     struct cm_detail detail = {""};

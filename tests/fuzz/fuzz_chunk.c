@@ -31,11 +31,13 @@ static int feed(struct snapshot_reader *r, enum snapshot_object_kind kind,
 {
     const struct entry *entry;
     struct entry_id id;
+    struct snapshot_keys keys;
     struct buffer object;
     int error;
 
+    snapshot_keys_derive(&keys, &mesh);
     buffer_init(&object, SNAPSHOT_OBJECT_MAX);
-    error = snapshot_object_encode(&object, kind, content);
+    error = snapshot_object_encode(&object, &keys, kind, content);
     if (error == 0)
         error = snapshot_reader_feed(r, buffer_slice(&object), NULL);
     while (error == 0 && snapshot_reader_next_entry(r, &id, &entry))
@@ -81,7 +83,7 @@ static void as_content(enum snapshot_object_kind kind, struct slice content)
     if (kind != SNAPSHOT_ROOT)
         hash = index_of(&root, SNAPSHOT_ROOT, &hash);
     m.root = hash;
-    if (snapshot_reader_create(&r, &m) == 0) {
+    if (snapshot_reader_create(&r, &m, NULL) == 0) {
         int error = kind == SNAPSHOT_ROOT
                         ? 0
                         : feed(r, SNAPSHOT_ROOT, buffer_slice(&root));

@@ -199,7 +199,7 @@ static inline int fixture_take(struct fixture_snapshot *s,
 
     memset(s, 0, sizeof *s);
     buffer_init(&s->manifest, SNAPSHOT_MANIFEST_MAX);
-    error = snapshot_writer_create(&w, &f->mesh);
+    error = snapshot_writer_create(&w, &f->mesh, NULL);
     if (error != 0)
         return error;
     for (i = 0; i < count && error == 0; i++) {
@@ -247,7 +247,7 @@ static inline int fixture_read(const struct fixture_snapshot *s,
                             f->authority.public_key, &detail);
     if (error != 0)
         return error;
-    error = snapshot_reader_create(&r, &m);
+    error = snapshot_reader_create(&r, &m, NULL);
     manifest_release(&m);
     if (error != 0)
         return error;

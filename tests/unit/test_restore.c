@@ -285,30 +285,34 @@ static void every_damaged_object_is_refused(void **state)
     struct mesh_id id;
     struct scene s;
     size_t i;
+    size_t k;
 
     (void)state;
     scene_begin(&s, "objects");
     path_of(minted, "objects-minted");
     id = mesh_id_of(s.l.authority.public_key);
     mesh_id_format(mesh, &id);
-    (void)snprintf(prefix, sizeof prefix, "v1/%s/c/", mesh);
     assert_int_equal(object_dir_open(&d, s.target, false, NULL), 0);
-    assert_int_equal(object_dir_list(&d, prefix, &names, NULL), 0);
-    assert_true(names.count >= 3);
-    for (i = 0; i < names.count; i++) {
-        char name[256];
+    for (k = 0; k < 2; k++) {
+        (void)snprintf(prefix, sizeof prefix, "v1/%s/%c/", mesh, "pi"[k]);
+        assert_int_equal(object_dir_list(&d, prefix, &names, NULL), 0);
+        assert_true(names.count >= 1);
+        for (i = 0; i < names.count; i++) {
+            char name[256];
 
-        (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
-        damage(s.target, name);
-        assert_int_equal(restore(s.target, s.data,
-                                 (const char *[]){"--new-authority", minted,
-                                                  "--no-passphrase", NULL}),
-                         3);
-        assert_true(nothing_was_left(&s));
-        assert_int_equal(access(minted, F_OK), -1);
-        damage(s.target, name); /* flips it back */
+            (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
+            damage(s.target, name);
+            assert_int_equal(restore(s.target, s.data,
+                                     (const char *[]){"--new-authority", minted,
+                                                      "--no-passphrase", NULL}),
+                             3);
+            assert_told(names.names[i]);
+            assert_true(nothing_was_left(&s));
+            assert_int_equal(access(minted, F_OK), -1);
+            damage(s.target, name); /* flips it back */
+        }
+        object_list_release(&names);
     }
-    object_list_release(&names);
     object_dir_close(&d);
     life_end(&s.l);
 }

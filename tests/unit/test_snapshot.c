@@ -85,7 +85,7 @@ static void a_small_change_keeps_most_chunks(void **state)
     assert_non_null(a);
     assert_int_equal(fixture_take(a, &mesh, entries, 1500), 0);
     chunks = chunks_of(a);
-    assert_in_range(chunks, 10, 60); /* about 330 KB in chunks of 16 KiB */
+    assert_in_range(chunks, 10, 60); /* about 330 KB in chunks of 12 KiB */
     entries[700].value[0] ^= 1;
     assert_int_equal(fixture_take(b, &mesh, entries, 1500), 0);
     assert_true(chunks - common_chunks(a, b) <= 1);
@@ -356,14 +356,14 @@ static void entries_beyond_the_limit_are_refused(void **state)
             .dot = {.incarnation = mesh.incarnation, .seq = i + 1},
             .hlc = hlc_make(1, 0),
             .value = slice_of(value, VALUE_SIZE_MAX)};
-    assert_int_equal(snapshot_writer_create(&w, &mesh.mesh), 0);
+    assert_int_equal(snapshot_writer_create(&w, &mesh.mesh, NULL), 0);
     assert_int_equal(snapshot_writer_add(w, &id, &e), CM_ERR_TOO_LARGE);
     assert_false(snapshot_writer_next_object(w, &o));
     assert_int_equal(snapshot_writer_end(w), CM_ERR_TOO_LARGE);
     snapshot_writer_free(w);
     /* Within the limit it is a chunk of its own. */
     e.count = 16;
-    assert_int_equal(snapshot_writer_create(&w, &mesh.mesh), 0);
+    assert_int_equal(snapshot_writer_create(&w, &mesh.mesh, NULL), 0);
     assert_int_equal(snapshot_writer_add(w, &id, &e), 0);
     assert_true(snapshot_writer_next_object(w, &o));
     snapshot_writer_free(w);

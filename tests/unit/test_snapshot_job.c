@@ -59,6 +59,7 @@ static void damage_at_the_target_is_found_and_mended(void **state)
     struct mesh_id id;
     struct life l;
     size_t i;
+    size_t k;
 
     (void)state;
     life_begin(&l, "damage");
@@ -67,26 +68,29 @@ static void damage_at_the_target_is_found_and_mended(void **state)
     assert_int_equal(take(&l, target, NULL, &outcome, &detail), 0);
     id = mesh_id_of(l.authority.public_key);
     mesh_id_format(mesh, &id);
-    (void)snprintf(prefix, sizeof prefix, "v1/%s/c/", mesh);
     assert_int_equal(object_dir_open(&d, target, false, NULL), 0);
-    assert_int_equal(object_dir_list(&d, prefix, &names, NULL), 0);
-    assert_int_equal(names.count, outcome.chunks);
-    for (i = 0; i < names.count; i++) {
-        char name[256];
+    for (k = 0; k < 2; k++) {
+        (void)snprintf(prefix, sizeof prefix, "v1/%s/%c/", mesh, "pi"[k]);
+        assert_int_equal(object_dir_list(&d, prefix, &names, NULL), 0);
+        assert_int_equal(names.count, 1);
+        for (i = 0; i < names.count; i++) {
+            char name[256];
 
-        (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
-        damage(target, name);
-        assert_int_equal(snapshot_verify(target, outcome.name, NULL, NULL, NULL,
-                                         NULL, &detail),
-                         CM_ERR_DAMAGED);
-        /* The next snapshot puts the right bytes in its place. */
-        assert_int_equal(take(&l, target, NULL, &again, &detail), 0);
-        assert_int_equal(again.chunks_new, 1);
-        assert_int_equal(snapshot_verify(target, outcome.name, NULL, NULL, NULL,
-                                         NULL, &detail),
-                         0);
+            (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
+            damage(target, name);
+            assert_int_equal(snapshot_verify(target, outcome.name, NULL, NULL,
+                                             NULL, NULL, &detail),
+                             CM_ERR_DAMAGED);
+            assert_non_null(strstr(detail.text, names.names[i]));
+            /* The next snapshot puts the right bytes in its place. */
+            assert_int_equal(take(&l, target, NULL, &again, &detail), 0);
+            assert_int_equal(again.chunks_new, again.chunks);
+            assert_int_equal(snapshot_verify(target, outcome.name, NULL, NULL,
+                                             NULL, NULL, &detail),
+                             0);
+        }
+        object_list_release(&names);
     }
-    object_list_release(&names);
     object_dir_close(&d);
     /* A damaged manifest is listed with its verdict, last. */
     damage(target, outcome.name);

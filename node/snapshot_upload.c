@@ -1,0 +1,509 @@
+/* Phases: load the earlier segments; check the packs that they promise; put
+ * what is missing; put the segment; see that the target has it all on disk. A
+ * promise that does not hold is no error: its objects are put again. */
+#include "node/snapshot_upload.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "node/snapshot_packs.h"
+
+/* A segment is closed at so many objects, to stay within its limit. */
+#define SEGMENT_OBJECTS 200000
+
+enum phase { LOAD = 1, CHECK_PACKS, PUT, PUT_SEGMENT, FLUSH, DONE };
+
+struct snapshot_upload {
+    enum phase phase;
+    struct object_store *store;
+    struct mesh_id mesh;
+    struct snapshot_keys keys;
+    struct snapshot_spool *spool;
+
+    struct hash earlier[SNAPSHOT_SEGMENTS_MAX];
+    size_t earlier_count;
+    size_t loaded;
+    size_t first_pack[SNAPSHOT_SEGMENTS_MAX + 1]; /* of each, in known */
+    struct snapshot_map known;
+    bool *used;   /* owned: of each pack in known */
+    bool *placed; /* owned: of each item of the spool */
+    size_t next_pack;
+    bool together; /* small packs and segments are */
+
+    struct snapshot_map fresh; /* for the next segment */
+    bool index; /* leaves and root now; chunks come before them */
+    size_t next_item;
+    struct buffer pack;
+    struct buffer bytes;
+    struct buffer back;
+    struct buffer segments; /* result */
+    struct snapshot_upload_counts counts;
+};
+
+int snapshot_upload_create(struct snapshot_upload **ret_upload,
+                           struct object_store *store,
+                           const struct mesh_id *mesh,
+                           struct snapshot_spool *spool, struct slice segments,
+                           struct cm_detail *detail)
+{
+    struct snapshot_upload *u = cm_calloc(1, sizeof *u);
+
+    CHECK(ret_upload != NULL && spool->count > 0);
+    CHECK(segments.size <= sizeof u->earlier);
+    if (u == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    u->phase = LOAD;
+    u->store = store;
+    u->mesh = *mesh;
+    u->spool = spool;
+    snapshot_keys_derive(&u->keys, mesh);
+    u->earlier_count = segments.size / HASH_SIZE;
+    if (segments.size > 0)
+        memcpy(u->earlier, segments.data, segments.size);
+    buffer_init(&u->pack, SNAPSHOT_PACK_MAX);
+    buffer_init(&u->bytes, SNAPSHOT_OBJECT_MAX);
+    buffer_init(&u->back, SNAPSHOT_PACK_MAX);
+    buffer_init(&u->segments, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
+    u->counts.bytes_total = spool->size;
+    u->placed = cm_calloc(spool->count, sizeof *u->placed);
+    if (u->placed == NULL) {
+        snapshot_upload_free(u);
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    }
+    *ret_upload = u;
+    return 0;
+}
+
+void snapshot_upload_free(struct snapshot_upload *u)
+{
+    if (u == NULL)
+        return;
+    snapshot_map_release(&u->known);
+    snapshot_map_release(&u->fresh);
+    cm_free(u->used);
+    cm_free(u->placed);
+    buffer_release(&u->pack);
+    buffer_release(&u->bytes);
+    buffer_release(&u->back);
+    buffer_release(&u->segments);
+    cm_free(u);
+}
+
+/* Not what is there, but the way there, or this process. */
+static bool is_fatal(const struct snapshot_upload *u, int error)
+{
+    return error == CM_ERR_NOMEM ||
+           (error == CM_ERR_IO && object_store_is_remote(u->store));
+}
+
+/* ---- what is there already ---- */
+
+static int plan(struct snapshot_upload *u)
+{
+    size_t i;
+
+    u->together = u->earlier_count + 2 > SNAPSHOT_SEGMENTS_MAX;
+    u->used = cm_calloc(u->known.packs_count + 1, sizeof *u->used);
+    if (u->used == NULL)
+        return CM_ERR_NOMEM;
+    for (i = 0; i < u->known.packs_count && u->together; i++)
+        if (u->known.packs[i].size < SNAPSHOT_SMALL_PACK)
+            u->known.packs[i].usable = false;
+    CM_MARK_IF(u->together, "snapshot: small packs are put together");
+    snapshot_map_sort(&u->known);
+    for (i = 0; i < u->spool->count; i++) {
+        const struct snapshot_place *place =
+            snapshot_map_find(&u->known, &u->spool->items[i].hash);
+
+        if (place != NULL)
+            u->used[place->pack] = true;
+    }
+    return 0;
+}
+
+static int load_step(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    size_t packs = u->known.packs_count;
+    size_t places = u->known.count;
+    int error;
+
+    if (u->loaded == u->earlier_count) {
+        u->first_pack[u->loaded] = packs;
+        u->phase = CHECK_PACKS;
+        error = plan(u);
+        return error != 0 ? cm_fail(detail, error, "out of memory")
+                          : SNAPSHOT_MORE;
+    }
+    u->first_pack[u->loaded] = packs;
+    error = snapshot_segment_load(u->store, &u->mesh, &u->earlier[u->loaded],
+                                  &u->known, &inner);
+    if (is_fatal(u, error)) {
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    if (error != 0) {
+        CM_MARK("snapshot: an earlier segment is damaged");
+        u->known.packs_count = packs; /* half of it may have come */
+        u->known.count = places;
+    }
+    u->loaded++;
+    return SNAPSHOT_MORE;
+}
+
+/* One pack that is to be named again. */
+static int check_pack(struct snapshot_upload *u, size_t pack,
+                      struct cm_detail *detail)
+{
+    const struct hash *hash = &u->known.packs[pack].hash;
+    struct cm_detail inner = {""};
+    char name[SNAPSHOT_NAME_SIZE];
+    int error;
+
+    snapshot_pack_name(name, &u->mesh, hash);
+    error = object_store_get(u->store, name, &u->back, &inner);
+    if (is_fatal(u, error)) {
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    if (error == 0)
+        error =
+            snapshot_pack_check(&u->keys, hash, buffer_slice(&u->back), &inner);
+    if (error != 0) {
+        CM_MARK("snapshot: an earlier pack is damaged");
+        u->known.packs[pack].usable = false;
+    }
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(a, *(char *const *)b);
+}
+
+/* A download of everything for each upload would cost more than it tells:
+ * names have to do over a network, and the drill reads the bytes. A listing
+ * that lags behind only makes us put something again. */
+static int check_names(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    static const struct hash none;
+    char name[SNAPSHOT_NAME_SIZE];
+    struct object_list names;
+    size_t i;
+    int error;
+
+    snapshot_pack_name(name, &u->mesh, &none);
+    strrchr(name, '/')[1] = '\0';
+    error = object_store_list(u->store, name, &names, detail);
+    if (error != 0)
+        return error;
+    for (i = 0; i < u->known.packs_count; i++) {
+        char hash[2 * HASH_SIZE + 1];
+
+        hex_encode(hash, slice_of(u->known.packs[i].hash.bytes, HASH_SIZE));
+        if (names.count == 0 ||
+            bsearch(hash, names.names, names.count, sizeof *names.names,
+                    compare_names) == NULL)
+            u->known.packs[i].usable = false;
+    }
+    object_list_release(&names);
+    return 0;
+}
+
+/* What is certain now is placed; the rest is put. */
+static int settle(struct snapshot_upload *u)
+{
+    size_t i;
+
+    memset(u->used, 0, u->known.packs_count * sizeof *u->used);
+    for (i = 0; i < u->spool->count; i++) {
+        const struct snapshot_place *place =
+            snapshot_map_find(&u->known, &u->spool->items[i].hash);
+
+        if (place == NULL)
+            continue;
+        u->placed[i] = true;
+        u->used[place->pack] = true;
+        u->counts.bytes_done += u->spool->items[i].size;
+        CM_MARK("snapshot: an object was there already");
+    }
+    for (i = 0; i < u->known.packs_count; i++)
+        u->counts.packs += u->used[i];
+    snapshot_pack_begin(&u->pack);
+    u->phase = PUT;
+    return u->pack.error;
+}
+
+static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    int error = 0;
+
+    if (u->next_pack == 0 && u->known.packs_count > 0 &&
+        object_store_is_remote(u->store)) {
+        error = check_names(u, detail);
+        u->next_pack = u->known.packs_count;
+    }
+    while (error == 0 && u->next_pack < u->known.packs_count) {
+        size_t pack = u->next_pack++;
+
+        if (!u->used[pack] || !u->known.packs[pack].usable)
+            continue;
+        error = check_pack(u, pack, detail);
+        return error != 0 ? error : SNAPSHOT_MORE;
+    }
+    if (error == 0) {
+        error = settle(u);
+        if (error != 0)
+            (void)cm_fail(detail, error, "out of memory");
+    }
+    return error != 0 ? error : SNAPSHOT_MORE;
+}
+
+/* ---- what is new ---- */
+
+/* Puts an object of the store's, unless it is there, and reads it back. */
+static int put_back(struct snapshot_upload *u, const char *name,
+                    struct slice bytes, struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    int error = object_store_get(u->store, name, &u->back, &inner);
+
+    if (error == 0 && slice_equal(buffer_slice(&u->back), bytes))
+        return 0;
+    if (is_fatal(u, error)) {
+        /* Every attempt was made already: no second round for the put. */
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    error = object_store_put_later(u->store, name, bytes, detail);
+    if (error != 0)
+        return error;
+    inner.text[0] = '\0';
+    error = object_store_get(u->store, name, &u->back, &inner);
+    if (error == 0 && !slice_equal(buffer_slice(&u->back), bytes))
+        error = cm_fail(&inner, CM_ERR_DAMAGED, "it has other bytes");
+    if (error != 0)
+        return cm_fail(detail, error,
+                       "%.110s was put but does not read back: %.100s", name,
+                       inner.text);
+    u->counts.bytes_new += bytes.size;
+    return 0;
+}
+
+static int close_pack(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    struct hash hash;
+    int error;
+
+    if (u->pack.size <= SNAPSHOT_PACK_HEADER_SIZE)
+        return 0;
+    hash = snapshot_pack_hash(&u->keys, buffer_slice(&u->pack));
+    /* The map began the pack when its name was not known yet. */
+    u->fresh.packs[u->fresh.packs_count - 1].hash = hash;
+    snapshot_pack_name(name, &u->mesh, &hash);
+    error = put_back(u, name, buffer_slice(&u->pack), detail);
+    u->counts.packs_new++;
+    u->counts.packs++;
+    u->counts.bytes_done += u->pack.size - SNAPSHOT_PACK_HEADER_SIZE;
+    snapshot_pack_begin(&u->pack);
+    return error != 0 ? error : u->pack.error;
+}
+
+static int add_item(struct snapshot_upload *u, size_t index,
+                    struct cm_detail *detail)
+{
+    static const struct hash unknown;
+    const struct spool_item *item = &u->spool->items[index];
+    int error = snapshot_spool_read(u->spool, index, &u->bytes, detail);
+
+    if (error != 0)
+        return error;
+    if (u->pack.size <= SNAPSHOT_PACK_HEADER_SIZE)
+        error = snapshot_map_add_pack(&u->fresh, &unknown);
+    if (error == 0)
+        error = snapshot_map_add(&u->fresh, &item->hash, item->size);
+    buffer_append_slice(&u->pack, buffer_slice(&u->bytes));
+    if (error == 0)
+        error = u->pack.error;
+    u->placed[index] = true;
+    u->counts.objects_new++;
+    return error == 0 ? 0 : cm_fail(detail, error, "out of memory");
+}
+
+/* One pack per step. Chunks come first, so that one that is read in key order
+ * is read from front to back. */
+static int put_step(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    const struct snapshot_spool *spool = u->spool;
+    int error = 0;
+
+    for (; u->next_item < spool->count && error == 0; u->next_item++) {
+        const struct spool_item *item = &spool->items[u->next_item];
+
+        if (u->placed[u->next_item] ||
+            (item->kind != SNAPSHOT_CHUNK) != u->index)
+            continue;
+        if (!snapshot_pack_has_room(&u->pack, item->size)) {
+            error = close_pack(u, detail);
+            if (error == 0 && u->fresh.count >= SEGMENT_OBJECTS)
+                u->phase = PUT_SEGMENT;
+            return error != 0 ? error : SNAPSHOT_MORE;
+        }
+        error = add_item(u, u->next_item, detail);
+    }
+    if (error != 0)
+        return error;
+    if (!u->index) {
+        u->index = true;
+        u->next_item = 0;
+        return SNAPSHOT_MORE;
+    }
+    error = close_pack(u, detail);
+    u->phase = PUT_SEGMENT;
+    return error != 0 ? error : SNAPSHOT_MORE;
+}
+
+/* ---- segments ---- */
+
+static int compare_order(const void *pa, const void *pb)
+{
+    const struct snapshot_place *a = pa;
+    const struct snapshot_place *b = pb;
+    int order = (a->pack > b->pack) - (a->pack < b->pack);
+
+    return order != 0 ? order
+                      : (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+/* "One segment instead": the packs that stay in use, whole. */
+static int adopt_used(struct snapshot_upload *u)
+{
+    struct snapshot_map *k = &u->known;
+    size_t pack = SIZE_MAX;
+    int error = 0;
+    size_t i;
+
+    if (k->count > 1)
+        qsort(k->places, k->count, sizeof *k->places, compare_order);
+    for (i = 0; i < k->count && error == 0; i++) {
+        const struct snapshot_place *place = &k->places[i];
+
+        if (!u->used[place->pack])
+            continue;
+        if (place->pack != pack)
+            error =
+                snapshot_map_add_pack(&u->fresh, &k->packs[place->pack].hash);
+        pack = place->pack;
+        if (error == 0)
+            error = snapshot_map_add(&u->fresh, &place->object, place->size);
+    }
+    u->earlier_count = 0;
+    return error;
+}
+
+static int put_segment(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    struct buffer content;
+    struct hash hash;
+    int error;
+
+    buffer_init(&content, SNAPSHOT_CHUNK_MAX);
+    buffer_clear(&u->bytes);
+    error = snapshot_map_encode(&content, &u->fresh);
+    if (error == 0)
+        error = snapshot_object_encode(&u->bytes, &u->keys, SNAPSHOT_SEGMENT,
+                                       buffer_slice(&content));
+    hash = snapshot_object_hash(&u->keys, SNAPSHOT_SEGMENT,
+                                buffer_slice(&content));
+    buffer_release(&content);
+    if (error != 0)
+        return cm_fail(detail, error, "cannot encode a segment: %s",
+                       cm_strerror(error));
+    snapshot_segment_name(name, &u->mesh, &hash);
+    error = put_back(u, name, buffer_slice(&u->bytes), detail);
+    buffer_append(&u->segments, hash.bytes, HASH_SIZE);
+    snapshot_map_release(&u->fresh);
+    return error != 0 ? error : u->segments.error;
+}
+
+/* Earlier segments stay while anything that they place is in use. */
+static int keep_earlier(struct snapshot_upload *u)
+{
+    size_t i;
+
+    for (i = 0; i < u->earlier_count; i++) {
+        bool live = false;
+        size_t pack;
+
+        for (pack = u->first_pack[i]; pack < u->first_pack[i + 1]; pack++)
+            live = live || u->used[pack];
+        if (live)
+            buffer_append(&u->segments, u->earlier[i].bytes, HASH_SIZE);
+    }
+    return u->segments.error;
+}
+
+static int segment_step(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    bool more = u->next_item < u->spool->count;
+    int error = 0;
+
+    if (!more && u->together)
+        error = adopt_used(u);
+    if (error == 0 && u->fresh.packs_count > 0)
+        error = put_segment(u, detail);
+    if (error == 0 && !more)
+        error = keep_earlier(u);
+    if (error != 0)
+        return cm_fail(error == CM_ERR_NOMEM ? detail : NULL, error,
+                       "out of memory");
+    u->phase = more ? PUT : FLUSH;
+    return SNAPSHOT_MORE;
+}
+
+int snapshot_upload_step(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    int error;
+
+    switch (u->phase) {
+    case LOAD:
+        return load_step(u, detail);
+    case CHECK_PACKS:
+        return check_step(u, detail);
+    case PUT:
+        return put_step(u, detail);
+    case PUT_SEGMENT:
+        return segment_step(u, detail);
+    case FLUSH:
+        /* One wait for all. A crash before it can leave packs that are not
+         * whole: the next job finds and replaces them, and no manifest names
+         * them. */
+        error = object_store_flush(u->store, detail);
+        u->phase = DONE;
+        return error != 0 ? error : SNAPSHOT_DONE;
+    case DONE:
+        break;
+    }
+    CHECK(!"a finished upload is stepped");
+    return CM_ERR_INVALID;
+}
+
+struct slice snapshot_upload_segments(const struct snapshot_upload *u)
+{
+    CHECK(u->phase == DONE);
+    return buffer_slice(&u->segments);
+}
+
+const struct snapshot_upload_counts *
+snapshot_upload_counts(const struct snapshot_upload *u)
+{
+    return &u->counts;
+}

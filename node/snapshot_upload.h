@@ -1,0 +1,46 @@
+/* From a spool of objects to packs at a target that holds most of them already.
+ *
+ * What the segments of an earlier manifest place is used where it lies; the
+ * rest goes into packs of at most 8 MiB, each read back after it was put, and
+ * one new segment places them. Once SNAPSHOT_SEGMENTS_MAX segments have
+ * gathered, the next upload puts the objects of all small packs anew and names
+ * one segment instead, so that a restore never needs more than a bounded number
+ * of small requests.
+ *
+ * Steps, so that whoever runs it can interleave. */
+#ifndef NODE_SNAPSHOT_UPLOAD_H
+#define NODE_SNAPSHOT_UPLOAD_H
+
+#include "node/object_store.h"
+#include "node/snapshot_scan.h"
+
+/* Packs below this size are put together when segments are. */
+#define SNAPSHOT_SMALL_PACK (2u << 20)
+
+struct snapshot_upload;
+
+struct snapshot_upload_counts {
+    uint64_t objects_new; /* put now, of those in the spool */
+    uint64_t packs_new;
+    uint64_t packs;      /* used, new ones included */
+    uint64_t bytes_new;  /* packs and segments */
+    uint64_t bytes_done; /* progress: of bytes_total, spooled bytes */
+    uint64_t bytes_total;
+};
+
+/* All borrowed. segments: hashes of an earlier manifest's, or empty. */
+int snapshot_upload_create(struct snapshot_upload **ret_upload,
+                           struct object_store *store,
+                           const struct mesh_id *mesh,
+                           struct snapshot_spool *spool, struct slice segments,
+                           struct cm_detail *detail);
+void snapshot_upload_free(struct snapshot_upload *u);
+/* SNAPSHOT_MORE, SNAPSHOT_DONE (everything that the segments place was read
+ * back, now or when it was put) or an error. */
+int snapshot_upload_step(struct snapshot_upload *u, struct cm_detail *detail);
+/* After DONE: for the manifest. Borrowed. */
+struct slice snapshot_upload_segments(const struct snapshot_upload *u);
+const struct snapshot_upload_counts *
+snapshot_upload_counts(const struct snapshot_upload *u);
+
+#endif
