@@ -48,14 +48,18 @@ struct confmesh_options {
     const char *join;              /* text of a join token; NULL: none */
     const char *snapshot_to;       /* directory; NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
-    uint64_t floor_interval_ms;    /* quiet time before what everyone has seen
-                                      deleted is collected; 0: 10 s;
-                                      UINT64_MAX: this node never asks for it */
-    uint64_t floor_keep_ms;        /* history that watches may resume from is
-                                      kept at least so long; 0: a minute */
-    uint64_t map_size;             /* bytes of the store's map; 0: 16 GiB */
-    uint64_t scrub_interval_ms;    /* walks over the store that look for
-                                      damage; 0: every day */
+    /* Snapshots are encrypted to these recovery keys: 64 hex digits each, or
+     * "authority"; at most 16. */
+    const char *const *snapshot_recipients;
+    size_t snapshot_recipients_count;
+    uint64_t floor_interval_ms; /* quiet time before what everyone has seen
+                                   deleted is collected; 0: 10 s;
+                                   UINT64_MAX: this node never asks for it */
+    uint64_t floor_keep_ms;     /* history that watches may resume from is
+                                   kept at least so long; 0: a minute */
+    uint64_t map_size;          /* bytes of the store's map; 0: 16 GiB */
+    uint64_t scrub_interval_ms; /* walks over the store that look for
+                                   damage; 0: every day */
     /* Plain deletes of keys and set elements under these prefixes become
      * revokes when they are written here; at most 64. */
     const char *const *revoke_deletes;

@@ -21,8 +21,10 @@ struct daemon_options {
     size_t apis_count;       /* at most DAEMON_APIS_MAX */
     const char *join;        /* text of a join token, NULL: restart */
     const char *snapshot_to; /* directory or file:DIR, NULL: none */
-    uint64_t snapshot_interval_ms; /* 0: only on demand */
-    uint64_t floor_interval_ms;    /* see confmesh.h, both */
+    uint64_t snapshot_interval_ms;          /* 0: only on demand */
+    const char *const *snapshot_recipients; /* see confmesh.h */
+    size_t snapshot_recipients_count;
+    uint64_t floor_interval_ms; /* see confmesh.h, both */
     uint64_t floor_keep_ms;
     uint64_t scrub_interval_ms;        /* 0: every day */
     const char *const *revoke_deletes; /* prefixes, see confmesh.h */

@@ -297,6 +297,8 @@ static int init_parts(struct node *n, const struct node_config *config)
         return CM_ERR_NOMEM;
     error = init_prefixes(n, config);
     if (error == 0)
+        error = snapshots_init(n, config);
+    if (error == 0)
         error = init_keys(n, config);
     if (error == 0)
         error = heal_init(n, config->facts_path, config->scrub_interval_ms);

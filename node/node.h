@@ -35,12 +35,16 @@ struct node_config {
     const char *renew_token;     /* of a joined one, if it needs it to return */
     const char *snapshot_to;     /* target, NULL: none */
     uint64_t snapshot_interval_ms; /* 0: only on demand */
-    uint64_t probe_interval_ms;    /* 0: gossip's default */
-    uint64_t floor_interval_ms;    /* quiet time before a floor is proposed;
-                                      0: this node proposes none, and retires
-                                      nothing */
-    uint64_t floor_keep_ms;        /* event bytes stay that long after a floor,
-                                      for watches; 0: FLOOR_KEEP_MS */
+    /* Snapshots are encrypted to these recovery keys: 64 hex digits each, or
+     * "authority"; at most SEALED_RECIPIENTS_MAX. Borrowed until created. */
+    const char *const *snapshot_recipients;
+    size_t snapshot_recipients_count;
+    uint64_t probe_interval_ms; /* 0: gossip's default */
+    uint64_t floor_interval_ms; /* quiet time before a floor is proposed;
+                                   0: this node proposes none, and retires
+                                   nothing */
+    uint64_t floor_keep_ms;     /* event bytes stay that long after a floor,
+                                   for watches; 0: FLOOR_KEEP_MS */
     /* Plain deletes of keys and elements under these prefixes become revokes,
      * when written here; copied. */
     const char *const *revoke_deletes;

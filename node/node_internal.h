@@ -12,6 +12,7 @@
 #include "node/heal.h"
 #include "node/node.h"
 #include "node/return_flow.h"
+#include "node/sealed_keys.h"
 #include "node/snapshot_job.h"
 #include "node/snapshot_sink.h"
 #include "node/snapshot_source.h"
@@ -234,8 +235,12 @@ struct node {
 
     char *snapshot_to;
     uint64_t snapshot_interval_ms;
+    /* Zeroes: the authority, which a joiner does not know at first. */
+    uint8_t snapshot_recipients[SEALED_RECIPIENTS_MAX][32];
+    size_t snapshot_recipients_count;
     uint64_t snapshot_due_ms;
     bool snapshot_running;
+    bool snapshot_trusted; /* earlier packs at the target were read back */
     uint64_t snapshot_sequence;
     struct hash snapshot_hash; /* of the last manifest */
     uint64_t snapshot_wall_ms;
@@ -398,6 +403,7 @@ void cut_confirm_tick(struct node *n, uint64_t now);
 uint64_t cut_confirm_deadline(const struct node *n);
 
 /* snapshots.c */
+int snapshots_init(struct node *n, const struct node_config *config);
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
 uint64_t snapshots_deadline(const struct node *n);

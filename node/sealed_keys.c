@@ -146,6 +146,26 @@ int sealed_keys_open(uint8_t ret_data_key[32], const struct mesh_id *mesh,
                          "recovery key that it names");
 }
 
+int recovery_key_parse(uint8_t ret_key[32], const char *text,
+                       const uint8_t authority[32], struct cm_detail *detail)
+{
+    uint8_t box_key[32];
+
+    CHECK(text != NULL && authority != NULL);
+    if (strcmp(text, "authority") == 0) {
+        memcpy(ret_key, authority, 32);
+        return 0;
+    }
+    if (hex_decode(ret_key, 32, text) != 0 ||
+        crypto_sign_ed25519_pk_to_curve25519(box_key, ret_key) != 0)
+        return cm_fail(
+            detail, CM_ERR_INVALID,
+            "'%.70s' is no recovery key: give the 64 hex digits that "
+            "'confmesh recovery-key new' printed, or 'authority'",
+            text);
+    return 0;
+}
+
 /* ---- the node's file ---- */
 
 static int fail_errno(struct cm_detail *detail, const char *what,

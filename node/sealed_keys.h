@@ -37,6 +37,9 @@ int data_key_load(struct data_key *ret_key, const char *dir,
 int sealed_keys_open(uint8_t ret_data_key[32], const struct mesh_id *mesh,
                      struct slice sealed, const struct authority *recovery,
                      struct cm_detail *detail);
+/* 64 hex digits, or "authority", which is authority's. CM_ERR_INVALID. */
+int recovery_key_parse(uint8_t ret_key[32], const char *text,
+                       const uint8_t authority[32], struct cm_detail *detail);
 /* Strictly; counts the recipients, copies their keys. */
 int sealed_keys_decode(struct slice sealed, uint8_t (*ret_recipients)[32],
                        size_t *ret_count);

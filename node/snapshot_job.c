@@ -24,6 +24,7 @@ struct snapshot_job {
     struct snapshot_scan scan;
     struct object_store store;
     struct snapshot_upload *upload;
+    bool thorough;
     struct buffer sealed;   /* of the manifest */
     struct buffer segments; /* of the newest manifest at the target */
     uint8_t sign_secret_key[64];
@@ -47,6 +48,7 @@ int snapshot_job_create(struct snapshot_job **ret_job,
     j->phase = PHASE_SCAN;
     j->store = (struct object_store)OBJECT_STORE_CLOSED;
     j->previous = config->previous;
+    j->thorough = config->thorough;
     memcpy(j->sign_secret_key, config->sign_secret_key,
            sizeof j->sign_secret_key);
     buffer_init(&j->bytes, SNAPSHOT_MANIFEST_MAX);
@@ -223,9 +225,9 @@ static int step_chain(struct snapshot_job *j, struct cm_detail *detail)
         j->previous = j->scan.memory;
     error = continue_chain(j, &signer, detail);
     if (error == 0)
-        error = snapshot_upload_create(&j->upload, &j->store,
-                                       &j->scan.manifest.mesh, &j->scan.spool,
-                                       buffer_slice(&j->segments), detail);
+        error = snapshot_upload_create(
+            &j->upload, &j->store, &j->scan.manifest.mesh, &j->scan.spool,
+            buffer_slice(&j->segments), j->thorough, detail);
     j->phase = PHASE_UPLOAD;
     return error != 0 ? error : SNAPSHOT_MORE;
 }

@@ -37,6 +37,7 @@ struct snapshot_job_config {
      * key sealed (sealed_keys.h); copied. */
     const uint8_t *data_key;
     struct slice sealed;
+    bool thorough; /* earlier packs are read back even over a network */
     /* Of this node's manifest before, if newer than META_SNAPSHOT's. */
     struct snapshot_memory previous;
 };

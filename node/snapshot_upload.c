@@ -22,6 +22,7 @@ struct snapshot_upload {
     struct mesh_id mesh;
     struct snapshot_keys keys;
     struct snapshot_spool *spool;
+    bool thorough;
 
     struct hash earlier[SNAPSHOT_SEGMENTS_MAX];
     size_t earlier_count;
@@ -47,7 +48,7 @@ int snapshot_upload_create(struct snapshot_upload **ret_upload,
                            struct object_store *store,
                            const struct mesh_id *mesh,
                            struct snapshot_spool *spool, struct slice segments,
-                           struct cm_detail *detail)
+                           bool thorough, struct cm_detail *detail)
 {
     struct snapshot_upload *u = cm_calloc(1, sizeof *u);
 
@@ -59,6 +60,7 @@ int snapshot_upload_create(struct snapshot_upload **ret_upload,
     u->store = store;
     u->mesh = *mesh;
     u->spool = spool;
+    u->thorough = thorough || !object_store_is_remote(store);
     snapshot_keys_derive(&u->keys, mesh);
     u->earlier_count = segments.size / HASH_SIZE;
     if (segments.size > 0)
@@ -243,8 +245,7 @@ static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
 {
     int error = 0;
 
-    if (u->next_pack == 0 && u->known.packs_count > 0 &&
-        object_store_is_remote(u->store)) {
+    if (u->next_pack == 0 && u->known.packs_count > 0 && !u->thorough) {
         error = check_names(u, detail);
         u->next_pack = u->known.packs_count;
     }

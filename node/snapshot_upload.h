@@ -28,12 +28,14 @@ struct snapshot_upload_counts {
     uint64_t bytes_total;
 };
 
-/* All borrowed. segments: hashes of an earlier manifest's, or empty. */
+/* All borrowed. segments: hashes of an earlier manifest's, or empty.
+ * thorough: earlier packs are read back; else, of a target over a network, they
+ * only have to be listed. */
 int snapshot_upload_create(struct snapshot_upload **ret_upload,
                            struct object_store *store,
                            const struct mesh_id *mesh,
                            struct snapshot_spool *spool, struct slice segments,
-                           struct cm_detail *detail);
+                           bool thorough, struct cm_detail *detail);
 void snapshot_upload_free(struct snapshot_upload *u);
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (everything that the segments place was read
  * back, now or when it was put) or an error. */

@@ -17,12 +17,29 @@ struct snapshot_task {
     uint64_t wall_ms;
     char *to;
     uint64_t revision; /* state at least as new as this is in it */
+    bool own;          /* to the node's own target */
     int error;
     struct cm_detail detail;
     node_snapshot_done done;
     void *ctx;
     struct snapshot_outcome outcome;
 };
+
+int snapshots_init(struct node *n, const struct node_config *config)
+{
+    static const uint8_t authority[32];
+    size_t i;
+    int error = 0;
+
+    if (config->snapshot_recipients_count > SEALED_RECIPIENTS_MAX)
+        return CM_ERR_LIMIT;
+    for (i = 0; i < config->snapshot_recipients_count && error == 0; i++)
+        error =
+            recovery_key_parse(n->snapshot_recipients[i],
+                               config->snapshot_recipients[i], authority, NULL);
+    n->snapshot_recipients_count = config->snapshot_recipients_count;
+    return error;
+}
 
 void snapshots_load(struct node *n)
 {
@@ -124,6 +141,7 @@ static void task_done(struct work *w)
         n->snapshot_hash = t->outcome.manifest_hash;
         n->snapshot_wall_ms = t->wall_ms;
         n->snapshot_revision = t->revision;
+        n->snapshot_trusted = n->snapshot_trusted || t->own;
         n->status.snapshot_error[0] = '\0';
         record(n);
         node_log(n, 'I', "snapshot %s: %llu entries, %llu of %llu objects new",
@@ -142,6 +160,24 @@ static void task_done(struct work *w)
     task_free(t);
 }
 
+static int load_data_key(struct node *n, struct data_key *ret_key,
+                         struct cm_detail *detail)
+{
+    struct mesh_id mesh = mesh_id_of(n->authority_public_key);
+    uint8_t recipients[SEALED_RECIPIENTS_MAX][32];
+    size_t i;
+
+    for (i = 0; i < n->snapshot_recipients_count; i++)
+        memcpy(recipients[i],
+               sodium_is_zero(n->snapshot_recipients[i], 32)
+                   ? n->authority_public_key
+                   : n->snapshot_recipients[i],
+               32);
+    return data_key_load(ret_key, n->spool_dir, &mesh,
+                         (const uint8_t(*)[32])recipients,
+                         n->snapshot_recipients_count, detail);
+}
+
 static int task_start(struct node *n, struct snapshot_task *t, const char *to)
 {
     struct snapshot_job_config c = {
@@ -150,9 +186,11 @@ static int task_start(struct node *n, struct snapshot_task *t, const char *to)
         .target_may_exec = to == n->snapshot_to,
         .spool_dir = n->spool_dir,
         .wall_ms = node_wall(n),
+        .thorough = !n->snapshot_trusted || t->done != NULL,
         .previous = {.sequence = n->snapshot_sequence,
                      .hash = n->snapshot_hash},
     };
+    struct data_key key = {.sealed_size = 0};
     int error;
 
     t->node = n;
@@ -163,7 +201,16 @@ static int task_start(struct node *n, struct snapshot_task *t, const char *to)
     memcpy(c.sign_secret_key, n->sign_secret_key, sizeof c.sign_secret_key);
     t->wall_ms = c.wall_ms;
     t->revision = n->revision;
+    t->own = to == n->snapshot_to;
+    if (n->snapshot_recipients_count > 0) {
+        error = load_data_key(n, &key, &t->detail);
+        if (error != 0)
+            return error;
+        c.data_key = key.key;
+        c.sealed = slice_of(key.sealed, key.sealed_size);
+    }
     error = snapshot_job_create(&t->job, &c, &t->detail);
+    sodium_memzero(&key, sizeof key);
     sodium_memzero(&c, sizeof c);
     if (error != 0)
         return error;

@@ -33,7 +33,8 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
     {"node", "--data DIR",
-     "name bind join snapshot-to snapshot-interval ca-file revoke-deletes "
+     "name bind join snapshot-to snapshot-interval snapshot-recipient ca-file "
+     "revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
@@ -47,6 +48,9 @@ const struct cli_verb cli_verbs[] = {
      "s3://BUCKET/PREFIX\n"
      "                            or exec:COMMAND; see docs/TARGETS.md\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --snapshot-recipient KEY  encrypt snapshots to this recovery key, or "
+     "to\n"
+     "                            'authority'; repeatable, see 'recovery-key'\n"
      "  --ca-file FILE            PEM authorities for the S3 endpoint\n"
      "  --scrub-interval 24h      how often the whole store is read to find\n"
      "                            damage\n"
@@ -69,6 +73,17 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh token create > token.txt\n"
      "  confmesh token create --uses 20 --ttl 30m\n",
      0, 0, cli_verb_token_create},
+    {"recovery-key new", "FILE", "passphrase-file no-passphrase",
+     "make a key that encrypted snapshots are restored with",
+     "Prints the public part, which nodes are given as --snapshot-recipient.\n"
+     "FILE opens every snapshot that was made for it: keep it off the nodes.\n"
+     "  --passphrase-file FILE  protect it with the first line of FILE\n"
+     "  --no-passphrase         do not protect it\n\n"
+     "  confmesh recovery-key new recovery.key\n"
+     "  confmesh node --data d --snapshot-to URL --snapshot-recipient KEY\n"
+     "  confmesh-restore URL --data new --authority FILE --recovery-key "
+     "recovery.key\n",
+     1, 1, cli_verb_recovery_key_new},
     {"put", "KEY VALUE", "if-absent unrevoke flags ttl expires-at " WRITE_FLAGS,
      "write a value",
      "Returns when the write is on this node's disk. '-' reads the value from\n"

@@ -22,6 +22,8 @@ static struct args_flag flags[] = {
     {.name = "join", .kind = ARGS_VALUE},
     {.name = "snapshot-to", .kind = ARGS_VALUE},
     {.name = "snapshot-interval", .kind = ARGS_VALUE},
+    {.name = "snapshot-recipient", .kind = ARGS_LIST},
+    {.name = "recovery-key", .kind = ARGS_VALUE},
     {.name = "revoke-deletes", .kind = ARGS_LIST},
     {.name = "floor-interval", .kind = ARGS_VALUE},
     {.name = "floor-keep", .kind = ARGS_VALUE},

@@ -10,6 +10,7 @@
 #include "node/cli/cli.h"
 #include "node/daemon.h"
 #include "node/paths.h"
+#include "node/sealed_keys.h"
 
 #define TOKEN_TEXT_MAX 65536 /* bytes of a token's file */
 #define USER_SOCKET_SIZE (PATHS_SIZE_MAX + 8)
@@ -124,6 +125,19 @@ static int check(const struct cli *c, const struct daemon_options *o)
         if (code != 0)
             return code;
     }
+    if (o->snapshot_recipients_count > SEALED_RECIPIENTS_MAX)
+        return cli_usage_error(c,
+                               "--snapshot-recipient is given more than %d "
+                               "times",
+                               SEALED_RECIPIENTS_MAX);
+    for (size_t i = 0; i < o->snapshot_recipients_count; i++) {
+        static const uint8_t any[32];
+        struct cm_detail detail = {""};
+        uint8_t key[32];
+        if (recovery_key_parse(key, o->snapshot_recipients[i], any, &detail) !=
+            0)
+            return cli_usage_error(c, "--snapshot-recipient: %s", detail.text);
+    }
     if (o->dev && cli_has(c, "join"))
         return cli_usage_error(c, "--dev is a node alone: it takes no --join");
     for (size_t i = 0; i < o->apis_count; i++) {
@@ -147,6 +161,8 @@ int cli_verb_node(struct cli *c)
     const char *join = cli_value(c, "join");
     const struct args_flag *revoke =
         args_flag_find(c->flags, c->flags_count, "revoke-deletes");
+    const struct args_flag *recipients =
+        args_flag_find(c->flags, c->flags_count, "snapshot-recipient");
     struct buffer token;
     struct daemon_options o = {
         .data = cli_value(c, "data"),
@@ -155,6 +171,8 @@ int cli_verb_node(struct cli *c)
         .apis = api->values,
         .apis_count = api->count,
         .snapshot_to = cli_value(c, "snapshot-to"),
+        .snapshot_recipients = recipients->values,
+        .snapshot_recipients_count = recipients->count,
         .revoke_deletes = revoke->values,
         .revoke_deletes_count = revoke->count,
         .dev = cli_has(c, "dev"),

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backup/snapshot_map.h"
 #include "crdt/authority.h"
 #include "crdt/base/check.h"
 #include "crdt/sign.h"
@@ -598,6 +599,37 @@ static void seeds_http(void)
               "{\"ops\":[{\"op\":\"put\",\"key\":\"a\",\"value64\":\"*\"}]}");
 }
 
+static void seeds_backup(void)
+{
+    static const struct hash hash = {{1, 2, 3}};
+    struct snapshot_map map = {0};
+    int error = 0;
+
+    for (size_t i = 0; i < 5 && error == 0; i++) {
+        if (i % 3 == 0)
+            error = snapshot_map_add_pack(&map, &hash);
+        if (error == 0)
+            error = snapshot_map_add(&map, &hash, 100 + i);
+    }
+    seed_begin(-1);
+    CHECK(error == 0 && snapshot_map_encode(&out, &map) == 0);
+    seed_write("segment", "two-packs");
+    snapshot_map_release(&map);
+    seed_begin(-1);
+    pack_array(&out, 0);
+    seed_write("segment", "empty");
+    seed_text("s3_xml", "page", -1,
+              "<?xml version=\"1.0\"?>\n<ListBucketResult><Name>b</Name>"
+              "<Prefix>v1/</Prefix><IsTruncated>true</IsTruncated>"
+              "<NextContinuationToken>a&amp;b=</NextContinuationToken>"
+              "<Contents><Key>v1/z&#x41;&lt;</Key></Contents>"
+              "<CommonPrefixes><Prefix>v1/dir/</Prefix></CommonPrefixes>"
+              "</ListBucketResult>");
+    seed_text("s3_xml", "error", -1,
+              "<Error><Code>NoSuchKey</Code><Message>&quot;no&quot;</Message>"
+              "</Error>");
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -620,6 +652,7 @@ int main(int argc, char **argv)
     seeds_schema();
     seeds_http();
     seeds_compare();
+    seeds_backup();
     buffer_release(&out);
     return 0;
 }
