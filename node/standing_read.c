@@ -69,17 +69,27 @@ int standing_read_record(struct standing *s, struct slice bytes)
     return error == 0 || error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
 }
 
-/* A restored state brings what members of the generation before left: inert,
- * equal everywhere, and nobody's duty. Their names are the first thing in each
- * key. */
-static bool is_left(const struct vv *sealed, struct slice key)
+/* A restored state brings what the generation before left: inert, equal
+ * everywhere, and nobody's duty. It lies within what the generation's order
+ * sealed, or bears the name of somebody sealed, which is the first thing in
+ * each key. (Whoever never wrote is in no seal: its add tells.) */
+static bool is_left(const struct vv *sealed, const struct store_item *item)
 {
+    struct slice key = item->id.key;
     struct incarnation i;
+    size_t within = 0;
 
     if (key.size < INCARNATION_SIZE)
         return false;
     memcpy(i.bytes, key.data, INCARNATION_SIZE);
-    return vv_find(sealed, &i) != NULL;
+    if (vv_find(sealed, &i) != NULL)
+        return true;
+    for (size_t n = 0; n < item->entry.count; n++) {
+        const struct dot *dot = &item->entry.siblings[n].dot;
+
+        within += dot->seq <= vv_seq(sealed, &dot->incarnation);
+    }
+    return within > 0 && within == item->entry.count;
 }
 
 static int read_space(struct standing *s, struct store_reader *r,
@@ -92,7 +102,7 @@ static int read_space(struct standing *s, struct store_reader *r,
 
     while (error == 0) {
         error = store_cursor_next(cursor, &item);
-        if (error == 0 && !is_left(sealed, item->id.key))
+        if (error == 0 && !is_left(sealed, item))
             error = standing_load(s, &item->id, &item->entry);
     }
     store_cursor_close(cursor);

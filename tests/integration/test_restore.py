@@ -124,6 +124,28 @@ def test_total_loss(t):
                 before["generation"]["number"] + 2, "generation")
 
 
+def test_silent_members_stay_behind(t):
+    """A member that never wrote is in no version vector; of the generation
+    that the restore begins it is no member all the same, so that it holds
+    nothing back."""
+    alpha, _ = t.mesh(2)
+    alpha.ok("put", "k", "v")
+    alpha.ok("put", "gone", "v")
+    alpha.ok("snapshot", "now", "--to", t.path("snaps"))
+    for node in t.nodes:
+        node.kill()
+    node = restored(t, t.path("snaps"))
+    node.flags = ["--floor-interval", "100ms", "--floor-keep", "100ms"]
+    node.start()
+    members = json.loads(node.ok("roster", "--json"))["members"]
+    check_equal([m["name"] for m in members], ["phoenix"])
+    node.ok("del", "gone")
+    wait_until(lambda: node.live()["floor"]["moves"] > 0, "a floor passes")
+    check_equal(node.live()["floor"]["held_back_by"], [])
+    newcomer = t.join(node, "gamma")
+    check_equal(t.same([node, newcomer]), {"k": b"v"})
+
+
 def test_newest_of_many(t):
     """Several nodes' snapshots in one folder: the newest is taken."""
     nodes = t.mesh(2)
