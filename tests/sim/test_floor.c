@@ -301,11 +301,13 @@ static void give_order(struct run *r, const struct incarnation *who)
 {
     struct standing *s = standing_of(r, 0);
     struct incarnation name = *who;
+    /* Newer than the thief's certificate, so that nobody lets it in again. */
+    uint64_t now_ms = sim_host_wall_ms(r->w->hosts[0]);
     struct eviction_order o = {.epoch = standing_epoch(s) + 1,
                                .previous = standing_order(s),
                                .incarnations = &name,
                                .count = 1,
-                               .created_ms = 1};
+                               .created_ms = now_ms};
     struct intent *i = intent_new(INTENT_ORDER);
     struct buffer bytes;
 
