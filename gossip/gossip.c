@@ -464,6 +464,14 @@ int gossip_push(struct gossip *g, uint64_t now_ms, struct slice event,
     return push_event(g, event, except);
 }
 
+void gossip_set_linked(struct gossip *g, const struct key_id *peer, bool linked)
+{
+    struct member *m = member_table_find(&g->table, peer);
+
+    if (m != NULL)
+        m->linked = linked;
+}
+
 void gossip_leave(struct gossip *g, uint64_t now_ms)
 {
     begin(g, now_ms);

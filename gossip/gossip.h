@@ -100,6 +100,10 @@ size_t gossip_clock_median(const struct gossip *g, int64_t *ret_offset_ms);
  * needs a stream there will be a GOSSIP_PUSH_STREAM. event is copied. */
 int gossip_push(struct gossip *g, uint64_t now_ms, struct slice event,
                 const struct key_id *except);
+/* Whether the caller has a stream to that peer: events too large for a datagram
+ * go there rather than over new ones. Unknown peers are passed over. */
+void gossip_set_linked(struct gossip *g, const struct key_id *peer,
+                       bool linked);
 /* Signs and spreads that this node leaves; drain sends afterwards. */
 void gossip_leave(struct gossip *g, uint64_t now_ms);
 /* Peers of evicted or foreign keys are forgotten and not heard again. */

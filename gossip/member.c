@@ -400,17 +400,18 @@ static bool pickable(const struct member *m, const struct key_id *except,
     return true;
 }
 
-size_t member_table_pick(const struct member_table *t, struct random_stream *r,
-                         const struct key_id *except, size_t count,
-                         struct member **ret_members)
+/* Adds to the found ones until they are count. */
+static size_t pick_more(const struct member_table *t, struct random_stream *r,
+                        const struct key_id *except, size_t count, size_t found,
+                        struct member **ret_members)
 {
-    size_t found = 0;
-    size_t tries = 4 * count;
+    size_t tries = 4 * (count - found);
     size_t start;
     size_t i;
 
+    CHECK(found <= count);
     if (t->listed_count == 0)
-        return 0;
+        return found;
     while (found < count && tries-- > 0) {
         struct member *m = t->listed[random_below(r, t->listed_count)];
 
@@ -426,4 +427,32 @@ size_t member_table_pick(const struct member_table *t, struct random_stream *r,
             ret_members[found++] = m;
     }
     return found;
+}
+
+size_t member_table_pick(const struct member_table *t, struct random_stream *r,
+                         const struct key_id *except, size_t count,
+                         struct member **ret_members)
+{
+    return pick_more(t, r, except, count, 0, ret_members);
+}
+
+size_t member_table_pick_linked(const struct member_table *t,
+                                struct random_stream *r,
+                                const struct key_id *except, size_t count,
+                                struct member **ret_members)
+{
+    size_t found = 0;
+    size_t start;
+    size_t i;
+
+    if (t->listed_count == 0)
+        return 0;
+    start = (size_t)random_below(r, t->listed_count);
+    for (i = 0; i < t->listed_count && found < count; i++) {
+        struct member *m = t->listed[(start + i) % t->listed_count];
+
+        if (m->linked && pickable(m, except, ret_members, found))
+            ret_members[found++] = m;
+    }
+    return pick_more(t, r, except, count, found, ret_members);
 }

@@ -31,6 +31,7 @@ struct member {
     char name[NAME_SIZE_MAX + 1];
     unsigned state; /* MEMBER_NONE or enum member_state */
     bool barred;    /* forgotten for good: not heard, not spoken to */
+    bool linked;    /* the caller has a stream to it */
     uint64_t counter;
     uint64_t state_since_ms;
     uint64_t round_trip_ms;
@@ -108,6 +109,11 @@ struct member *member_table_next_probe(struct member_table *t,
 size_t member_table_pick(const struct member_table *t, struct random_stream *r,
                          const struct key_id *except, size_t count,
                          struct member **ret_members);
+/* The same, but those to whom there is a stream come first. */
+size_t member_table_pick_linked(const struct member_table *t,
+                                struct random_stream *r,
+                                const struct key_id *except, size_t count,
+                                struct member **ret_members);
 /* A new or revived member gets a random place in what is left of the round. */
 void member_table_enter_ring(struct member_table *t, struct random_stream *r,
                              struct member *m);

@@ -68,6 +68,8 @@ int push_event(struct gossip *g, struct slice event,
     struct member *peers[GOSSIP_FULL_FANOUT_MAX];
     struct shared_bytes *bytes = NULL;
     size_t living = machine_size(g) - 1;
+    size_t fanout = living <= GOSSIP_FULL_FANOUT_MAX ? GOSSIP_FULL_FANOUT_MAX
+                                                     : GOSSIP_FANOUT;
     size_t count;
     size_t i;
 
@@ -77,11 +79,13 @@ int push_event(struct gossip *g, struct slice event,
         if (bytes == NULL)
             return CM_ERR_NOMEM;
     }
-    count = member_table_pick(&g->table, &g->random, except,
-                              living <= GOSSIP_FULL_FANOUT_MAX
-                                  ? GOSSIP_FULL_FANOUT_MAX
-                                  : GOSSIP_FANOUT,
-                              peers);
+    /* A stream costs two round trips, four X25519 and two signatures before its
+     * first byte: those that are open already serve as well as others. Each
+     * node opened its own at random, so together they reach everybody. */
+    count = bytes == NULL ? member_table_pick(&g->table, &g->random, except,
+                                              fanout, peers)
+                          : member_table_pick_linked(&g->table, &g->random,
+                                                     except, fanout, peers);
     include_next(g, except, peers, count);
     for (i = 0; i < count; i++)
         push_one(g, peers[i], event, bytes);

@@ -66,9 +66,25 @@ static void link_unlink(struct node *n, struct link *l)
     link_changed(n);
 }
 
+/* Gossip prefers peers to whom there is a link. */
+static void tell_linked(struct node *n, const struct key_id *peer)
+{
+    const struct link *l;
+    bool linked = false;
+
+    if (n->gossip == NULL)
+        return;
+    for (l = n->links; l != NULL && !linked; l = l->next)
+        linked = l->established && !l->closing && l->peer_known &&
+                 key_id_equal(&l->peer, peer);
+    gossip_set_linked(n->gossip, peer, linked);
+}
+
 void link_gone(struct node *n, struct link *l, const char *reason)
 {
     link_unlink(n, l);
+    if (l->established && l->peer_known)
+        tell_linked(n, &l->peer);
     cut_serve_link_gone(l);
     cut_pull_link_gone(n, l);
     heal_link_gone(n, l);
@@ -247,6 +263,7 @@ static int on_established(struct node *n, struct link *l)
         l->peer = peer->decoded.key_id;
         if (n->gossip != NULL && !orders_refuse(n, &l->peer))
             (void)gossip_add_certificate(n->gossip, peer->certificate);
+        tell_linked(n, &l->peer);
     }
     if (l->joins) {
         joiner_on_established(n, l);

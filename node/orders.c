@@ -36,6 +36,33 @@ static bool has_staying(const struct node *n, const struct key_id *peer)
     return false;
 }
 
+/* Of most members their own incarnation stays, so nothing of their key's others
+ * has to be looked for. Rosters and standing have one order: they are walked
+ * side by side, since in a large mesh that gathers one by one a search for
+ * everybody at every add would be the greatest cost of all. */
+struct walk {
+    size_t roster;
+    size_t standing;
+};
+
+static bool stays_itself(const struct node *n, struct walk *w,
+                         const struct incarnation *i)
+{
+    const struct roster *r = n->roster;
+    const struct standing_view *v = n->standing;
+
+    while (w->roster < r->count &&
+           incarnation_compare(&r->members[w->roster].incarnation, i) < 0)
+        w->roster++;
+    while (w->standing < v->members_count &&
+           incarnation_compare(&v->members[w->standing].incarnation, i) < 0)
+        w->standing++;
+    return w->roster < r->count && w->standing < v->members_count &&
+           incarnation_equal(&r->members[w->roster].incarnation, i) &&
+           incarnation_equal(&v->members[w->standing].incarnation, i) &&
+           v->members[w->standing].stays;
+}
+
 static bool is_barred(const struct node *n, const struct key_id *peer)
 {
     for (size_t i = 0; i < n->barred_count; i++) {
@@ -85,23 +112,27 @@ static void readmit(struct node *n)
     n->barred_count = kept;
 }
 
+static void bar_evicted(struct node *n, const struct roster *members)
+{
+    struct walk w = {0};
+
+    for (size_t i = 0; i < members->count; i++) {
+        const struct roster_member *m = &members->members[i];
+
+        if (!stays_itself(n, &w, &m->incarnation) &&
+            !has_staying(n, &m->certificate.key_id))
+            bar(n, &m->certificate.key_id);
+    }
+}
+
 void orders_members_changed(struct node *n, const struct roster *before)
 {
     if (n->roster == NULL || n->standing == NULL)
         return;
     readmit(n);
-    for (size_t i = 0; before != NULL && i < before->count; i++) {
-        const struct key_id *k = &before->members[i].certificate.key_id;
-
-        if (!has_staying(n, k))
-            bar(n, k);
-    }
-    for (size_t i = 0; i < n->roster->count; i++) {
-        const struct key_id *k = &n->roster->members[i].certificate.key_id;
-
-        if (!has_staying(n, k))
-            bar(n, k);
-    }
+    if (before != NULL)
+        bar_evicted(n, before);
+    bar_evicted(n, n->roster);
 }
 
 /* ---- telling ---- */

@@ -48,7 +48,9 @@ struct check_host {
     uint64_t print[2];   /* names the vector among those seen */
     struct hash digest;  /* as of its last commit */
     uint64_t revision;
-    hlc_t hlc; /* the greatest of what it applied */
+    hlc_t hlc;          /* the greatest of what it applied */
+    hlc_t roster_hlc;   /* of the youngest member that was looked at */
+    size_t roster_turn; /* where the next look at its roster begins */
     size_t pending;
 
     struct sim_model_event **applied; /* owned array; since the adoption */
@@ -164,7 +166,7 @@ void check_catch_up(struct sim_check *c, struct check_host *h,
  * digests. */
 void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
                  const struct hash *digest);
-void check_roster(struct sim_check *c, const struct check_host *h,
+void check_roster(struct sim_check *c, struct check_host *h,
                   const struct roster *roster);
 void check_forget_known(struct sim_check *c, uint32_t actor);
 void check_log(struct check_host *h, uint64_t revision, uint64_t wall_ms,

@@ -35,6 +35,8 @@ struct sim_check_watch {
     size_t expected_count;
     size_t expected_capacity;
     bool failed; /* reported: it looks no further */
+    bool polled; /* to the end, at the revision that follows */
+    uint64_t polled_revision;
 };
 
 int sim_check_watch_create(struct sim_check_watch **ret_watch,
@@ -367,12 +369,18 @@ void sim_check_watch_poll(struct sim_check_watch *w, unsigned limit)
 
     if (n == NULL || !h->has_identity || h->unsure || h->doubtful || w->failed)
         return;
+    if (w->polled && w->adoptions == h->adoptions &&
+        w->polled_revision == h->revision)
+        return; /* nothing was committed since */
+    w->polled = false;
     cm_alloc_fail_after(0); /* not meant for the check */
     if (store_reader_begin(node_store(n), &r) == 0) {
         if (w->adoptions != h->adoptions)
             start_over(w);
         while ((limit == 0 || taken < limit) && take_commit(w, r))
             taken++;
+        w->polled = !w->failed && (limit == 0 || taken < limit);
+        w->polled_revision = h->revision;
         store_reader_release(r);
     }
     cm_alloc_fail_after(left);

@@ -14,6 +14,8 @@
 #include "crdt/base/check.h"
 
 #define SLOTS (1u << 14) /* of each table; the newest answer stays */
+/* Every pair of a mesh has its secret, asked for once by each of the two. */
+#define SHARE_SLOTS (1u << 17)
 #define NAME_SIZE crypto_generichash_BYTES_MIN
 #define POINT_SIZE crypto_scalarmult_BYTES
 
@@ -26,7 +28,7 @@ struct answer {
 
 static struct answer signatures[SLOTS];
 static struct answer publics[SLOTS]; /* of secrets */
-static struct answer shares[SLOTS];
+static struct answer shares[SHARE_SLOTS];
 
 int __real_crypto_sign_verify_detached(const unsigned char *signature,
                                        const unsigned char *message,
@@ -55,9 +57,10 @@ int __wrap_crypto_scalarmult(unsigned char *q, const unsigned char *n,
 
 /* The slot of what is named by three parts. Whether it is what was asked for
  * is known by its name. */
-static struct answer *slot_of(struct answer *table, uint8_t ret_name[NAME_SIZE],
-                              const uint8_t *a, size_t a_size, const uint8_t *b,
-                              size_t b_size, const uint8_t *c, size_t c_size)
+static struct answer *slot_of(struct answer *table, uint32_t slots,
+                              uint8_t ret_name[NAME_SIZE], const uint8_t *a,
+                              size_t a_size, const uint8_t *b, size_t b_size,
+                              const uint8_t *c, size_t c_size)
 {
     crypto_generichash_state state;
     uint32_t slot = 0;
@@ -68,7 +71,7 @@ static struct answer *slot_of(struct answer *table, uint8_t ret_name[NAME_SIZE],
     (void)crypto_generichash_update(&state, c, c_size);
     (void)crypto_generichash_final(&state, ret_name, NAME_SIZE);
     memcpy(&slot, ret_name, sizeof slot);
-    return &table[slot % SLOTS];
+    return &table[slot % slots];
 }
 
 static bool holds(const struct answer *a, const uint8_t name[NAME_SIZE])
@@ -95,8 +98,8 @@ int __wrap_crypto_sign_verify_detached(const unsigned char *signature,
 {
     uint8_t name[NAME_SIZE];
     struct answer *a =
-        slot_of(signatures, name, signature, crypto_sign_BYTES, public_key,
-                crypto_sign_PUBLICKEYBYTES, message, size);
+        slot_of(signatures, SLOTS, name, signature, crypto_sign_BYTES,
+                public_key, crypto_sign_PUBLICKEYBYTES, message, size);
 
     if (!holds(a, name))
         keep(a, name,
@@ -122,8 +125,8 @@ int __wrap_crypto_sign_detached(unsigned char *signature,
     if (result != 0)
         return result;
     struct answer *a =
-        slot_of(signatures, name, signature, crypto_sign_BYTES, public_key,
-                crypto_sign_PUBLICKEYBYTES, message, size);
+        slot_of(signatures, SLOTS, name, signature, crypto_sign_BYTES,
+                public_key, crypto_sign_PUBLICKEYBYTES, message, size);
     keep(a, name, 0, NULL);
     return 0;
 }
@@ -138,7 +141,7 @@ int __wrap_crypto_scalarmult_base(unsigned char *q, const unsigned char *n)
     memcpy(secret, n, sizeof secret); /* q may be n */
     int result = __real_crypto_scalarmult_base(q, n);
     struct answer *a =
-        slot_of(publics, name, secret, sizeof secret, NULL, 0, NULL, 0);
+        slot_of(publics, SLOTS, name, secret, sizeof secret, NULL, 0, NULL, 0);
     keep(a, name, result, q);
     sodium_memzero(secret, sizeof secret);
     return result;
@@ -148,15 +151,17 @@ int __wrap_crypto_scalarmult(unsigned char *q, const unsigned char *n,
                              const unsigned char *p)
 {
     uint8_t name[NAME_SIZE];
-    const struct answer *own = slot_of(
-        publics, name, n, crypto_scalarmult_SCALARBYTES, NULL, 0, NULL, 0);
+    const struct answer *own =
+        slot_of(publics, SLOTS, name, n, crypto_scalarmult_SCALARBYTES, NULL, 0,
+                NULL, 0);
 
     if (!holds(own, name) || own->result != 0)
         return __real_crypto_scalarmult(q, n, p);
     /* The pair, in either order. */
     bool first = memcmp(own->point, p, POINT_SIZE) < 0;
-    struct answer *a = slot_of(shares, name, first ? own->point : p, POINT_SIZE,
-                               first ? p : own->point, POINT_SIZE, NULL, 0);
+    struct answer *a =
+        slot_of(shares, SHARE_SLOTS, name, first ? own->point : p, POINT_SIZE,
+                first ? p : own->point, POINT_SIZE, NULL, 0);
     if (!holds(a, name)) {
         int result = __real_crypto_scalarmult(q, n, p);
         if (result != 0)

@@ -12,6 +12,8 @@
 
 #define LOOK_US (250 * SIM_MS)     /* between looks at convergence */
 #define REST_US (100 * SIM_SECOND) /* longer than the check excuses */
+#define JOIN_ALONE_MAX 64          /* hosts: larger meshes gather in groups */
+#define JOIN_TOGETHER 16
 #define JOIN_LIMIT_US (60 * SIM_SECOND)
 
 const char *sim_outcome_name(enum sim_outcome o)
@@ -205,6 +207,19 @@ static bool is_ready(struct sim_world *w, void *ctx)
     return sim_world_is_ready(w, *(const unsigned *)ctx);
 }
 
+/* Host h, in a large mesh some after it as well: one by one it would take each
+ * of n hosts n commits to gather. */
+static void join_some(struct sim_run *r, unsigned h)
+{
+    unsigned joined = r->plan->joined;
+    unsigned together = joined > JOIN_ALONE_MAX ? JOIN_TOGETHER : 1;
+
+    for (unsigned i = h; i < h + together && i < joined; i++) {
+        if (h % together == 0 && i > 0)
+            sim_world_join(r->world, i, 0);
+    }
+}
+
 /* Founds the mesh and lets the plan's first members join, without faults. */
 static void gather(struct sim_run *r)
 {
@@ -217,8 +232,7 @@ static void gather(struct sim_run *r)
         return;
     }
     for (unsigned h = 0; h < r->plan->joined; h++) {
-        if (h > 0)
-            sim_world_join(w, h, 0);
+        join_some(r, h);
         if (sim_world_run_until(w, is_ready, &h, JOIN_LIMIT_US))
             continue;
         const struct node *n = sim_host_node(w->hosts[h]);
