@@ -3,9 +3,12 @@
  * hash stays in memory, since a file may rot like any other. */
 #include "node/cut_diff.h"
 
+#include <string.h>
+
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/join.h"
+#include "node/schema.h"
 
 #define STEP_ENTRIES 512
 #define BLOCK_BYTES (256u << 10)
@@ -184,6 +187,20 @@ static bool has_same_dots(const struct entry *a, const struct entry *b)
     return true;
 }
 
+/* Names come in order, so a chain of hashes tells two sets apart. */
+static void note_removed(struct cut_diff *d, const struct entry_id *id)
+{
+    struct schema_key key;
+    uint8_t bytes[HASH_SIZE + SCHEMA_KEY_MAX];
+
+    d->counts.removed++;
+    schema_key_entry(&key, id);
+    memcpy(bytes, d->counts.which.bytes, HASH_SIZE);
+    memcpy(bytes + HASH_SIZE, key.bytes, key.size);
+    d->counts.which =
+        hash_of("confmesh removed v1", slice_of(bytes, HASH_SIZE + key.size));
+}
+
 /* mine or theirs may be empty, not both. */
 static int compare(struct cut_diff *d, const struct entry_id *id,
                    const struct entry *mine, const struct entry *theirs,
@@ -204,7 +221,8 @@ static int compare(struct cut_diff *d, const struct entry_id *id,
                              "known here"
                            : "cannot compare a cut");
     if (!has_same_dots(&joined, mine)) {
-        d->counts.removed += present && !entry_resolve(&joined, d->now).present;
+        if (present && !entry_resolve(&joined, d->now).present)
+            note_removed(d, id);
         error = spool_entry(d, id, theirs, detail);
     }
     entry_release(&joined);

@@ -17,6 +17,7 @@ struct cut_diff_counts {
     uint64_t entries;  /* that the join changes, of all spaces */
     uint64_t present;  /* keys and elements that a reader sees now */
     uint64_t removed;  /* of these, that nobody would see any more */
+    struct hash which; /* of the names of those removed */
     uint64_t revision; /* of the state that was compared */
 };
 

@@ -19,11 +19,14 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/node_internal.h"
+#include "node/standing_read.h"
 
 #define RETRY_MS 500
 #define ATTEMPTS_MAX 6     /* of links, without a message between them */
 #define WAIT_EVERY_MS 500  /* looks at what a cut waits for */
 #define WAIT_MS_MAX 600000 /* for a confirmation; then another is asked */
+#define OTHER_MS 10000     /* then another member's cut is looked at */
+#define OTHER_MS_MAX 300000
 #define MISSING_FORGET_MS 60000
 #define CALM_MS 5000 /* after one that failed */
 
@@ -46,6 +49,12 @@ static void forget_cut(struct cut_pull *p)
     p->diff = NULL;
     snapshot_sink_free(p->sink);
     p->sink = NULL;
+}
+
+static void forget_vouched(struct cut_pull *p)
+{
+    p->vouched_by = (struct key_id){{0}};
+    p->other_backoff_ms = 0;
 }
 
 static struct link *link_of(struct node *n)
@@ -279,6 +288,7 @@ static void applied(void *context, struct intent *i)
         p->announced = false;
         n->cuts.counters.adopted++;
         n->cuts.last_refusal[0] = '\0';
+        forget_vouched(p);
         CM_MARK("cut: joined");
         node_log(n, 'I', "cut: joined, %llu entries differed",
                  (unsigned long long)p->counts.entries);
@@ -342,15 +352,49 @@ static bool compare_step(struct work *w)
     return p->compare_error > 0;
 }
 
-/* Mass deletion: until a second member's digest is the cut's, or the operator
- * says so. */
+static void note_proof(struct node *n)
+{
+    struct cut_pull *p = &n->cuts.pull;
+    const struct manifest *m = snapshot_sink_manifest(p->sink);
+
+    p->proof = (struct hash){{0}}; /* short of memory: nobody's */
+    if (store_reader_renew(n->reader) != 0)
+        return;
+    (void)standing_proof_of_cut(&p->proof, n->reader, &m->state_digest,
+                                m->standing);
+    store_reader_reset(n->reader);
+}
+
+/* Mass deletion: until a second member's digest is the cut's, another member's
+ * own cut would delete the very same, or the operator says so. The first is
+ * rare where much is written, for no two members need ever have had the same
+ * vector. */
 static bool is_confirmed(struct node *n)
 {
-    const struct manifest *m = snapshot_sink_manifest(n->cuts.pull.sink);
+    const struct cut_pull *p = &n->cuts.pull;
+    static const struct key_id nobody;
 
-    return n->cuts.pull.operator_agrees ||
-           gossip_digest_heard(n->gossip, &m->state_digest,
-                               &n->cuts.pull.peer) > 0;
+    if (p->operator_agrees ||
+        gossip_digest_heard(n->gossip, &p->proof, &p->peer) > 0)
+        return true;
+    return !key_id_equal(&p->vouched_by, &nobody) &&
+           !key_id_equal(&p->vouched_by, &p->peer) &&
+           hash_equal(&p->vouched, &p->counts.which);
+}
+
+/* Kept while another member is asked. */
+static void vouch(struct node *n)
+{
+    struct cut_pull *p = &n->cuts.pull;
+    uint64_t backoff_ms = p->other_backoff_ms;
+
+    p->vouched_by = p->peer;
+    p->vouched = p->counts.which;
+    if (backoff_ms == 0)
+        backoff_ms = OTHER_MS;
+    p->other_ms = node_now(n) + backoff_ms;
+    p->other_backoff_ms =
+        2 * backoff_ms < OTHER_MS_MAX ? 2 * backoff_ms : OTHER_MS_MAX;
 }
 
 static void compare_done(struct work *w)
@@ -369,14 +413,16 @@ static void compare_done(struct work *w)
     }
     p->counts = cut_diff_counts(p->diff);
     p->checked = true;
+    note_proof(n);
     if (!cut_diff_is_mass_deletion(&p->counts) || is_confirmed(n)) {
         apply(n);
         return;
     }
     n->cuts.counters.held_deletion++;
+    vouch(n);
     (void)snprintf(p->waits, sizeof p->waits,
                    "it would delete %llu of %llu keys; waits until a second "
-                   "member has the same state, or for \"confmesh adopt --yes\"",
+                   "member has the same, or for \"confmesh adopt --yes\"",
                    (unsigned long long)p->counts.removed,
                    (unsigned long long)p->counts.present);
     node_log(n, 'E', "cut: %s", p->waits);
@@ -523,6 +569,25 @@ static void look_to_replace(struct node *n)
              "it lacks events that are here by now; asked again");
 }
 
+/* Lets this cut go for another member's, which may delete the same. */
+static void ask_other(struct node *n)
+{
+    struct cut_pull *p = &n->cuts.pull;
+    struct member_view m;
+
+    p->other_ms = node_now(n) + p->other_backoff_ms;
+    for (size_t i = 0; i < gossip_member_total(n->gossip); i++) {
+        gossip_member_at(n->gossip, i, &m);
+        if (m.state != MEMBER_ALIVE || !m.has_certificate ||
+            key_id_equal(&m.key_id, &p->peer))
+            continue;
+        CM_MARK("cut: another member is asked whether it deletes as much");
+        end(n);
+        cut_pull_begin(n, &m.key_id, &m.address);
+        return;
+    }
+}
+
 static void look(struct node *n)
 {
     struct cut_pull *p = &n->cuts.pull;
@@ -532,6 +597,7 @@ static void look(struct node *n)
     if (vv_dominates(&n->vv, &m->vv)) {
         CM_MARK("cut: events came before it");
         node_log(n, 'I', "cut: not needed any more, everything came as events");
+        forget_vouched(p);
         end(n);
         return;
     }
@@ -539,10 +605,14 @@ static void look(struct node *n)
         fail(n, CM_ERR_TIMEOUT, p->waits);
         return;
     }
-    if (clock_holds(n) ||
-        (p->checked && cut_diff_is_mass_deletion(&p->counts) &&
-         !is_confirmed(n)))
+    if (clock_holds(n))
         return;
+    if (p->checked && cut_diff_is_mass_deletion(&p->counts) &&
+        !is_confirmed(n)) {
+        if (node_now(n) >= p->other_ms)
+            ask_other(n);
+        return;
+    }
     p->waits[0] = '\0';
     announce(n);
 }

@@ -42,6 +42,12 @@ struct cut_pull {
     bool checked; /* counts are there */
     bool announced;
     bool operator_agrees;
+    struct hash proof; /* what a probe of a member with that state carries */
+    /* Whose cut would have deleted much before this one, and what. */
+    struct key_id vouched_by; /* zeroes: nobody's */
+    struct hash vouched;
+    uint64_t other_ms;         /* another member is asked then */
+    uint64_t other_backoff_ms; /* and so much later again */
     bool replaces; /* this state is wrong: the cut comes in its place */
     uint64_t wait_since_ms;
     char waits[256]; /* what for */

@@ -125,6 +125,7 @@ static void put_identity(struct buffer *out, const struct node_status *s)
     hex(out, "incarnation", s->incarnation.bytes, INCARNATION_SIZE);
     hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
     text(out, "address", address);
+    text(out, "role", s->reader ? "reader" : "writer");
     boolean(out, "ready", s->ready);
     if (!s->ready)
         text(out, "not_ready", s->not_ready);
@@ -489,10 +490,11 @@ static void on_token(void *ctx, int error, const char *token,
 
 void http_token(struct http_request *r)
 {
-    static const char *const members[] = {"uses", "ttl_s", NULL};
+    static const char *const members[] = {"uses", "ttl_s", "reader", NULL};
     struct cm_detail detail = {{0}};
     uint64_t uses = 1;
     uint64_t ttl_s = 3600;
+    bool reader = false;
     struct http_pending *p;
     json_t *object = NULL;
     int error;
@@ -506,6 +508,8 @@ void http_token(struct http_request *r)
         error = http_json_get_u64(object, "uses", &uses, &detail);
     if (error == 0)
         error = http_json_get_u64(object, "ttl_s", &ttl_s, &detail);
+    if (error == 0)
+        error = http_json_get_bool(object, "reader", &reader, &detail);
     json_decref(object);
     if (error == 0 && (uses < 1 || uses > TOKEN_USES_MAX))
         error = cm_fail(&detail, CM_ERR_INVALID, "\"uses\" must be 1 to %d",
@@ -521,8 +525,8 @@ void http_token(struct http_request *r)
     p = http_pending_new(r);
     if (p == NULL)
         return;
-    node_token_create(r->context->node, (unsigned)uses, ttl_s * 1000, on_token,
-                      p);
+    node_token_create(r->context->node, (unsigned)uses, ttl_s * 1000, reader,
+                      on_token, p);
     http_pending_park(r);
 }
 

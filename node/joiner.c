@@ -509,7 +509,9 @@ static int adopt(struct node *n, struct cm_detail *detail)
                         "the sponsor's cut is of another generation");
     a->incarnation = n->incarnation;
     a->source = j->sponsor_key;
-    a->replacement.contains = &a->incarnation;
+    /* Who only reads is added by nobody. */
+    a->replacement.contains =
+        roster_may_enter(&n->own) ? &a->incarnation : NULL;
     a->replacement.facts = a->facts;
     a->replacement.facts_count =
         cut_unconfirmed_fact(n, &a->source, &a->facts[0]);
@@ -527,10 +529,31 @@ static int adopt(struct node *n, struct cm_detail *detail)
     return error;
 }
 
+/* The name that it asks under was sealed before it entered: it takes another
+ * one, under which it may. */
+static void take_further_name(struct node *n, const char *why)
+{
+    struct joiner *j = &n->joiner;
+
+    node_set_not_ready(n, "joining: refused: %s", why);
+    node_log(n, 'W', "joining: %s", why);
+    cut_receiver_free(j->receiver);
+    j->receiver = NULL;
+    j->messages_before = 0;
+    j->phase = JOIN_RENAME;
+    if (submit_rename(n) == 0)
+        return;
+    j->phase = JOIN_SPONSOR;
+    try_later(n);
+}
+
 static void on_refused(struct node *n, struct link *l, const struct frame *f)
 {
-    if (f->code == CM_ERR_BUSY || f->code == CM_ERR_NOT_READY ||
-        f->code == CM_ERR_FULL || f->code == CM_ERR_IO) {
+    if (f->code == CM_ERR_EXISTS && n->joiner.phase == JOIN_SPONSOR) {
+        l->joins = false;
+        take_further_name(n, f->text);
+    } else if (f->code == CM_ERR_BUSY || f->code == CM_ERR_NOT_READY ||
+               f->code == CM_ERR_FULL || f->code == CM_ERR_IO) {
         joiner_on_link_gone(n, l, f->text);
         l->joins = false; /* told already */
     } else {

@@ -952,6 +952,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.key_id = n->key_id;
     s.address = n->address;
     s.ready = n->ready;
+    s.reader = n->has_identity && !roster_may_enter(&n->own);
     s.revision = n->revision;
     s.digest = n->digest;
     s.vv_entries = n->vv.count;

@@ -140,6 +140,7 @@ struct node_status {
     struct key_id key_id;
     struct address address;
     bool ready;
+    bool reader; /* it only reads, and is in no roster */
     uint64_t revision;
     struct hash digest;
     size_t vv_entries;
@@ -259,8 +260,9 @@ size_t node_retire_earlier(struct node *n);
  * (CM_ERR_AUTHORITY: this node is no issuer). */
 typedef void (*node_token_done)(void *ctx, int error, const char *token,
                                 const char *detail);
+/* reader: for nodes that only read, which never count. */
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       node_token_done done, void *ctx);
+                       bool reader, node_token_done done, void *ctx);
 
 /* The operator agrees to the cut that waits for a confirmation, or that was
  * adopted without one. False: nothing waits for that. */

@@ -307,7 +307,8 @@ static bool is_other_host(struct node *n)
 void returning_load(struct node *n)
 {
     struct returning *r = &n->returning;
-    bool other_host = is_other_host(n);
+    /* Who only reads reuses no name, wherever it lives. */
+    bool other_host = roster_may_enter(&n->own) && is_other_host(n);
 
     CHECK(n->has_identity);
     buffer_release(&r->certificate);
@@ -896,7 +897,7 @@ static int adopt(struct node *n, struct cm_detail *detail)
     p->facts_count +=
         cut_unconfirmed_fact(n, &p->source, &p->facts[p->facts_count]);
     p->replacement.mode = ADOPT_RETURN;
-    p->replacement.contains = &p->next;
+    p->replacement.contains = roster_may_enter(&n->own) ? &p->next : NULL;
     p->replacement.facts = p->facts;
     p->replacement.facts_count = p->facts_count;
     p->replacement.unsent = unsent_keep_event;

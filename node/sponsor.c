@@ -99,7 +99,7 @@ static const char *token_refusal(const struct node *n, unsigned uses,
 }
 
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       node_token_done done, void *ctx)
+                       bool reader, node_token_done done, void *ctx)
 {
     struct token_creation *c;
     struct token t;
@@ -121,7 +121,7 @@ void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
     c = cm_calloc(1, sizeof *c);
     error = c == NULL ? CM_ERR_NOMEM : token_format(c->text, &t);
     if (error == 0)
-        error = token_table_add(&n->tokens, &t, uses, node_wall(n));
+        error = token_table_add(&n->tokens, &t, uses, reader, node_wall(n));
     if (error == 0) {
         c->node = n;
         c->done = done;
@@ -154,7 +154,7 @@ static void refuse(struct node *n, struct link *l, int code, const char *text)
 }
 
 static int issue(struct node *n, const struct link *l, const char *name,
-                 struct buffer *out)
+                 bool reader, struct buffer *out)
 {
     const struct channel_peer *peer = channel_peer(l->channel);
     struct certificate c;
@@ -165,9 +165,9 @@ static int issue(struct node *n, const struct link *l, const char *name,
     memcpy(c.sign_key, peer->sign_key, sizeof c.sign_key);
     memcpy(c.box_key, peer->box_key, sizeof c.box_key);
     (void)snprintf(c.name, sizeof c.name, "%s", name);
-    c.roles = ROLE_WRITER;
+    c.roles = reader ? ROLE_READER : ROLE_WRITER;
     c.prefixes[0] = slice_of("", 0);
-    c.prefixes_count = 1;
+    c.prefixes_count = reader ? 0 : 1;
     c.not_before_ms = now;
     c.not_after_ms = now + CERTIFICATE_VALID_MS;
     c.issuer = buffer_slice(&n->certificate);
@@ -228,6 +228,15 @@ static bool name_is_taken(const struct node *n, const char *name,
             memcmp(c->sign_key, sign_key, 32) != 0)
             return true;
     }
+    /* Readers are in no roster. */
+    for (i = 0; n->gossip != NULL && i < gossip_member_total(n->gossip); i++) {
+        struct key_id key = key_id_of(sign_key);
+        struct member_view m;
+
+        gossip_member_at(n->gossip, i, &m);
+        if (strcmp(m.name, name) == 0 && !key_id_equal(&m.key_id, &key))
+            return true;
+    }
     return false;
 }
 
@@ -264,7 +273,7 @@ static void redeem(struct node *n, struct link *l, const struct frame *f,
     int error;
 
     buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
-    error = issue(n, l, f->name, &certificate);
+    error = issue(n, l, f->name, record->reader, &certificate);
     if (error == 0 && token_table_size(&n->tokens) + certificate.size +
                               TOKEN_REDEMPTION_BYTES >
                           TOKEN_TABLE_BYTES_MAX)
@@ -351,7 +360,13 @@ static void rostered(void *context, struct intent *i)
         struct node *n = s->node;
         struct link *l = s->link;
 
-        cut_refuse(n, l, CM_ERR_BUSY, i->detail.text); /* frees s */
+        /* Other sponsors may do what this one may not; none brings a name
+         * back. (SEALED in a refusal means the whole node.) */
+        CM_MARK_IF(i->result == CM_ERR_SEALED,
+                   "sponsor: an incarnation that was sealed is refused");
+        cut_refuse(n, l,
+                   i->result == CM_ERR_SEALED ? CM_ERR_EXISTS : CM_ERR_BUSY,
+                   i->detail.text); /* frees s */
         link_pump(n, l);
     } else {
         cut_serve_source(s->node, s->link);
@@ -406,10 +421,13 @@ void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
         return;
     }
     s = cut_serve_begin(n, l, f);
+    /* One that asked before: the add stands. One that only reads: there is
+     * none. */
     if (s == NULL)
         refuse(n, l, CM_ERR_BUSY, "out of memory");
-    else if (member != NULL)
-        cut_serve_source(n, l); /* asked before; the add stands */
+    else if (member != NULL ||
+             !roster_may_enter(&channel_peer(l->channel)->decoded))
+        cut_serve_source(n, l);
     else if (submit_roster_add(s) != 0)
         cut_refuse(n, l, CM_ERR_BUSY, "the writer has too much to do");
 }

@@ -69,6 +69,34 @@ int standing_read_record(struct standing *s, struct slice bytes)
     return error == 0 || error == CM_ERR_NOMEM ? error : CM_ERR_DAMAGED;
 }
 
+struct hash standing_proof(const struct hash *digest,
+                           const struct hash *standing)
+{
+    uint8_t bytes[2 * HASH_SIZE];
+
+    memcpy(bytes, digest->bytes, HASH_SIZE);
+    memcpy(bytes + HASH_SIZE, standing->bytes, HASH_SIZE);
+    return hash_of("confmesh probe v1", slice_of(bytes, sizeof bytes));
+}
+
+int standing_proof_of_cut(struct hash *ret_proof, struct store_reader *r,
+                          const struct hash *digest, struct slice record)
+{
+    struct standing *s = NULL;
+    struct hash standing;
+    int error = standing_fresh(&s, r);
+
+    if (error != 0)
+        return error;
+    error = standing_read_record(s, record);
+    if (error == 0) {
+        standing = standing_hash(s);
+        *ret_proof = standing_proof(digest, &standing);
+    }
+    standing_free(s);
+    return error;
+}
+
 /* A restored state brings what the generation before left: inert, equal
  * everywhere, and nobody's duty. It lies within what the generation's order
  * sealed, or bears the name of somebody sealed, which is the first thing in

@@ -25,6 +25,14 @@ int standing_read_entries(struct standing *s, struct store_reader *r);
 int standing_read_heard(struct standing *s, struct store_reader *r,
                         bool *ret_conflict);
 
+/* What a probe carries: of digest_finish and standing_hash. Equal vectors mean
+ * equal state, floor and seals, so equal proofs. */
+struct hash standing_proof(const struct hash *digest,
+                           const struct hash *standing);
+/* The proof of a cut of the reader's mesh and generation. */
+int standing_proof_of_cut(struct hash *ret_proof, struct store_reader *r,
+                          const struct hash *digest, struct slice record);
+
 /* The value of META_HEARD: what is open of all that s has heard; empty when
  * that is nothing. */
 int standing_pack_heard(struct buffer *out, const struct standing *s);

@@ -144,11 +144,13 @@ void token_table_encode(struct buffer *out, const struct token_table *t)
     for (i = 0; i < t->count; i++) {
         const struct token_record *r = &t->records[i];
 
-        pack_array(out, 5);
+        pack_array(out, r->reader ? 6 : 5);
         pack_bytes(out, r->id, sizeof r->id);
         pack_bytes(out, r->secret_hash.bytes, HASH_SIZE);
         pack_uint(out, r->expires_ms);
         pack_uint(out, r->uses);
+        if (r->reader)
+            pack_bool(out, true);
         pack_array(out, 2 * r->redemptions_count);
         for (k = 0; k < r->redemptions_count; k++) {
             pack_bytes(out, r->redemptions[k].sign_key, 32);
@@ -180,18 +182,23 @@ int token_record_redeem(struct token_record *r, const uint8_t sign_key[32],
     return 0;
 }
 
+/* The sixth field is there if the token is a reader's. */
 static int record_decode(struct token_record *r, struct unpacker *u)
 {
+    size_t fields;
     size_t pairs;
     size_t i;
     int error = 0;
 
     *r = (struct token_record){0};
-    unpack_array_of(u, 5);
+    fields = unpack_array(u, 6);
     unpack_bytes(u, r->id, sizeof r->id);
     unpack_bytes(u, r->secret_hash.bytes, HASH_SIZE);
     r->expires_ms = unpack_uint(u, UINT64_MAX);
     r->uses = unpack_uint(u, TOKEN_USES_MAX);
+    r->reader = fields == 6 && unpack_bool(u);
+    if (fields < 5 || (fields == 6 && !r->reader))
+        unpack_fail(u, CM_ERR_MALFORMED);
     pairs = unpack_array(u, 2 * (size_t)r->uses);
     if (pairs % 2 != 0 || r->uses == 0)
         unpack_fail(u, CM_ERR_MALFORMED);
@@ -265,7 +272,7 @@ void token_table_forget_expired(struct token_table *t, uint64_t now_ms)
 }
 
 int token_table_add(struct token_table *t, const struct token *token,
-                    uint64_t uses, uint64_t now_ms)
+                    uint64_t uses, bool reader, uint64_t now_ms)
 {
     struct token_record *grown;
 
@@ -284,6 +291,7 @@ int token_table_add(struct token_table *t, const struct token *token,
         .secret_hash = secret_hash_of(token->secret),
         .expires_ms = token->expires_ms,
         .uses = uses,
+        .reader = reader,
     };
     memcpy(t->records[t->count].id, token->id, sizeof token->id);
     t->count++;

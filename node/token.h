@@ -44,6 +44,7 @@ struct token_record {
     struct hash secret_hash;
     uint64_t expires_ms;
     uint64_t uses;
+    bool reader;                    /* who redeems it may only read */
     struct redemption *redemptions; /* owned; at most uses */
     size_t redemptions_count;
 };
@@ -65,7 +66,7 @@ void token_table_forget_expired(struct token_table *t, uint64_t now_ms);
 /* CM_ERR_LIMIT when TOKENS_MAX living tokens exist, or all that is remembered
  * of them has TOKEN_TABLE_BYTES_MAX; expired ones go first. */
 int token_table_add(struct token_table *t, const struct token *token,
-                    uint64_t uses, uint64_t now_ms);
+                    uint64_t uses, bool reader, uint64_t now_ms);
 /* The record to redeem for sign_key: CM_ERR_NOT_FOUND (no such token here, or
  * a wrong secret), CM_ERR_EXPIRED, CM_ERR_USED_UP. ret_known is the earlier
  * redemption by the same key, NULL if there was none. */

@@ -11,6 +11,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/return_view.h"
+#include "node/standing_read.h"
 #include "node/writer_internal.h"
 
 int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
@@ -69,17 +70,6 @@ void commit_result_free(struct commit_result *r)
     cm_free(r);
 }
 
-/* Equal vectors mean equal state, floor and seals: a probe proves it. */
-static struct hash proof_of(const struct hash *digest,
-                            const struct hash *standing)
-{
-    uint8_t bytes[2 * HASH_SIZE];
-
-    memcpy(bytes, digest->bytes, HASH_SIZE);
-    memcpy(bytes + HASH_SIZE, standing->bytes, HASH_SIZE);
-    return hash_of("confmesh probe v1", slice_of(bytes, sizeof bytes));
-}
-
 /* Both are sorted by incarnation. */
 static uint64_t above_floor(const struct vv *vv, const struct floor *floor)
 {
@@ -112,7 +102,7 @@ static int result_fill(struct commit_result *r, const struct writer *w)
         return error;
     r->revision = w->head.revision;
     r->digest = digest_finish(&w->digest, &w->vv);
-    r->proof = proof_of(&r->digest, &w->standing_hash);
+    r->proof = standing_proof(&r->digest, &w->standing_hash);
     r->above_floor = above_floor(&w->vv, standing_floor(w->standing));
     for (size_t i = 0; i < r->events_count; i++) {
         r->events[i].bytes.data = r->memory.data + at;

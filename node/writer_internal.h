@@ -59,6 +59,7 @@ struct writer {
     int64_t clock_offset_ms; /* the median of the clocks less the own one */
     size_t clocks;           /* that it is of, the own one included */
     bool ready;
+    bool reader;         /* its certificate lets it into no roster */
     bool fork;           /* alarm: two signed events under one dot */
     bool hazard;         /* alarm: a peer knows own events that are not here */
     bool stale;          /* memory could not be reloaded after an abort */

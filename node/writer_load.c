@@ -224,7 +224,7 @@ static int known_entry(void *context, uint32_t actor,
 
 /* Events signed with another key than the certified one would be refused
  * everywhere. */
-static int check_key(const struct writer *w, struct store_txn *t,
+static int check_key(struct writer *w, struct store_txn *t,
                      struct cm_detail *detail)
 {
     struct certificate certificate;
@@ -240,6 +240,7 @@ static int check_key(const struct writer *w, struct store_txn *t,
         return cm_fail(detail, CM_ERR_INVALID,
                        "node.key is not the key that this directory's "
                        "certificate names; put the right one back");
+    w->reader = !roster_may_enter(&certificate);
     return 0;
 }
 

@@ -232,12 +232,14 @@ static int check_roster_add(const struct writer *w, const struct local_op *op,
                        "this node is being evicted, or is no member: what it "
                        "adds might not count; ask another sponsor");
     if (standing_is_evictee(w->standing, &incarnation) ||
-        standing_is_sealed(w->standing, &incarnation, NULL))
+        standing_is_sealed(w->standing, &incarnation, NULL) ||
+        writer_is_sealed(w, &incarnation))
         return cm_fail(detail, CM_ERR_SEALED,
                        "incarnation was evicted or given up and never enters "
-                       "again; join with a new one");
-    if (entry->count > 0 || writer_is_sealed(w, &incarnation) ||
-        roster_find(w->roster, &incarnation) != NULL)
+                       "again: ask under a further one (a joiner does so by "
+                       "itself), or join with an empty --data directory and a "
+                       "fresh token");
+    if (entry->count > 0 || roster_find(w->roster, &incarnation) != NULL)
         return cm_fail(detail, CM_ERR_EXISTS,
                        "incarnation was rostered before and never enters "
                        "twice; join with a new one");
@@ -597,6 +599,10 @@ static int check_writable(const struct batch *b, struct intent *intent)
                        "retry; reads go on",
                        (long long)-w->clock_offset_ms, w->clocks,
                        CLOCK_DRIFT_MAX_MS);
+    if (w->reader)
+        return cm_fail(&intent->detail, CM_ERR_AUTHORITY,
+                       "this node only reads: write at another one, or join "
+                       "again with a token that was made without --reader");
     if (roster_find(w->roster, &w->self) == NULL)
         return cm_fail(&intent->detail, CM_ERR_NOT_READY,
                        "this node is not in the roster yet; its sponsor's "

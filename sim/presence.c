@@ -74,7 +74,8 @@ static void ask(struct sim_presence *p)
     p->asked = true;
     p->asked_us = w->sched.now_us;
     sim_host_enter(issuer);
-    node_token_create(sim_host_node(issuer), 1, TOKEN_TTL_MS, on_token, p);
+    node_token_create(sim_host_node(issuer), 1, TOKEN_TTL_MS, false, on_token,
+                      p);
     sim_host_settle(issuer);
 }
 

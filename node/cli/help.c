@@ -66,10 +66,14 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
      "  ssh alpha confmesh token create | confmesh node --data d --join -\n",
      0, 0, cli_verb_node},
-    {"token create", "", "uses ttl", "print a token for a new node to join",
+    {"token create", "", "uses ttl reader",
+     "print a token for a new node to join",
      "The token is alone on the last line. It is a secret until used.\n"
      "  --uses N   redemptions (default 1)\n"
-     "  --ttl 1h   how long it is valid (default 1h)\n\n"
+     "  --ttl 1h   how long it is valid (default 1h)\n"
+     "  --reader   for a node that only reads: it counts nowhere, holds "
+     "nothing\n"
+     "             back, and refuses writes\n\n"
      "  confmesh token create > token.txt\n"
      "  confmesh token create --uses 20 --ttl 30m\n",
      0, 0, cli_verb_token_create},

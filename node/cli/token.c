@@ -22,8 +22,9 @@ int cli_verb_token_create(struct cli *c)
         return cli_usage_error(c, "--uses must be at least 1");
     if (ttl_ms < 1000)
         return cli_usage_error(c, "--ttl must be at least 1s");
-    json_t *body = json_pack("{s:I, s:I}", "uses", (json_int_t)uses, "ttl_s",
-                             (json_int_t)(ttl_ms / 1000));
+    json_t *body = json_pack("{s:I, s:I, s:b}", "uses", (json_int_t)uses,
+                             "ttl_s", (json_int_t)(ttl_ms / 1000), "reader",
+                             (int)cli_has(c, "reader"));
     json_t *answer = NULL;
     CHECK(body != NULL);
     int code = cli_get_json(c, "/v1/mesh/token", body, 0, &answer);

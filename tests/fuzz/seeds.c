@@ -353,11 +353,11 @@ static void table_seed(const struct token *t)
     struct token other = *t;
 
     token_table_init(&table);
-    CHECK(token_table_add(&table, t, 2, WALL_MS) == 0);
+    CHECK(token_table_add(&table, t, 2, false, WALL_MS) == 0);
     CHECK(token_record_redeem(&table.records[0], sign_key,
                               text("a certificate")) == 0);
     other.id[0] = 9;
-    CHECK(token_table_add(&table, &other, 1, WALL_MS) == 0);
+    CHECK(token_table_add(&table, &other, 1, true, WALL_MS) == 0);
     seed_begin(2);
     token_table_encode(&out, &table);
     seed_write("token", "table");

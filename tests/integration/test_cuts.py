@@ -102,5 +102,35 @@ def test_mass_deletion_waits(t):
     check(gamma.cli("adopt", "--yes").returncode != 0, "nothing waits")
 
 
+def test_mass_deletion_is_confirmed_by_a_second_member(t):
+    """As before, but delta has the same state as the source: its digest agrees
+    to the deletion, and nobody has to be asked."""
+    keys = {"k/%d" % i: "v" for i in range(MANY)}
+
+    def after(alpha):
+        check_equal(alpha.request("DELETE", "/v1/kv/k/?recurse").status, 200)
+
+    alpha = t.mesh()
+    gamma = t.join(alpha, "gamma")
+    put_all(alpha, keys)
+    t.converged([alpha, gamma])
+    gamma.stop()
+    token = alpha.token()
+    after(alpha)
+    beta = t.join(alpha, "beta")
+    delta = t.join(alpha, "delta")
+    t.converged([alpha, beta, delta])
+    wait_until(lambda: not cuts(beta)["unconfirmed"] and
+               not cuts(delta)["unconfirmed"], "they confirm each other")
+    alpha.stop()
+    beta.stop()
+    beta.port = alpha.port
+    beta.start()
+    gamma.start("--join", token)
+    t.converged([beta, delta, gamma], 60)
+    check_equal(gamma.get("k/6"), None)
+    check_equal(cuts(gamma)["counters"]["adopted"], 1)
+
+
 if __name__ == "__main__":
     harness.main(globals())

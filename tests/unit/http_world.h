@@ -164,11 +164,12 @@ const struct gossip *node_gossip(const struct node *n)
 }
 
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       node_token_done done, void *ctx)
+                       bool reader, node_token_done done, void *ctx)
 {
     char text[64];
 
     (void)n;
+    (void)reader;
     (void)snprintf(text, sizeof(text), "token-%u-%llu", uses,
                    (unsigned long long)ttl_ms);
     if (uses == 77)

@@ -130,7 +130,7 @@ static void uses_are_counted(void **state)
 
     (void)state;
     token_table_init(&table);
-    assert_int_equal(token_table_add(&table, &t, 2, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 2, false, NOW), 0);
     redeem(&table, &t, 1);
     redeem(&table, &t, 2);
     assert_int_equal(ask(&table, &t, 3, NOW).error, CM_ERR_USED_UP);
@@ -149,7 +149,7 @@ static void time_runs_out(void **state)
 
     (void)state;
     token_table_init(&table);
-    assert_int_equal(token_table_add(&table, &t, 1, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
     assert_int_equal(ask(&table, &t, 1, NOW + 1000).error, 0);
     assert_int_equal(ask(&table, &t, 1, NOW + 1001).error, CM_ERR_EXPIRED);
     assert_true(token_table_has_living(&table, NOW + 1000));
@@ -169,7 +169,7 @@ static void foreign_tokens_open_nothing(void **state)
     (void)state;
     token_table_init(&table);
     assert_int_equal(ask(&table, &t, 1, NOW).error, CM_ERR_NOT_FOUND);
-    assert_int_equal(token_table_add(&table, &t, 1, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
     assert_int_equal(ask(&table, &foreign, 1, NOW).error, CM_ERR_NOT_FOUND);
     for (i = 0; i < 8 * sizeof t.secret; i++) {
         t.secret[i / 8] ^= (uint8_t)(1u << i % 8);
@@ -191,13 +191,14 @@ static void expired_ones_make_room(void **state)
         struct token t = token_of((uint8_t)i);
 
         t.expires_ms = NOW + (i % 2) * 1000;
-        assert_int_equal(token_table_add(&table, &t, 1, NOW), 0);
+        assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
     }
     struct token one_more = token_of(7);
 
     memset(one_more.id, 0, sizeof one_more.id - 1); /* unlike any */
-    assert_int_equal(token_table_add(&table, &one_more, 1, NOW), CM_ERR_LIMIT);
-    assert_int_equal(token_table_add(&table, &one_more, 1, NOW + 1), 0);
+    assert_int_equal(token_table_add(&table, &one_more, 1, false, NOW),
+                     CM_ERR_LIMIT);
+    assert_int_equal(token_table_add(&table, &one_more, 1, false, NOW + 1), 0);
     assert_int_equal(table.count, TOKENS_MAX / 2 + 1);
     for (i = 0; i < TOKENS_MAX; i++) {
         struct token t = token_of((uint8_t)i);
@@ -216,8 +217,8 @@ static void make_table(struct token_table *table)
     struct token two = token_of(9);
 
     token_table_init(table);
-    assert_int_equal(token_table_add(table, &one, 3, NOW), 0);
-    assert_int_equal(token_table_add(table, &two, 1, NOW), 0);
+    assert_int_equal(token_table_add(table, &one, 3, false, NOW), 0);
+    assert_int_equal(token_table_add(table, &two, 1, false, NOW), 0);
     redeem(table, &one, 1);
     redeem(table, &one, 2);
     redeem(table, &two, 1);
