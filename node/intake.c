@@ -273,8 +273,10 @@ static bool is_reused(const struct node *n, const struct event_peek *peek)
 }
 
 static bool is_wanted(struct node *n, const struct event_peek *peek,
-                      size_t size, const struct key_id *from)
+                      size_t size, const struct key_id *from, bool pushed)
 {
+    bool own = incarnation_equal(&peek->dot.incarnation, &n->incarnation);
+
     if (!mesh_id_equal(&peek->mesh, &n->mesh)) {
         refuse(n, CM_ERR_WRONG_MESH, from);
         return false;
@@ -283,9 +285,11 @@ static bool is_wanted(struct node *n, const struct event_peek *peek,
         refuse(n, CM_ERR_WRONG_GENERATION, from);
         return false;
     }
-    /* Names of one's own come back only as duplicates; anything beyond is for
-     * the writer, which raises the alarm. */
-    return (!vv_covers(&n->vv, &peek->dot) || is_reused(n, peek)) &&
+    /* Names of one's own that are pushed come back only as duplicates; what
+     * lies beyond, or comes as the proof of a fork, is for the writer, which
+     * raises the alarm. */
+    return (!vv_covers(&n->vv, &peek->dot) || (own && !pushed) ||
+            is_reused(n, peek)) &&
            !inflight_has(n, &peek->dot) && n->inflight_count < INFLIGHT_MAX &&
            n->inflight_bytes + size <= INFLIGHT_BYTES_MAX;
 }
@@ -305,7 +309,7 @@ void intake_event(struct node *n, struct slice bytes, const struct key_id *from,
         refuse(n, error, from);
         return;
     }
-    if (!is_wanted(n, &peek, bytes.size, from))
+    if (!is_wanted(n, &peek, bytes.size, from, relay))
         return;
     i = intent_new(INTENT_FOREIGN);
     if (i == NULL || intent_set_event(i, bytes) != 0) {

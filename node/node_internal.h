@@ -432,6 +432,9 @@ void orders_view_changed(struct node *n);
 void orders_tell(struct node *n, struct link *l);
 void orders_on_frame(struct node *n, const struct link *l, struct frame *f);
 void orders_send_refusal(struct node *n, struct link *l);
+/* If the peer's vector goes beyond a seal. */
+void orders_refuse_beyond(struct node *n, struct link *l,
+                          const struct vv *theirs);
 void orders_told_evicted(struct node *n, const struct key_id *by,
                          const char *text);
 

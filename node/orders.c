@@ -15,6 +15,7 @@
 #include "crdt/base/mark.h"
 #include "crdt/eviction.h"
 #include "node/node_internal.h"
+#include "node/standing_read.h"
 
 #define ORDERS_INFLIGHT_MAX 64 /* on their way to the writer */
 #define ORDERS_TOLD_MAX 16     /* peers that an operator's order goes to */
@@ -219,15 +220,61 @@ void orders_told_evicted(struct node *n, const struct key_id *by,
     returning_claimed(n, RETURN_EVICTED, by);
 }
 
-void orders_send_refusal(struct node *n, struct link *l)
+static void send_refusal(struct node *n, struct link *l, const char *why)
 {
     struct buffer frame;
 
     buffer_init(&frame, FRAME_TEXT_MAX + 64);
-    frame_refused(&frame, CM_ERR_SEALED,
-                  "every incarnation of this node known here was evicted");
+    frame_refused(&frame, CM_ERR_SEALED, why);
     (void)link_send(n, l, &frame);
     buffer_release(&frame);
+}
+
+void orders_send_refusal(struct node *n, struct link *l)
+{
+    send_refusal(n, l, "every incarnation of this node known here was evicted");
+}
+
+static bool has_gone(const struct node *n, const struct vv *theirs)
+{
+    for (size_t i = 0; i < theirs->count; i++) {
+        const struct vv_entry *t = &theirs->entries[i];
+        const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
+
+        if (mine != NULL && t->seq > mine->seq && n->roster != NULL &&
+            roster_find(n->roster, &t->incarnation) == NULL)
+            return true;
+    }
+    return false;
+}
+
+/* "Or holding anything beyond a seal": whoever was let in by one that was
+ * evicted already has sealed him later than the others, and would wait for
+ * ever. */
+void orders_refuse_beyond(struct node *n, struct link *l,
+                          const struct vv *theirs)
+{
+    struct standing *s = NULL;
+    bool beyond = false;
+
+    if (!has_gone(n, theirs) || store_reader_renew(n->reader) != 0)
+        return;
+    if (standing_read(&s, n->reader, NULL, NULL) == 0) {
+        for (size_t i = 0; i < theirs->count; i++) {
+            uint64_t last;
+
+            beyond = beyond ||
+                     (standing_is_sealed(s, &theirs->entries[i].incarnation,
+                                         &last) &&
+                      theirs->entries[i].seq > last);
+        }
+        standing_free(s);
+    }
+    store_reader_reset(n->reader);
+    if (!beyond)
+        return;
+    CM_MARK("eviction: who holds something beyond a seal is told");
+    send_refusal(n, l, "it holds events beyond the seal of an evicted one");
 }
 
 /* ---- hearing ---- */

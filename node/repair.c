@@ -74,10 +74,96 @@ static void judge_branch(struct node *n, const struct link *l,
     returning_begin_with(n, RETURN_FORK, &l->peer, &view.address);
 }
 
+/* The event itself, to the node whose name it bears: a claim alone, of one
+ * member alone, would not make it return. */
+static void prove_fork(struct node *n, struct link *l, const struct dot *dot)
+{
+    const struct roster_member *m =
+        n->roster != NULL ? roster_find(n->roster, &dot->incarnation) : NULL;
+    struct buffer events, frame;
+    struct slice bytes;
+
+    if (m == NULL || !key_id_equal(&m->certificate.key_id, &l->peer) ||
+        store_reader_renew(n->reader) != 0)
+        return;
+    buffer_init(&events, FRAME_EVENTS_BYTES_MAX);
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    if (store_event(n->reader, dot, &bytes) == 0) {
+        CM_MARK("repair: a fork was proved to its node");
+        pack_bin(&events, bytes);
+        frame_events(&frame, buffer_slice(&events), 1);
+        (void)link_send(n, l, &frame); /* else the next time */
+    }
+    store_reader_reset(n->reader);
+    buffer_release(&events);
+    buffer_release(&frame);
+}
+
+/* The event of this name that is here, if what follows upon it is held. */
+static bool hash_here(struct node *n, const struct incarnation *i, uint64_t seq,
+                      struct hash *ret_hash)
+{
+    struct dot next = {.incarnation = *i, .seq = seq + 1};
+    struct slice bytes;
+    struct event e;
+    bool ret = false;
+
+    if (seq == 0 || store_reader_renew(n->reader) != 0)
+        return false;
+    if (store_event(n->reader, &next, &bytes) == 0 &&
+        event_decode(&e, bytes) == 0) {
+        *ret_hash = e.previous;
+        event_release(&e);
+        ret = true;
+    }
+    store_reader_reset(n->reader);
+    return ret;
+}
+
+/* Two branches of unequal length: whoever has the shorter one is told up to
+ * there what is here, as if this vector ended there. */
+static void tell_branch(struct node *n, struct link *l,
+                        const struct vv_entry *branch)
+{
+    struct buffer frame;
+    struct vv vv;
+
+    if (l->asked || vv_copy(&vv, &n->vv) != 0)
+        return;
+    CM_MARK("repair: a branch of a fork was told");
+    for (size_t i = 0; i < vv.count; i++)
+        if (incarnation_equal(&vv.entries[i].incarnation, &branch->incarnation))
+            vv.entries[i] = *branch;
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    frame_sync(&frame, &vv, false);
+    if (link_send(n, l, &frame) == 0) {
+        l->asked = true;
+        l->asked_ms = node_now(n);
+    }
+    buffer_release(&frame);
+    vv_release(&vv);
+}
+
+/* The peer is behind, or has gone another way. */
+static void compare_branch(struct node *n, struct link *l,
+                           const struct vv_entry *theirs)
+{
+    struct dot dot = {theirs->incarnation, theirs->seq};
+    struct vv_entry here = *theirs;
+
+    if (!hash_here(n, &theirs->incarnation, theirs->seq, &here.head) ||
+        hash_equal(&here.head, &theirs->head))
+        return;
+    node_alarm_fork(n);
+    judge_branch(n, l, &here, theirs);
+    prove_fork(n, l, &dot);
+    tell_branch(n, l, &here);
+}
+
 /* Two events under one name, or a name of ours that we never gave. A claim
  * alone raises the alarm; the event itself, which repair is about to fetch,
  * makes the writer refuse local writes. */
-static void look_for_hazards(struct node *n, const struct link *l,
+static void look_for_hazards(struct node *n, struct link *l,
                              const struct vv *theirs)
 {
     size_t i;
@@ -85,11 +171,15 @@ static void look_for_hazards(struct node *n, const struct link *l,
     for (i = 0; i < theirs->count; i++) {
         const struct vv_entry *t = &theirs->entries[i];
         const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
+        struct dot dot = {t->incarnation, t->seq};
 
         if (mine != NULL && mine->seq == t->seq &&
             !hash_equal(&mine->head, &t->head)) {
             node_alarm_fork(n);
             judge_branch(n, l, mine, t);
+            prove_fork(n, l, &dot);
+        } else if (mine != NULL && mine->seq > t->seq) {
+            compare_branch(n, l, t);
         }
         if (incarnation_equal(&t->incarnation, &n->incarnation) &&
             t->seq > vv_seq(&n->vv, &n->incarnation)) {
@@ -113,6 +203,7 @@ void repair_on_sync(struct node *n, struct link *l, struct frame *f)
         return;
     }
     look_for_hazards(n, l, &f->vv);
+    orders_refuse_beyond(n, l, &f->vv);
     orders_tell(n, l);
     if (vv_equal(&f->vv, &n->vv))
         heal_on_same_vector(n, l);

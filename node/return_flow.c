@@ -212,6 +212,7 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->since_ms = node_now(n);
     r->retry_ms = node_now(n);
     r->asked = false;
+    r->sponsor_known = false; /* the last return's would do for that alone */
     r->backoff_ms = 0;
     r->failures = 0;
     CM_MARK("return: begun");

@@ -1,6 +1,7 @@
 /* Records of unsent operations: 'u' id.
  *
- * [state, operation, foreign generation, sibling, dot, HLC, bytes, text]. The
+ * [state, operation, foreign generation, sibling, doubtful, [dot, HLC], bytes,
+ * text]. The
  * state, which is small and changes, stands first; the bytes never change. */
 #include "node/unsent.h"
 
@@ -9,13 +10,14 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/return_view.h"
 #include "node/writer_internal.h"
 
 #define KEY_SIZE 9
 #define SIBLING_BYTES_MAX (VALUE_SIZE_MAX + 4096)
 
 static const char *const state_names[] = {
-    "waiting", "lost", "revoked", "absent", "collapsed", "refused",
+    "waiting", "lost", "revoked", "absent", "collapsed", "refused", "twice",
 };
 static const char *const state_texts[] = {
     "waits until its earlier incarnation is sealed",
@@ -24,6 +26,7 @@ static const char *const state_texts[] = {
     "its key is absent now, and was perhaps deleted later than this write",
     "what it removes may stand for the adds of others by now",
     "it cannot be written as it is",
+    "its name was given to another event, too, which stands",
 };
 _Static_assert(sizeof state_names / sizeof state_names[0] ==
                    UNSENT_STATE_LAST + 1,
@@ -55,11 +58,12 @@ static void key_of(struct schema_key *k, uint64_t id)
 
 static void pack(struct buffer *out, const struct unsent *u)
 {
-    pack_array(out, 8);
+    pack_array(out, 9);
     pack_uint(out, u->state);
     pack_uint(out, u->op);
     pack_bool(out, u->foreign_generation);
     pack_bool(out, u->sibling);
+    pack_bool(out, u->doubtful);
     pack_array(out, 2);
     dot_pack(out, &u->dot);
     pack_uint(out, u->hlc);
@@ -73,11 +77,12 @@ static int parse(struct unsent *ret_unsent, uint64_t id, struct slice payload)
     struct unpacker u;
 
     unpack_init(&u, payload);
-    unpack_array_of(&u, 8);
+    unpack_array_of(&u, 9);
     ret.state = (enum unsent_state)unpack_uint(&u, UNSENT_STATE_LAST);
     ret.op = unpack_uint(&u, EVENT_OPS_MAX);
     ret.foreign_generation = unpack_bool(&u);
     ret.sibling = unpack_bool(&u);
+    ret.doubtful = unpack_bool(&u);
     unpack_array_of(&u, 2);
     dot_unpack(&u, &ret.dot);
     ret.hlc = unpack_uint(&u, UINT64_MAX);
@@ -293,9 +298,9 @@ static int keep(struct batch *b, const struct unsent *u)
 }
 
 int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
-                      struct slice event)
+                      struct slice event, bool doubtful)
 {
-    struct unsent u = {.dot = *dot, .bytes = event};
+    struct unsent u = {.dot = *dot, .bytes = event, .doubtful = doubtful};
     struct unsent_ops ops;
     bool wanted;
     int error = unsent_open(&ops, &u);
@@ -313,14 +318,22 @@ int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
     return wanted ? keep(b, &u) : 0;
 }
 
-static int keep_sibling(struct batch *b, const struct entry_id *id,
-                        const struct sibling *s)
+/* Which siblings are kept. */
+struct keeping {
+    const struct vv *covered;         /* those beyond it… */
+    const struct incarnation *former; /* …and not kept as its events */
+    const struct incarnation *branch; /* or this one's above the floor */
+};
+
+static int keep_sibling(struct batch *b, const struct keeping *k,
+                        const struct entry_id *id, const struct sibling *s)
 {
     struct unsent u = {
         .dot = s->dot,
         .hlc = s->hlc,
         .sibling = true,
-        .foreign_generation = true,
+        .foreign_generation = k->branch == NULL,
+        .doubtful = k->branch != NULL,
     };
     struct entry one;
     struct buffer bytes;
@@ -350,10 +363,19 @@ static bool is_kept_as_event(struct batch *b, const struct sibling *s,
            store_txn_event(&b->txn, &s->dot, &bytes) == 0;
 }
 
+static bool is_wanted(struct batch *b, const struct keeping *k,
+                      const struct sibling *s)
+{
+    if (k->branch != NULL)
+        return incarnation_equal(&s->dot.incarnation, k->branch) &&
+               !return_floor_covers(b->w, &s->dot);
+    return !vv_covers(k->covered, &s->dot) &&
+           !is_kept_as_event(b, s, k->former);
+}
+
 /* The entry behind key, whose record moves with every write. */
 static int keep_entry(struct batch *b, const struct schema_key *key,
-                      const struct vv *covered,
-                      const struct incarnation *former)
+                      const struct keeping *k)
 {
     struct entry_id id;
     struct entry e;
@@ -371,9 +393,9 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
             const struct sibling *s = &e.siblings[i];
 
             done = i + 1;
-            if (vv_covers(covered, &s->dot) || is_kept_as_event(b, s, former))
+            if (!is_wanted(b, k, s))
                 continue;
-            error = keep_sibling(b, &id, s);
+            error = keep_sibling(b, k, &id, s);
             more = true; /* look again: it was a write */
         }
     }
@@ -405,18 +427,30 @@ static int next_entry(struct batch *b, struct schema_key *key)
     return rc == 0 ? 0 : store_error(rc, NULL);
 }
 
-int unsent_keep_siblings(struct batch *b, const struct replacement *r,
-                         const struct incarnation *former)
+static int keep_entries(struct batch *b, const struct keeping *k)
 {
     struct schema_key key = {.bytes = {SCHEMA_PREFIX_ENTRY}, .size = 1};
     int error;
 
     while ((error = next_entry(b, &key)) == 0) {
-        error = keep_entry(b, &key, r->vv, former);
+        error = keep_entry(b, &key, k);
         if (error != 0)
             return error;
         CHECK(key.size <= SCHEMA_KEY_MAX);
         key.bytes[key.size++] = 0; /* behind it */
     }
     return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
+int unsent_keep_siblings(struct batch *b, const struct replacement *r,
+                         const struct incarnation *former)
+{
+    return keep_entries(b,
+                        &(struct keeping){.covered = r->vv, .former = former});
+}
+
+int unsent_keep_branch(struct batch *b, const struct incarnation *branch)
+{
+    CM_MARK("return: the branch that lost was kept");
+    return keep_entries(b, &(struct keeping){.branch = branch});
 }

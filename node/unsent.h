@@ -30,8 +30,9 @@ enum unsent_state {
                              forgotten already */
     UNSENT_COLLAPSED = 4, /* the adds that it removes may stand for others */
     UNSENT_REFUSED = 5,   /* by the checks of ordinary writes; see text */
+    UNSENT_TWICE = 6,     /* another event bears its name, and stands */
 };
-#define UNSENT_STATE_LAST UNSENT_REFUSED
+#define UNSENT_STATE_LAST UNSENT_TWICE
 
 struct unsent {
     uint64_t id; /* of this node, counted from 1 */
@@ -42,8 +43,11 @@ struct unsent {
     bool
         sibling; /* bytes are a canonical entry of one sibling; else an event */
     bool foreign_generation; /* no seal will come, none is waited for */
-    struct slice bytes;      /* borrowed */
-    struct slice text;       /* borrowed: why it was refused; UTF-8 */
+    /* The cut had an event of this name, perhaps another one: the disk went
+     * back, or was copied, and the name was given again. */
+    bool doubtful;
+    struct slice bytes; /* borrowed */
+    struct slice text;  /* borrowed: why it was refused; UTF-8 */
 };
 
 /* What a person is told of a state. */
@@ -99,10 +103,13 @@ struct replacement;
 
 /* For replacement.unsent: the event, unless nothing of a client is in it. */
 int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
-                      struct slice event);
+                      struct slice event, bool doubtful);
 /* Every sibling beyond the cut's vector of which no event is kept. To be called
  * before anything is dropped; former is the incarnation that is given up. */
 int unsent_keep_siblings(struct batch *b, const struct replacement *r,
                          const struct incarnation *former);
+/* Every sibling above the floor that events of branch left: it was forked, and
+ * the cut has the other branch of it. Likewise before anything is dropped. */
+int unsent_keep_branch(struct batch *b, const struct incarnation *branch);
 
 #endif

@@ -106,7 +106,7 @@ struct replacement {
      * former incarnation that the cut does not cover, in order; bytes live
      * until it returns or writes. An error aborts. NULL: they go. */
     int (*unsent)(void *unsent_context, struct batch *b, const struct dot *dot,
-                  struct slice event);
+                  struct slice event, bool doubtful);
     void *unsent_context;
 };
 /* EMPTY: CM_ERR_EXISTS unless the replica is empty; sets META_READY. All modes:

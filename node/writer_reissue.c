@@ -50,6 +50,9 @@ struct verdict {
 
 struct reissue {
     struct batch *b;
+    struct incarnation branch; /* whose common is known */
+    uint64_t common;           /* the mesh has its events up to there */
+    bool has_branch;
     struct scratch *buckets[BUCKETS];
     struct verdict *verdicts; /* owned, in the order of ids */
     size_t count;
@@ -242,6 +245,84 @@ static int judge_record(struct reissue *r, const struct unsent_ops *ops,
     return error;
 }
 
+/* ---- names that were given twice ---- */
+
+/* Whether what is there now was left by this very event. */
+static int is_in_state(struct reissue *r, const struct unsent *u, bool *ret_is)
+{
+    struct unsent_ops ops;
+    int error = unsent_open(&ops, u);
+
+    *ret_is = false;
+    if (error != 0)
+        return error == CM_ERR_DAMAGED ? 0 : error;
+    for (size_t i = 0; i < ops.count && error == 0 && !*ret_is; i++) {
+        struct entry_id id = op_entry_id(&ops.ops[i]);
+        struct scratch *s;
+
+        if (!unsent_is_client_op(&ops.ops[i]))
+            continue;
+        error = scratch_find(r, &id, &s);
+        for (size_t k = 0; error == 0 && k < s->entry.count; k++)
+            *ret_is =
+                *ret_is || (dot_equal(&s->entry.siblings[k].dot, &u->dot) &&
+                            s->entry.siblings[k].hlc == u->hlc);
+    }
+    unsent_close(&ops);
+    return error;
+}
+
+/* Up to where the mesh has the incarnation's events as they are here: an event
+ * proves all before it. */
+static int find_common(struct reissue *r, const struct incarnation *i)
+{
+    struct unsent u = {.id = 0};
+    int error;
+
+    if (r->has_branch && incarnation_equal(&r->branch, i))
+        return 0;
+    r->has_branch = true;
+    r->branch = *i;
+    r->common = 0;
+    while ((error = unsent_next(&r->b->txn, u.id, &u)) == 0) {
+        bool is = false;
+
+        if (u.sibling || !incarnation_equal(&u.dot.incarnation, i) ||
+            u.dot.seq <= r->common)
+            continue;
+        error = is_in_state(r, &u, &is);
+        if (error != 0)
+            return error;
+        if (is)
+            r->common = u.dot.seq;
+    }
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
+/* Under this name the mesh has an event; it may be another one. */
+static int judge_covered(struct reissue *r, const struct unsent *u,
+                         struct verdict *v)
+{
+    bool is = !u->doubtful;
+    int error = 0;
+
+    if (u->doubtful && u->sibling) {
+        error = is_in_state(r, u, &is);
+    } else if (u->doubtful) {
+        error = find_common(r, &u->dot.incarnation);
+        is = u->dot.seq <= r->common;
+    }
+    v->fate = FATE_DROP;
+    if (error != 0 || is) {
+        CM_MARK("reissue: the mesh has it after all");
+        return error;
+    }
+    CM_MARK("reissue: parked, its name was given twice");
+    v->fate = FATE_PARK;
+    v->state = UNSENT_TWICE;
+    return 0;
+}
+
 static int judge(struct reissue *r, const struct unsent *u, struct verdict *v)
 {
     struct unsent_ops ops;
@@ -254,12 +335,8 @@ static int judge(struct reissue *r, const struct unsent *u, struct verdict *v)
     if (!is_sealed(r->b->w, &u->dot.incarnation, &last) &&
         !u->foreign_generation)
         return 0;
-    if (vv_covers(&r->b->w->vv, &u->dot) ||
-        (last >= u->dot.seq && !u->sibling)) {
-        CM_MARK("reissue: the mesh has it after all");
-        v->fate = FATE_DROP;
-        return 0;
-    }
+    if (vv_covers(&r->b->w->vv, &u->dot) || (last >= u->dot.seq && !u->sibling))
+        return judge_covered(r, u, v);
     error = unsent_open(&ops, u);
     if (error == CM_ERR_DAMAGED) {
         v->fate = FATE_PARK;

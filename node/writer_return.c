@@ -10,19 +10,62 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/unsent.h"
 #include "node/writer_internal.h"
 
 /* ---- what is lost otherwise ---- */
+
+/* Whether the own event that the cut's vector names is the one that is here:
+ * then so are all before it. The name may have been given twice where the disk
+ * went back or was copied. */
+static bool is_same_branch(struct batch *b, const struct incarnation *former,
+                           const struct vv_entry *head)
+{
+    const struct vv_entry *mine = vv_find(&b->w->vv, former);
+    struct dot dot = {.incarnation = *former};
+    struct slice bytes;
+    struct event e;
+    bool ret;
+
+    if (head == NULL || mine == NULL || mine->seq < head->seq)
+        return true; /* as far as can be seen */
+    if (mine->seq == head->seq)
+        return hash_equal(&mine->head, &head->head);
+    dot.seq = head->seq + 1;
+    if (store_txn_event(&b->txn, &dot, &bytes) != 0 ||
+        event_decode(&e, bytes) != 0)
+        return true; /* below the floor, which everybody shares */
+    ret = hash_equal(&e.previous, &head->head);
+    event_release(&e);
+    return ret;
+}
+
+/* Everybody shares what is at or below the floor. */
+static uint64_t first_doubtful(const struct writer *w,
+                               const struct incarnation *former)
+{
+    const struct floor_row *row =
+        floor_find(standing_floor(w->standing), former);
+
+    return row != NULL ? row->up_to + 1 : 1;
+}
 
 static int hand_out(struct batch *b, const struct replacement *r,
                     const struct incarnation *former)
 {
     struct writer *w = b->w;
+    const struct vv_entry *head = vv_find(r->vv, former);
+    uint64_t covered = head != NULL ? head->seq : 0;
     uint64_t last = vv_seq(&w->vv, former);
-    struct dot dot = {.incarnation = *former};
+    struct dot dot = {.incarnation = *former, .seq = covered + 1};
     int error = 0;
 
-    dot.seq = vv_seq(r->vv, former) + 1;
+    /* A node that has less of its own events than others went back, at
+     * least. */
+    if (covered > last || !is_same_branch(b, former, head)) {
+        CM_MARK("return: own events may have been named twice");
+        dot.seq = first_doubtful(w, former);
+    }
     for (; dot.seq <= last && error == 0; dot.seq++) {
         struct slice bytes;
         uint8_t *copy;
@@ -40,9 +83,27 @@ static int hand_out(struct batch *b, const struct replacement *r,
             return CM_ERR_NOMEM;
         memcpy(copy, bytes.data, bytes.size);
         CM_MARK("return: an own event was kept apart");
-        error =
-            r->unsent(r->unsent_context, b, &dot, slice_of(copy, bytes.size));
+        error = r->unsent(r->unsent_context, b, &dot,
+                          slice_of(copy, bytes.size), dot.seq <= covered);
         cm_free(copy);
+    }
+    return error;
+}
+
+/* What others wrote under a name that was given twice; whoever wrote it may be
+ * gone, or have lost it as this node does now. */
+static int hand_out_branches(struct batch *b, const struct replacement *r,
+                             const struct incarnation *former)
+{
+    struct writer *w = b->w;
+    int error = 0;
+
+    for (size_t i = 0; i < w->vv.count && error == 0; i++) {
+        struct incarnation name = w->vv.entries[i].incarnation;
+
+        if (!incarnation_equal(&name, former) &&
+            !is_same_branch(b, &name, vv_find(r->vv, &name)))
+            error = unsent_keep_branch(b, &name);
     }
     return error;
 }
@@ -161,6 +222,8 @@ int adopt_return(struct batch *b, const struct replacement *r,
         error = note_generation(b, r);
     if (error == 0 && r->unsent != NULL)
         error = hand_out(b, r, &former);
+    if (error == 0 && r->unsent != NULL)
+        error = hand_out_branches(b, r, &former);
     if (error == 0 && r->unsent != NULL &&
         !generation_id_equal(&b->returns_to, &w->generation))
         error = unsent_keep_siblings(b, r, &former);

@@ -611,9 +611,11 @@ struct kept {
 };
 
 static int keep(void *context, struct batch *b, const struct dot *dot,
-                struct slice event)
+                struct slice event, bool doubtful)
 {
     struct kept *k = context;
+
+    assert_false(doubtful);
 
     assert_non_null(b);
     assert_true(event.size > 0);
