@@ -205,6 +205,10 @@ static const char *unable(const struct node *n, const struct link *l,
     if (!n->ready || l->cut != NULL || n->cuts.serving >= SPONSORED_MAX)
         return "the node is not ready, or gives as many cuts as it can";
     *ret_code = CM_ERR_NOT_READY;
+    if (n->returning.phase != RETURNING_NONE &&
+        return_reason_is_of_state(n->returning.reason))
+        return "the node's own state is not the mesh's any more, it returns; "
+               "ask another one";
     if (n->cuts.unconfirmed && source_lives(n))
         return "the node has adopted a cut that no second member has "
                "confirmed yet; ask another one";

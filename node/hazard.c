@@ -30,6 +30,14 @@ const char *return_reason_name(enum return_reason reason)
     return names[reason];
 }
 
+bool return_reason_is_of_state(enum return_reason reason)
+{
+    /* Not a fork: of several, each node may hold the branch of one that lost,
+     * and the others are decided by what they give each other. */
+    return reason == RETURN_GENERATION || reason == RETURN_ORDER ||
+           reason == RETURN_OVERRUN || reason == RETURN_EVICTED;
+}
+
 const char *return_reason_text(enum return_reason reason)
 {
     CHECK((int)reason >= 0 && reason <= RETURN_REASON_LAST);

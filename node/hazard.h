@@ -22,6 +22,9 @@ enum return_reason {
 };
 #define RETURN_REASON_LAST RETURN_OWN_EVENTS
 
+/* Whether what it holds is wrong, and not its name alone: nobody else is to
+ * take it. */
+bool return_reason_is_of_state(enum return_reason reason);
 /* One word, for status and metrics; "" for RETURN_NONE. */
 const char *return_reason_name(enum return_reason reason);
 /* What has happened, what the node does about it. */

@@ -85,6 +85,30 @@ static int read_joined(struct batch *b, const struct standing *other,
     return error;
 }
 
+/* Who returns because an order was dropped must not take the state of another
+ * one who acted on it: what was heard here, the cut's chain has to bear. */
+static int check_not_dropped(struct batch *b, const struct replacement *r)
+{
+    struct slice heard[STANDING_ORDERS_MAX];
+    struct writer *w = b->w;
+    struct standing *other = NULL;
+    size_t count = standing_heard(w->standing, heard, STANDING_ORDERS_MAX);
+    int error;
+
+    if (!slice_equal(r->generation_order, buffer_slice(&w->generation_bytes)))
+        return 0; /* its orders are others */
+    error = read_cut(b, r, &other);
+    for (size_t i = 0; i < count && i < STANDING_ORDERS_MAX && error == 0; i++)
+        if (standing_hear(other, heard[i]) == CM_ERR_NOMEM)
+            error = CM_ERR_NOMEM;
+    if (error == 0 && standing_is_dropped(other)) {
+        CM_MARK("return: a cut of the dropped order is refused");
+        error = CM_ERR_EVICTION_CONFLICT;
+    }
+    standing_free(other);
+    return error;
+}
+
 int adopt_check_standing(struct batch *b, const struct replacement *r,
                          struct cm_detail *detail)
 {
@@ -92,8 +116,12 @@ int adopt_check_standing(struct batch *b, const struct replacement *r,
     struct standing *other = NULL;
     int error;
 
-    if (r->mode != ADOPT_JOIN)
+    if (r->mode == ADOPT_EMPTY)
         return 0; /* read back whole, after its generation */
+    if (r->mode == ADOPT_RETURN) {
+        error = check_not_dropped(b, r);
+        return error != 0 ? refuse(detail, error) : 0;
+    }
     error = read_cut(b, r, &other);
     if (error == 0)
         error = standing_admits(w->standing, &w->self, &w->vv, other, r->vv);

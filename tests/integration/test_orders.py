@@ -1,7 +1,6 @@
 """Eviction orders that contradict one another, overlap, arrive amid a cut or
 hit a sponsor; what doctor and metrics say of bad ones. Real processes."""
 import json
-import os
 import re
 import shutil
 
@@ -98,6 +97,136 @@ def test_bad_orders_are_counted(t):
     alpha.wait_value("k", b"v")
     check_equal(names_of(alpha), ["alpha", "beta"])
     check(gamma.process.running(), "the evicted one still runs")
+
+
+def moved(t, node):
+    """Its directory on another disk; nothing else of it is left."""
+    copy = t.node(node.name)
+    copy.data = node.data + "-moved"
+    copy.port = node.port
+    copy.flags = node.flags
+    shutil.copytree(node.data, copy.data,
+                    ignore=shutil.ignore_patterns("api.sock", "lock"))
+    shutil.rmtree(node.data)
+    return copy
+
+
+def returned(node, before):
+    def done():
+        s = node.live()
+        return s["incarnation"] != before and not s["returning"]["reason"]
+    wait_until(done, "%s has returned" % node.name, 60)
+
+
+def test_every_host_changes_at_once(t):
+    """M14: the whole fleet is moved. Every incarnation ends, and somebody has
+    to be left who adds the new ones."""
+    nodes = mesh(t, 3)
+    for node in nodes:
+        node.ok("put", "of/" + node.name, "v")
+    t.same(nodes, 3)
+    before = [n.live()["incarnation"] for n in nodes]
+    for node in nodes:
+        node.stop()
+    nodes = [moved(t, n) for n in nodes]
+    for node in nodes:
+        node.start()
+    for node, old in zip(nodes, before):
+        returned(node, old)
+    for node in nodes:
+        wait_until(lambda n=node: names_of(n) == ["alpha", "beta", "gamma"]
+                   and not any(m["evictee"] for m in roster(n)["members"]),
+                   "the old ones are out of the roster of " + node.name, 60)
+        check_equal(len(roster(node)["sealed"]), 3, "sealed at " + node.name)
+    for node in nodes:
+        node.ok("put", "moved/" + node.name, "w")
+    check_equal(len(t.same(nodes, 6)), 6)
+    for node in nodes:
+        check_equal(node.live()["alarms"], [], "alarms of " + node.name)
+
+
+def test_retirement_overlaps_an_eviction(t):
+    """M1: gamma is evicted while delta, moved to another disk, retires the
+    incarnation that it had: whoever stays at the end seals both alike."""
+    alpha, beta, gamma, delta = mesh(t, 4)
+    gamma.ok("put", "g", "1")
+    delta.ok("put", "d", "1")
+    t.same([alpha, beta, gamma, delta], 2)
+    old = delta.live()["incarnation"]
+    delta.stop()
+    gamma.ok("put", "g", "2")  # delta has not seen this one
+    evict(t, alpha, "gamma")
+    delta = moved(t, delta)
+    delta.start()
+    returned(delta, old)
+    wait_sealed([alpha, beta, delta], 2)
+    seals = [sorted((s["incarnation"], s["last_seq"])
+                    for s in roster(n)["sealed"])
+             for n in (alpha, beta, delta)]
+    check_equal(seals[1], seals[0])
+    check_equal(seals[2], seals[0])
+    alpha.ok("del", "g")
+    delta.ok("put", "d", "2")
+    check_equal(t.same([alpha, beta, delta], 1), {"d": b"2"})
+    for node in (alpha, beta, delta):
+        check_equal(names_of(node), ["alpha", "beta", "delta"])
+
+
+def test_eviction_during_a_cut(t):
+    """M2: a member is evicted while a newcomer is brought up by a cut."""
+    alpha, beta, gamma = mesh(t, 3)
+    connection = gamma.connect()
+    for i in range(700):
+        connection.put("k/%d" % i, b"v" * 200)
+    connection.close()
+    t.same([alpha, beta, gamma], 700)
+    delta = t.node("delta")
+    delta.flags = FLAGS
+    delta.spawn("--name", "delta", "--join", alpha.token())
+    evict(t, alpha, "gamma")
+    gamma.ok("put", "k/late", "x")
+    delta.wait_ready(60)
+    wait_sealed([alpha, beta, delta], 1)
+    t.converged([alpha, beta, delta], 60)
+    seals = [roster(n)["sealed"] for n in (alpha, beta, delta)]
+    check_equal(seals[1], seals[0])
+    check_equal(seals[2], seals[0])
+    delta.ok("put", "k/new", "1")
+    alpha.wait_value("k/new", b"1")
+    check_equal(names_of(beta), ["alpha", "beta", "delta"])
+
+
+def test_writer_added_while_a_proposal_is_open(t):
+    """H3: a proposal waits for gamma, who is away; delta is added meanwhile and
+    builds on what it got. Nothing is collected before everyone has it, nothing
+    comes back, and delta holds nobody back."""
+    alpha, beta, gamma = mesh(t, 3)
+    for key in ("gone", "kept"):
+        alpha.ok("put", key, "v")
+    t.same([alpha, beta, gamma], 2)
+    gamma.kill()
+    alpha.ok("del", "gone")
+    beta.wait_value("kept", b"v")
+    wait_until(lambda: [h["name"] for h in
+                        alpha.live()["floor"]["held_back_by"]] == ["gamma"],
+               "the proposal waits for gamma")
+    delta = join(t, alpha, "delta")
+    delta.ok("put", "kept", "delta's")
+    delta.ok("put", "new", "1")
+    alpha.wait_value("new", b"1")
+    answer = alpha.request("GET", "/v1/mesh/explain/gone").json()
+    check_equal(len(answer["siblings"]), 1, "the tombstone is still there")
+    wait_until(lambda: [h["name"] for h in
+                        delta.live()["floor"]["held_back_by"]] == ["gamma"],
+               "delta's add counts as what its sponsor had acknowledged")
+    gamma.start()
+    nodes = [alpha, beta, gamma, delta]
+    check_equal(t.same(nodes, 2), {"kept": b"delta's", "new": b"1"})
+    for node in nodes:
+        wait_until(lambda n=node: n.request(
+            "GET", "/v1/mesh/explain/gone").status == 404 or not n.request(
+                "GET", "/v1/mesh/explain/gone").json()["siblings"],
+                   "it is collected at " + node.name)
 
 
 if __name__ == "__main__":
