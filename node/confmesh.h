@@ -52,6 +52,7 @@ struct confmesh_options {
      * "authority"; at most 16. */
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
+    uint64_t snapshot_delta_ms; /* new events are put so often; 0: never */
     uint64_t floor_interval_ms; /* quiet time before what everyone has seen
                                    deleted is collected; 0: 10 s;
                                    UINT64_MAX: this node never asks for it */

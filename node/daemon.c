@@ -224,6 +224,7 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         .snapshot_interval_ms = o->snapshot_interval_ms,
         .snapshot_recipients = o->snapshot_recipients,
         .snapshot_recipients_count = o->snapshot_recipients_count,
+        .snapshot_delta_ms = o->snapshot_delta_ms,
         .floor_interval_ms = o->floor_interval_ms,
         .floor_keep_ms = o->floor_keep_ms,
         .scrub_interval_ms = o->scrub_interval_ms,

@@ -24,6 +24,7 @@ struct daemon_options {
     uint64_t snapshot_interval_ms;          /* 0: only on demand */
     const char *const *snapshot_recipients; /* see confmesh.h */
     size_t snapshot_recipients_count;
+    uint64_t snapshot_delta_ms; /* new events are put so often; 0: never */
     uint64_t floor_interval_ms; /* see confmesh.h, both */
     uint64_t floor_keep_ms;
     uint64_t scrub_interval_ms;        /* 0: every day */

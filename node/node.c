@@ -387,6 +387,7 @@ void node_free(struct node *n)
     buffer_release(&n->generation_order);
     cm_free(n->spool_dir);
     cm_free(n->snapshot_to);
+    snapshot_chain_release(&n->snapshot_chain);
     for (size_t i = 0; i < n->revoke_deletes_count; i++)
         cm_free(n->revoke_deletes[i]);
     sodium_memzero(n, sizeof *n);
@@ -491,6 +492,7 @@ static void arm(struct node *n)
     due = earlier(due, joiner_deadline(n));
     due = earlier(due, returning_deadline(n));
     due = earlier(due, snapshots_deadline(n));
+    due = earlier(due, deltas_deadline(n));
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
     due = earlier(due, proposals_deadline(n));
@@ -548,6 +550,7 @@ void node_on_timer(struct node *n)
     joiner_tick(n, now);
     returning_tick(n, now);
     snapshots_tick(n, now);
+    deltas_tick(n, now);
     expiry_tick(n, now);
     clocks_tick(n, now);
     proposals_tick(n, now);

@@ -39,6 +39,7 @@ struct node_config {
      * "authority"; at most SEALED_RECIPIENTS_MAX. Borrowed until created. */
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
+    uint64_t snapshot_delta_ms; /* events are put so often; 0: never */
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* quiet time before a floor is proposed;
                                    0: this node proposes none, and retires
@@ -192,6 +193,10 @@ struct node_status {
     uint64_t snapshot_sequence;
     uint64_t snapshot_wall_ms; /* of the last verified one, 0 = none */
     uint64_t snapshot_failures;
+    uint64_t snapshot_covered_wall_ms; /* all from before is at the target;
+                                          0: unknown */
+    uint64_t snapshot_deltas;          /* put since the start */
+    uint64_t snapshot_delta_bytes;     /* heartbeats included */
     char snapshot_error[256];
     char not_ready[256];
     struct gossip_counters gossip;

@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "node/return_flow.h"
 #include "node/sealed_keys.h"
+#include "node/snapshot_delta.h"
 #include "node/snapshot_job.h"
 #include "node/snapshot_sink.h"
 #include "node/snapshot_source.h"
@@ -240,6 +241,12 @@ struct node {
     size_t snapshot_recipients_count;
     uint64_t snapshot_due_ms;
     bool snapshot_running;
+    struct snapshot_chain snapshot_chain; /* of deltas, for snapshot_to */
+    uint64_t delta_interval_ms;           /* 0: none */
+    uint64_t delta_due_ms;
+    uint64_t heartbeat_due_ms;
+    uint64_t delta_revision; /* that chain and manifest cover */
+    bool delta_running;
     bool snapshot_trusted; /* earlier packs at the target were read back */
     uint64_t snapshot_sequence;
     struct hash snapshot_hash; /* of the last manifest */
@@ -404,9 +411,16 @@ uint64_t cut_confirm_deadline(const struct node *n);
 
 /* snapshots.c */
 int snapshots_init(struct node *n, const struct node_config *config);
+int snapshots_data_key(struct node *n, struct data_key *ret_key,
+                       struct cm_detail *detail);
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
 uint64_t snapshots_deadline(const struct node *n);
+/* deltas.c */
+int deltas_begin_chain(struct node *n, uint64_t sequence,
+                       const struct hash *manifest, const struct vv *vv);
+void deltas_tick(struct node *n, uint64_t now);
+uint64_t deltas_deadline(const struct node *n);
 
 /* expiry.c */
 void expiry_tick(struct node *n, uint64_t now);

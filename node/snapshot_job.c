@@ -295,3 +295,9 @@ snapshot_job_outcome(const struct snapshot_job *j)
     CHECK(j->phase == PHASE_DONE);
     return &j->outcome;
 }
+
+const struct vv *snapshot_job_vv(const struct snapshot_job *j)
+{
+    CHECK(j->phase == PHASE_DONE);
+    return &j->scan.manifest.vv;
+}

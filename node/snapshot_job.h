@@ -54,6 +54,8 @@ void snapshot_job_stop(struct snapshot_job *j);
  * META_SNAPSHOT. */
 const struct snapshot_outcome *
 snapshot_job_outcome(const struct snapshot_job *j);
+/* After SNAPSHOT_DONE: what the manifest covers. Borrowed. */
+const struct vv *snapshot_job_vv(const struct snapshot_job *j);
 void snapshot_job_free(struct snapshot_job *j);
 
 #endif

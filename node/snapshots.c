@@ -38,6 +38,9 @@ int snapshots_init(struct node *n, const struct node_config *config)
             recovery_key_parse(n->snapshot_recipients[i],
                                config->snapshot_recipients[i], authority, NULL);
     n->snapshot_recipients_count = config->snapshot_recipients_count;
+    n->delta_interval_ms = config->snapshot_delta_ms;
+    n->delta_due_ms = node_now(n) + config->snapshot_delta_ms;
+    vv_init(&n->snapshot_chain.vv);
     return error;
 }
 
@@ -141,6 +144,13 @@ static void task_done(struct work *w)
         n->snapshot_hash = t->outcome.manifest_hash;
         n->snapshot_wall_ms = t->wall_ms;
         n->snapshot_revision = t->revision;
+        if (t->own) {
+            (void)deltas_begin_chain(n, t->outcome.sequence,
+                                     &t->outcome.manifest_hash,
+                                     snapshot_job_vv(t->job));
+            n->delta_revision = t->revision;
+            n->status.snapshot_covered_wall_ms = t->wall_ms;
+        }
         n->snapshot_trusted = n->snapshot_trusted || t->own;
         n->status.snapshot_error[0] = '\0';
         record(n);
@@ -160,8 +170,8 @@ static void task_done(struct work *w)
     task_free(t);
 }
 
-static int load_data_key(struct node *n, struct data_key *ret_key,
-                         struct cm_detail *detail)
+int snapshots_data_key(struct node *n, struct data_key *ret_key,
+                       struct cm_detail *detail)
 {
     struct mesh_id mesh = mesh_id_of(n->authority_public_key);
     uint8_t recipients[SEALED_RECIPIENTS_MAX][32];
@@ -203,7 +213,7 @@ static int task_start(struct node *n, struct snapshot_task *t, const char *to)
     t->revision = n->revision;
     t->own = to == n->snapshot_to;
     if (n->snapshot_recipients_count > 0) {
-        error = load_data_key(n, &key, &t->detail);
+        error = snapshots_data_key(n, &key, &t->detail);
         if (error != 0)
             return error;
         c.data_key = key.key;

@@ -33,7 +33,8 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
     {"node", "--data DIR",
-     "name bind join snapshot-to snapshot-interval snapshot-recipient ca-file "
+     "name bind join snapshot-to snapshot-interval snapshot-recipient "
+     "snapshot-delta ca-file "
      "revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
@@ -48,6 +49,8 @@ const struct cli_verb cli_verbs[] = {
      "s3://BUCKET/PREFIX\n"
      "                            or exec:COMMAND; see docs/TARGETS.md\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --snapshot-delta 10s      new events are put there so often; or "
+     "'never'\n"
      "  --snapshot-recipient KEY  encrypt snapshots to this recovery key, or "
      "to\n"
      "                            'authority'; repeatable, see 'recovery-key'\n"

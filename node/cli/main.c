@@ -23,6 +23,7 @@ static struct args_flag flags[] = {
     {.name = "snapshot-to", .kind = ARGS_VALUE},
     {.name = "snapshot-interval", .kind = ARGS_VALUE},
     {.name = "snapshot-recipient", .kind = ARGS_LIST},
+    {.name = "snapshot-delta", .kind = ARGS_VALUE},
     {.name = "recovery-key", .kind = ARGS_VALUE},
     {.name = "revoke-deletes", .kind = ARGS_LIST},
     {.name = "floor-interval", .kind = ARGS_VALUE},

@@ -99,6 +99,18 @@ static int durations(const struct cli *c, struct daemon_options *o)
     if (scrub != NULL && o->scrub_interval_ms < 1000)
         return cli_usage_error(c, "--scrub-interval is at least 1s");
     o->snapshot_interval_ms = o->snapshot_to != NULL ? 600000 : 0;
+    o->snapshot_delta_ms = o->snapshot_to != NULL ? 10000 : 0;
+    const char *delta = cli_value(c, "snapshot-delta");
+    if (delta != NULL && o->snapshot_to == NULL)
+        return cli_usage_error(c, "--snapshot-delta needs --snapshot-to URL");
+    if (delta != NULL && strcmp(delta, "never") == 0)
+        o->snapshot_delta_ms = 0;
+    else if (delta != NULL &&
+             args_duration_ms(&o->snapshot_delta_ms, delta, "--snapshot-delta",
+                              &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    else if (delta != NULL && o->snapshot_delta_ms < 100)
+        return cli_usage_error(c, "--snapshot-delta is at least 100ms");
     if (interval == NULL)
         return 0;
     if (o->snapshot_to == NULL)

@@ -10,7 +10,7 @@
 
 #include "crdt/base/check.h"
 #include "node/args.h"
-#include "node/restore/restore.h"
+#include "node/restore/restore_gather.h"
 
 static const char help[] =
     "confmesh-restore: bring a mesh back from its snapshots\n"
@@ -41,13 +41,20 @@ static const char help[] =
     "  --ca-file FILE           PEM authorities that the S3 endpoint's "
     "certificate\n"
     "                           is checked with (default: the system's)\n"
+    "  --at TIME                the state as of then, not later\n"
+    "                           (2026-11-21T10:00:00Z, or seconds since "
+    "1970)\n"
+    "  --seq N                  begin with a snapshot of this number, or "
+    "before\n"
+    "  --min-seq N              refuse what is older (exit code 7)\n"
+    "  --dry-run                check everything, write nothing\n"
     "  --json                   the report as one JSON object\n"
     "\n"
-    "Exit codes: 0 everything found was whole and is covered; 3 no snapshot "
+    "Exit codes: 0 everything found was whole and is used; 3 no snapshot "
     "is\n"
     "whole; 4 not the trusted authority or mesh; 5 cannot read or write, or\n"
-    "nothing found; 6 restored, but something found was damaged or is not\n"
-    "covered; 64 wrong usage.\n"
+    "nothing found; 6 restored, but not all that was found\n"
+    "could be used; 7 older than --min-seq; 64 wrong usage.\n"
     "\n"
     "Then: confmesh node --data NEWDIR\n";
 
@@ -60,6 +67,10 @@ static struct args_flag flags[] = {
     {.name = "no-passphrase", .kind = ARGS_SWITCH},
     {.name = "recovery-key", .kind = ARGS_VALUE},
     {.name = "recovery-passphrase-file", .kind = ARGS_VALUE},
+    {.name = "at", .kind = ARGS_VALUE},
+    {.name = "seq", .kind = ARGS_VALUE},
+    {.name = "min-seq", .kind = ARGS_VALUE},
+    {.name = "dry-run", .kind = ARGS_SWITCH},
     {.name = "trust", .kind = ARGS_VALUE},
     {.name = "ca-file", .kind = ARGS_VALUE},
     {.name = "json", .kind = ARGS_SWITCH},
@@ -190,6 +201,25 @@ static int take_trust(struct restore *r, struct restore_options *o)
     return RESTORE_OK;
 }
 
+/* Which of what is found may be used. */
+static int take_limits(struct restore *r, struct restore_options *o)
+{
+    const char *at = args_value(FLAGS, "at", NULL);
+    const char *sequence = args_value(FLAGS, "seq", NULL);
+    const char *least = args_value(FLAGS, "min-seq", NULL);
+    struct cm_detail detail = {""};
+
+    if ((at != NULL && args_time_ms(&o->at_ms, at, "--at", &detail) != 0) ||
+        (sequence != NULL && args_number(&o->sequence, sequence, INT64_MAX,
+                                         "--seq", &detail) != 0) ||
+        (least != NULL && args_number(&o->min_sequence, least, INT64_MAX,
+                                      "--min-seq", &detail) != 0))
+        return usage(r, detail.text);
+    if ((at != NULL && o->at_ms == 0) || (sequence != NULL && o->sequence == 0))
+        return usage(r, "--at and --seq begin at 1");
+    return RESTORE_OK;
+}
+
 static int take_options(struct restore *r, struct restore_options *o,
                         const struct args *args)
 {
@@ -214,6 +244,10 @@ static int take_options(struct restore *r, struct restore_options *o,
         args_value(FLAGS, "recovery-passphrase-file", NULL);
     o->recovery_passphrase.none =
         o->passphrase.none && o->recovery_passphrase.file == NULL;
+    o->dry_run = args_given(FLAGS, "dry-run");
+    code = take_limits(r, o);
+    if (code != RESTORE_OK)
+        return code;
     if (object_store_check(o->url, true, &detail) != 0)
         return usage(r, detail.text);
     if (o->data == NULL || o->data[0] == '\0')
@@ -243,10 +277,12 @@ static int run(struct restore *r)
     if (code == RESTORE_OK)
         code = restore_choose(r);
     if (code == RESTORE_OK)
+        code = restore_gather(r);
+    if (code == RESTORE_OK && !r->o->dry_run)
         code = restore_mint_authority(r);
-    if (code == RESTORE_OK)
+    if (code == RESTORE_OK && !r->o->dry_run)
         code = restore_build(r);
-    if (code == RESTORE_OK && (r->damaged > 0 || r->uncovered > 0))
+    if (code == RESTORE_OK && (r->damaged > 0 || r->lost > 0))
         code = RESTORE_PARTIAL;
     /* Nobody uses an authority whose mesh was not built. */
     if (code != RESTORE_OK && code != RESTORE_PARTIAL && r->made_authority_file)
@@ -285,11 +321,16 @@ static void print_number(const char *name, uint64_t number)
 
 static void report_json(const struct restore *r, int code, uint64_t took_ms)
 {
-    bool restored = code == RESTORE_OK || code == RESTORE_PARTIAL;
+    bool good = code == RESTORE_OK || code == RESTORE_PARTIAL;
+    bool restored = good && !r->o->dry_run;
 
     (void)printf("{\"restored\":%s,\"exit\":%d", restored ? "true" : "false",
                  code);
-    if (restored) {
+    if (good && !restored) {
+        print_member("snapshot", r->chosen->name);
+        print_number("sequence", r->chosen->sequence);
+        print_number("entries", r->chosen->entries);
+    } else if (restored) {
         char mesh[MESH_ID_TEXT_SIZE];
         char incarnation[INCARNATION_TEXT_SIZE];
         char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
@@ -317,7 +358,10 @@ static void report_json(const struct restore *r, int code, uint64_t took_ms)
     }
     print_number("found", r->listing.count);
     print_number("damaged", r->damaged);
-    print_number("not_covered", r->uncovered);
+    print_number("lost", r->lost);
+    print_number("joined", r->sources_count);
+    print_number("deltas", r->deltas);
+    print_number("events", r->events);
     (void)printf("}\n");
 }
 
@@ -327,12 +371,25 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
 
     if (code != RESTORE_OK && code != RESTORE_PARTIAL)
         return; /* told on standard error */
+    if (r->o->dry_run) {
+        (void)printf("would restore %s (by %s, sequence %llu), %zu joined, "
+                     "with %llu events of %llu deltas; nothing was written\n",
+                     r->chosen->name, r->chosen->signer,
+                     (unsigned long long)r->chosen->sequence, r->sources_count,
+                     (unsigned long long)r->events,
+                     (unsigned long long)r->deltas);
+        return;
+    }
     mesh_id_format(mesh, &r->mesh);
     (void)printf("restored %llu entries of %s (by %s, sequence %llu) in "
                  "%llu ms\n",
                  (unsigned long long)r->entries, r->chosen->name,
                  r->chosen->signer, (unsigned long long)r->chosen->sequence,
                  (unsigned long long)took_ms);
+    if (r->deltas > 0 || r->sources_count > 1)
+        (void)printf("%zu snapshots joined, %llu events of %llu deltas\n",
+                     r->sources_count, (unsigned long long)r->events,
+                     (unsigned long long)r->deltas);
     (void)printf("mesh %s, generation %llu, node %s in %s\n", mesh,
                  (unsigned long long)r->generation.number, r->o->name,
                  r->o->data);
@@ -341,14 +398,16 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
                      "survived join by token\n",
                      r->o->new_authority);
     if (code == RESTORE_PARTIAL)
-        (void)printf("PARTIAL: %zu damaged, %zu with writes that are not in "
-                     "it; see above\n",
-                     r->damaged, r->uncovered);
+        (void)printf("PARTIAL: %zu snapshots damaged, %zu deltas lost or not "
+                     "used; see above\n",
+                     r->damaged, r->lost);
     (void)printf("next: confmesh node --data %s\n", r->o->data);
 }
 
 static void clear(struct restore *r)
 {
+    restore_sources_release(r);
+    buffer_release(&r->scratch);
     object_store_close(&r->store);
     snapshot_listing_release(&r->listing);
     if (r->has_manifest)
@@ -357,7 +416,6 @@ static void clear(struct restore *r)
         authority_clear(&r->authority);
     if (r->has_recovery)
         authority_clear(&r->recovery);
-    sodium_memzero(&r->keys, sizeof r->keys);
     buffer_release(&r->manifest_bytes);
     buffer_release(&r->certificate);
     buffer_release(&r->order);
@@ -376,6 +434,7 @@ int main(int argc, char **argv)
         return RESTORE_TRANSPORT;
     (void)signal(SIGPIPE, SIG_IGN);
     buffer_init(&r.manifest_bytes, SNAPSHOT_MANIFEST_MAX);
+    buffer_init(&r.scratch, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&r.certificate, CERTIFICATE_SIZE_MAX);
     buffer_init(&r.order, GENERATION_ORDER_SIZE_MAX);
     if (args_parse(&args, FLAGS, argc, argv, &detail) != 0) {

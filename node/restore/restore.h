@@ -22,6 +22,7 @@ enum restore_exit {
     RESTORE_TRUST = 4,     /* another authority, mesh or generation */
     RESTORE_TRANSPORT = 5, /* target or disk cannot be read or written */
     RESTORE_PARTIAL = 6,   /* restored, but not from all that was found */
+    RESTORE_STALE = 7,     /* older than --min-seq */
     RESTORE_USAGE = 64,
 };
 
@@ -37,7 +38,14 @@ struct restore_options {
     const char *recovery_key; /* of encrypted snapshots, or NULL */
     struct passphrase_source recovery_passphrase;
     bool json;
+    uint64_t at_ms;        /* nothing later than this; 0: everything */
+    uint64_t sequence;     /* of the snapshot to begin with; 0: the newest */
+    uint64_t min_sequence; /* an older one is stale */
+    bool dry_run;
 };
+
+#define RESTORE_SOURCES_MAX 64
+struct restore_source;
 
 struct restore {
     const struct restore_options *o;
@@ -49,17 +57,24 @@ struct restore {
     bool has_manifest;
     struct authority recovery; /* key pair of --recovery-key */
     bool has_recovery;
-    struct snapshot_keys keys; /* of an encrypted manifest */
     struct authority authority;
     bool has_authority;
     bool made_authority_file;
     bool origin_checked;
 
-    size_t damaged;   /* manifests or snapshots that did not verify */
-    size_t uncovered; /* good ones with events that the chosen lacks */
-    uint64_t entries; /* written */
-    /* Without the roster, for a mesh with a new authority. */
-    struct hash digest;
+    struct restore_source *sources[RESTORE_SOURCES_MAX]; /* owned */
+    size_t sources_count;
+    struct entry joined_entry;
+    struct snapshot_keys plain; /* of the mesh, without encryption */
+    hlc_t hlc_limit;            /* UINT64_MAX: none */
+    struct buffer scratch;      /* for manifests that are only looked at */
+
+    size_t damaged;     /* manifests or snapshots that did not verify */
+    size_t lost;        /* deltas that are missing or could not be used */
+    uint64_t deltas;    /* used */
+    uint64_t events;    /* of them */
+    uint64_t entries;   /* written */
+    struct hash digest; /* of the result, known or added up */
 
     struct incarnation incarnation;
     struct buffer certificate;
@@ -81,11 +96,19 @@ void restore_progress(const char *what, uint64_t done, uint64_t total);
 int restore_exit_of(int error); /* of a cm_error */
 
 int restore_choose(struct restore *r);
-/* Of r->manifest: NULL if it is not encrypted. */
-const struct snapshot_keys *restore_keys(const struct restore *r);
-/* Makes the keys for a manifest. */
-int restore_unlock(struct restore *r, const struct manifest *m,
-                   struct cm_detail *detail);
+/* Whether --at and --seq permit it. */
+bool restore_may_use(const struct restore *r, const struct snapshot_listed *l);
+/* Reads all objects of a snapshot. */
+int restore_check_objects(struct restore *r, const struct manifest *m,
+                          const struct snapshot_keys *keys,
+                          struct cm_detail *detail);
+/* The keys for a manifest, if it is encrypted. */
+int restore_unlock(const struct restore *r, const struct manifest *m,
+                   struct snapshot_keys *ret_keys, struct cm_detail *detail);
+/* A path beside --data that does not exist yet. */
+void restore_scratch_path(char ret_path[PATH_MAX + 32], const struct restore *r,
+                          const char *what);
+void restore_remove_directory(const char *path);
 int restore_take_recovery(struct restore *r);  /* reads --recovery-key */
 int restore_take_authority(struct restore *r); /* before choosing */
 int restore_mint_authority(struct restore *r); /* after choosing, if new */

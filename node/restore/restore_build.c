@@ -12,9 +12,7 @@
 
 #include "crdt/base/check.h"
 #include "node/datadir.h"
-#include "node/restore/restore.h"
-#include "node/snapshot_packs.h"
-#include "node/snapshot_pull.h"
+#include "node/restore/restore_gather.h"
 #include "node/store.h"
 #include "node/writer.h"
 
@@ -28,6 +26,16 @@ static void place(char ret_path[PATH_MAX], const struct restore *r)
         size--;
     memcpy(ret_path, r->o->data, size);
     ret_path[size] = '\0';
+}
+
+void restore_scratch_path(char ret_path[PATH_MAX + 32], const struct restore *r,
+                          const char *what)
+{
+    char path[PATH_MAX];
+
+    place(path, r);
+    (void)snprintf(ret_path, PATH_MAX + 32, "%s.%s-%08x", path, what,
+                   (unsigned)randombytes_random());
 }
 
 int restore_check_place(struct restore *r)
@@ -60,57 +68,58 @@ int restore_check_place(struct restore *r)
 /* Everything except the roster, for a mesh with a new authority: the old
  * certificates mean nothing there. */
 struct filtered {
-    struct snapshot_pull pull;
+    struct restore *r;
     bool without_roster;
-    uint64_t total;
+    struct digest digest;
+    bool added_up;
 };
 
 static int filtered_next(void *context, struct entry_id *ret_id,
                          const struct entry **ret_entry)
 {
     struct filtered *f = context;
+    size_t i;
     int error;
 
     do {
-        error = snapshot_pull_next(&f->pull, ret_id, ret_entry);
+        error = restore_walk_next(f->r, ret_id, ret_entry);
     } while (error == 0 && f->without_roster &&
              ret_id->space > SPACE_CLIENT_LAST);
-    restore_progress("restoring", snapshot_reader_chunks_read(f->pull.reader),
-                     f->total);
-    return error;
+    if (error != 0)
+        return error;
+    for (i = 0; i < (*ret_entry)->count && f->added_up; i++)
+        digest_add(&f->digest, ret_id, &(*ret_entry)->siblings[i]);
+    f->r->entries += ret_id->space <= SPACE_CLIENT_LAST;
+    restore_progress("restoring", f->r->entries, f->r->manifest.entry_count);
+    return 0;
 }
 
 static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
 {
-    struct filtered f = {.without_roster = r->o->new_authority != NULL,
-                         .total = r->manifest.chunk_count};
+    const struct hash *known = restore_known_digest(r);
+    struct filtered f = {.r = r, .without_roster = r->o->new_authority != NULL};
     struct replacement replacement = {
-        .vv = &r->manifest.vv,
-        .hlc_max = r->manifest.hlc_max,
+        .vv = restore_vv(r),
+        .hlc_max = restore_hlc(r),
         .any_clock = true,
         .generation_order = buffer_slice(&r->order),
         .next = filtered_next,
         .context = &f,
-        .state_digest =
-            f.without_roster ? &r->digest : &r->manifest.state_digest,
     };
-    struct snapshot_packs packs;
-    int error = snapshot_packs_open(&packs, &r->store, &r->manifest, detail);
+    int error = restore_walk_begin(r, detail);
 
     if (error != 0)
         return error;
-    error = snapshot_pull_begin(&f.pull, &r->manifest, restore_keys(r),
-                                snapshot_packs_get, &packs);
-    if (error != 0) {
-        snapshot_packs_close(&packs);
-        return cm_fail(detail, error, "%s", cm_strerror(error));
-    }
+    f.added_up = f.without_roster || known == NULL;
+    replacement.state_digest = f.added_up ? NULL : known;
+    digest_init(&f.digest);
     detail->text[0] = '\0';
     error = writer_replace(w, &replacement, 0, detail);
-    if (f.pull.error != 0 && f.pull.error != CM_ERR_NOT_FOUND)
-        *detail = f.pull.detail;
-    snapshot_pull_release(&f.pull);
-    snapshot_packs_close(&packs);
+    if (error != 0 && restore_walk_detail(r) != NULL)
+        (void)cm_fail(detail, error, "%s", restore_walk_detail(r));
+    if (error == 0)
+        r->digest =
+            f.added_up ? digest_finish(&f.digest, restore_vv(r)) : *known;
     return error;
 }
 
@@ -118,8 +127,6 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
 static int check_store(struct restore *r, struct store *store,
                        struct cm_detail *detail)
 {
-    const struct hash *expected =
-        r->o->new_authority != NULL ? &r->digest : &r->manifest.state_digest;
     struct store_reader *reader;
     struct digest digest;
     struct hash found;
@@ -135,7 +142,7 @@ static int check_store(struct restore *r, struct store *store,
         error = store_digest(reader, &digest);
     if (error == 0) {
         found = digest_finish(&digest, &vv);
-        if (!hash_equal(&found, expected))
+        if (!hash_equal(&found, &r->digest))
             error = CM_ERR_DAMAGED;
     }
     vv_release(&vv);
@@ -199,7 +206,7 @@ static int build_in(struct restore *r, const char *path)
 }
 
 /* Files of one directory; nothing nests here. */
-static void remove_directory(const char *path)
+void restore_remove_directory(const char *path)
 {
     DIR *dir = opendir(path);
     struct dirent *entry;
@@ -281,12 +288,11 @@ static int publish(struct restore *r, const char *temporary, const char *path)
 int restore_build(struct restore *r)
 {
     char path[PATH_MAX];
-    char temporary[PATH_MAX + 16];
+    char temporary[PATH_MAX + 32];
     int code;
 
     place(path, r);
-    (void)snprintf(temporary, sizeof temporary, "%s.tmp-%08x", path,
-                   (unsigned)randombytes_random());
+    restore_scratch_path(temporary, r, "tmp");
     if (mkdir(temporary, 0700) != 0)
         return restore_fail(r, RESTORE_TRANSPORT, "cannot create %s: %s%s",
                             temporary, strerror(errno),
@@ -296,6 +302,6 @@ int restore_build(struct restore *r)
     if (code == RESTORE_OK)
         code = publish(r, temporary, path);
     if (code != RESTORE_OK)
-        remove_directory(temporary);
+        restore_remove_directory(temporary);
     return code;
 }

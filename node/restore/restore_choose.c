@@ -2,6 +2,7 @@
  * mesh may be there, and its authority must be the trusted one; then newest
  * first, the first snapshot of which every object verifies. A damaged newer
  * one is passed over, never in silence. */
+#include <sodium.h>
 #include <string.h>
 
 #include "crdt/base/check.h"
@@ -125,67 +126,56 @@ static void tell_damaged(struct restore *r)
         restore_note("damaged: %zu more", r->damaged - TOLD_MAX);
 }
 
-static bool is_roster(const struct entry_id *id)
+bool restore_may_use(const struct restore *r, const struct snapshot_listed *l)
 {
-    return id->space > SPACE_CLIENT_LAST;
+    return (r->o->at_ms == 0 || hlc_wall_ms(l->hlc_max) <= r->o->at_ms) &&
+           (r->o->sequence == 0 || l->sequence <= r->o->sequence);
 }
 
-/* Reads all objects; also digests the state without its roster. */
-static int check_objects(struct restore *r, const struct manifest *m,
-                         struct cm_detail *detail)
+int restore_check_objects(struct restore *r, const struct manifest *m,
+                          const struct snapshot_keys *keys,
+                          struct cm_detail *detail)
 {
     const struct entry *entry;
-    struct snapshot_pull pull;
-    struct digest digest;
-    struct entry_id id;
-    uint64_t entries = 0;
     struct snapshot_packs packs;
+    struct snapshot_pull pull;
+    struct entry_id id;
     int error = snapshot_packs_open(&packs, &r->store, m, detail);
-    size_t i;
 
-    digest_init(&digest);
     if (error != 0)
         return error;
-    error = snapshot_pull_begin(&pull, m, restore_keys(r), snapshot_packs_get,
-                                &packs);
-    if (error != 0) {
-        snapshot_packs_close(&packs);
-        return cm_fail(detail, error, "%s", cm_strerror(error));
-    }
-    while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
-        if (!is_roster(&id)) {
-            /* Only a mesh with a new authority starts without the roster. */
-            for (i = 0; i < entry->count && r->o->new_authority != NULL; i++)
-                digest_add(&digest, &id, &entry->siblings[i]);
-            entries++;
-        }
-        restore_progress("checking", snapshot_reader_chunks_read(pull.reader),
-                         m->chunk_count);
-    }
-    if (error == CM_ERR_NOT_FOUND) {
-        error = 0;
-        r->digest = digest_finish(&digest, &m->vv);
-        r->entries = entries;
-    } else {
-        *detail = pull.detail;
+    error = snapshot_pull_begin(&pull, m, m->sealed.size > 0 ? keys : NULL,
+                                snapshot_packs_get, &packs);
+    if (error != 0)
+        (void)cm_fail(detail, error, "%s", cm_strerror(error));
+    while (error == 0) {
+        error = snapshot_pull_next(&pull, &id, &entry);
+        if (error == 0)
+            restore_progress("checking",
+                             snapshot_reader_chunks_read(pull.reader),
+                             m->chunk_count);
+        else if (error != CM_ERR_NOT_FOUND)
+            *detail = pull.detail;
     }
     snapshot_pull_release(&pull);
     snapshot_packs_close(&packs);
-    return error;
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
 static int try_candidate(struct restore *r, const struct snapshot_listed *l,
                          struct cm_detail *detail)
 {
+    struct snapshot_keys keys = {.encrypted = false};
     int error =
         snapshot_manifest_load(&r->store, l->name, l->authority_public_key,
                                &r->manifest_bytes, &r->manifest, detail);
 
     if (error != 0)
         return error;
-    error = restore_unlock(r, &r->manifest, detail);
+    error = restore_unlock(r, &r->manifest, &keys, detail);
     if (error == 0)
-        error = check_objects(r, &r->manifest, detail);
+        error = restore_check_objects(r, &r->manifest, &keys, detail);
+    sodium_memzero(&keys, sizeof keys);
     if (error != 0) {
         manifest_release(&r->manifest);
         return error;
@@ -198,6 +188,7 @@ static int try_candidate(struct restore *r, const struct snapshot_listed *l,
 static int choose_newest_whole(struct restore *r)
 {
     int first_error = 0;
+    size_t tried = 0;
     size_t i;
 
     for (i = 0; i < r->listing.count; i++) {
@@ -205,8 +196,9 @@ static int choose_newest_whole(struct restore *r)
         struct cm_detail detail = {""};
         int error;
 
-        if (l->error != 0)
+        if (l->error != 0 || !restore_may_use(r, l))
             continue;
+        tried++;
         error = try_candidate(r, l, &detail);
         if (error == 0)
             return RESTORE_OK;
@@ -222,6 +214,11 @@ static int choose_newest_whole(struct restore *r)
         if (first_error == 0 || restore_exit_of(error) == RESTORE_INTEGRITY)
             first_error = error;
     }
+    if (tried == 0 && (r->o->at_ms > 0 || r->o->sequence > 0))
+        return restore_fail(r, RESTORE_TRANSPORT,
+                            "%s holds no whole snapshot as old as --at or "
+                            "--seq asks for",
+                            r->o->url);
     CHECK(r->damaged > 0);
     return restore_fail(
         r, first_error != 0 ? restore_exit_of(first_error) : RESTORE_INTEGRITY,
@@ -230,36 +227,17 @@ static int choose_newest_whole(struct restore *r)
         r->listing.count, r->o->url);
 }
 
-/* Another good snapshot of this generation can hold what the chosen one lacks
- * (its signer was cut off): that is told, since one snapshot alone is used. */
-static int tell_uncovered(struct restore *r)
+/* "--min-seq against rollback": a target that serves old snapshots only. */
+static int check_stale(struct restore *r)
 {
-    struct buffer bytes;
-    size_t i;
-
-    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
-    for (i = 0; i < r->listing.count; i++) {
-        const struct snapshot_listed *l = &r->listing.items[i];
-        struct cm_detail detail;
-        struct manifest m;
-
-        if (l->error != 0 || l == r->chosen ||
-            !generation_id_equal(&l->generation, &r->manifest.generation))
-            continue;
-        if (snapshot_manifest_load(&r->store, l->name, NULL, &bytes, &m,
-                                   &detail) != 0) {
-            buffer_release(&bytes);
-            return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
-                                detail.text);
-        }
-        if (!vv_dominates(&r->manifest.vv, &m.vv) && r->uncovered++ < TOLD_MAX)
-            restore_note("not used: %s by %s holds writes that the chosen "
-                         "snapshot lacks",
-                         l->name, l->signer);
-        manifest_release(&m);
-    }
-    buffer_release(&bytes);
-    return RESTORE_OK;
+    if (r->chosen->sequence >= r->o->min_sequence)
+        return RESTORE_OK;
+    return restore_fail(r, RESTORE_STALE,
+                        "the newest usable snapshot is number %llu of %s, "
+                        "older than --min-seq %llu; nothing was restored",
+                        (unsigned long long)r->chosen->sequence,
+                        r->chosen->signer,
+                        (unsigned long long)r->o->min_sequence);
 }
 
 int restore_choose(struct restore *r)
@@ -292,6 +270,6 @@ int restore_choose(struct restore *r)
     if (code == RESTORE_OK)
         code = choose_newest_whole(r);
     if (code == RESTORE_OK)
-        code = tell_uncovered(r);
+        code = check_stale(r);
     return code;
 }

@@ -10,7 +10,7 @@
 #include "crdt/base/check.h"
 #include "node/authority_file.h"
 #include "node/found.h"
-#include "node/restore/restore.h"
+#include "node/restore/restore_gather.h"
 
 int restore_take_authority(struct restore *r)
 {
@@ -53,14 +53,9 @@ int restore_take_recovery(struct restore *r)
     return RESTORE_OK;
 }
 
-const struct snapshot_keys *restore_keys(const struct restore *r)
-{
-    return r->manifest.sealed.size > 0 ? &r->keys : NULL;
-}
-
 /* The recovery key that was named, or the authority, which can be one. */
-int restore_unlock(struct restore *r, const struct manifest *m,
-                   struct cm_detail *detail)
+int restore_unlock(const struct restore *r, const struct manifest *m,
+                   struct snapshot_keys *ret_keys, struct cm_detail *detail)
 {
     const struct authority *key = r->has_recovery    ? &r->recovery
                                   : r->has_authority ? &r->authority
@@ -75,7 +70,7 @@ int restore_unlock(struct restore *r, const struct manifest *m,
                        "the snapshot is encrypted: give --recovery-key FILE");
     error = sealed_keys_open(data_key, &m->mesh, m->sealed, key, detail);
     if (error == 0)
-        snapshot_keys_derive_encrypted(&r->keys, &m->mesh, data_key);
+        snapshot_keys_derive_encrypted(ret_keys, &m->mesh, data_key);
     sodium_memzero(data_key, sizeof data_key);
     return error;
 }
@@ -142,7 +137,7 @@ static int make_order(struct restore *r, uint64_t now_ms)
         order.number = r->manifest.generation.number + 1;
         memcpy(order.previous, r->manifest.generation.hash,
                sizeof order.previous);
-        order.sealed = r->manifest.vv; /* borrowed */
+        order.sealed = *restore_vv(r); /* borrowed */
     }
     error = generation_order_encode(&r->order, &order, r->authority.secret_key);
     if (error == 0)

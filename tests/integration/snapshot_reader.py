@@ -384,3 +384,25 @@ def chunk_ends(keys, ids_and_sizes):
             ret.append(count)
             filled = count = 0
     return ret + ([count] if count else [])
+
+
+class Delta:
+    """The events since a snapshot, or since the delta before."""
+
+    def __init__(self, store, name, snapshot):
+        data = store.get(name)
+        m = snapshot.manifest
+        body, signature = unpack(data)
+        verify(signature, "confmesh delta v1", body, m.key)
+        (form, mesh, base, sequence, self.number, self.previous, self.created,
+         self.digest, count, events, stored) = unpack(body)
+        need(form == 1 and mesh == m.mesh, "a delta of another mesh")
+        need(base == m.hash and sequence == m.sequence, "another manifest")
+        need(name == "v1/%s/d/%s/%020d-%010d" % (
+            mesh.hex(), m.key_id.hex(), sequence, self.number), "name")
+        self.hash, self.size = H("confmesh delta v1", data), len(data)
+        content = decode_object(snapshot.keys, EVENTS, events, stored)
+        u, self.events = Unpacker(content), []
+        while u.at < len(content):
+            self.events.append(u.next())
+        need(len(self.events) == count, "number of events")
