@@ -80,7 +80,7 @@ for line in source:
 
 def node_of(t, target):
     node = t.init()
-    node.start("--snapshot-to", target)
+    node.start("--snapshot-to", target, "--snapshot-delta", "never")
     connection = node.connect()
     for i in range(60):
         connection.put("k/%d" % i, os.urandom(1000))
@@ -175,7 +175,8 @@ def test_faults(t):
                          ("full", b"the shelf ?[31mis full"),
                          ("forgets", b"does not read back")):
         node.stop()
-        node.start("--snapshot-to", target(mode))
+        node.start("--snapshot-to", target(mode), "--snapshot-delta",
+                   "never")
         node.ok("put", "turn", mode)
         result = node.cli("snapshot", "now")
         if wanted is None:
@@ -199,7 +200,7 @@ def test_silent(t):
     node = t.init()
     node.start("--snapshot-to", "exec:echo $$ >> %s; sleep 1000 & echo $! >> "
                "%s; trap '' TERM; wait; sleep 1000" % (pids, pids),
-               "--snapshot-interval", "1s")
+               "--snapshot-interval", "1s", "--snapshot-delta", "never")
     harness.wait_until(lambda: os.path.exists(pids) and len(
         open(pids, encoding="utf-8").read().split()) >= 2, "it runs")
     check_equal(node.stop(), 0)

@@ -320,7 +320,7 @@ def test_stopped_while_it_waits(t):
     end = threading.Event()
     stub.fault = lambda *_: end.wait()
     node = node_of(t, "--snapshot-to", stub.url(), "--snapshot-interval",
-                   "1s", keys=3)
+                   "1s", "--snapshot-delta", "never", keys=3)
     harness.wait_until(lambda: stub.count > 0, "an upload")
     check_equal(node.stop(), 0)
     end.set()

@@ -99,6 +99,7 @@ def test_encrypted(t):
     target = t.path("snap")
     node = t.init()
     flags = ["--snapshot-to", target, "--snapshot-interval", "1h",
+             "--snapshot-delta", "never",
              "--snapshot-recipient", text, "--snapshot-recipient",
              "authority"]
     node.start(*flags)
