@@ -392,6 +392,11 @@ void http_status(struct http_request *r)
     buffer_append_byte(&out, '{');
     number(&out, "sequence", s.snapshot_sequence);
     number(&out, "wall_ms", s.snapshot_wall_ms);
+    number(&out, "covered_wall_ms", s.snapshot_covered_wall_ms);
+    number(&out, "interval_ms", s.snapshot_interval_ms);
+    number(&out, "age_ms", s.snapshot_age_ms);
+    number(&out, "deltas", s.snapshot_deltas);
+    number(&out, "delta_bytes", s.snapshot_delta_bytes);
     number(&out, "failures", s.snapshot_failures);
     text(&out, "error", s.snapshot_error);
     buffer_append_byte(&out, '}');

@@ -128,6 +128,14 @@ static void snapshot_metrics(struct buffer *out, const struct node_status *s)
     gauge(out, "snapshot_timestamp_seconds",
           "When the last verified snapshot was taken; 0: never.",
           s->snapshot_wall_ms / 1000);
+    gauge(out, "snapshot_age_seconds",
+          "Since all that is here was at the target, or since the start.",
+          s->snapshot_age_ms / 1000);
+    counter(out, "snapshot_deltas_total", "Deltas put at the target.",
+            s->snapshot_deltas);
+    counter(out, "snapshot_delta_bytes_total",
+            "Bytes of deltas and heartbeats put at the target.",
+            s->snapshot_delta_bytes);
     counter(out, "snapshot_failures_total", "Snapshots that failed.",
             s->snapshot_failures);
 }

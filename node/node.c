@@ -988,6 +988,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.streams = n->links_count;
     s.snapshot_sequence = n->snapshot_sequence;
     s.snapshot_wall_ms = n->snapshot_wall_ms;
+    snapshots_status(n, &s);
     if (n->gossip != NULL)
         read_membership(n, &s);
     read_cuts(n, &s.cuts);

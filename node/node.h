@@ -195,6 +195,8 @@ struct node_status {
     uint64_t snapshot_failures;
     uint64_t snapshot_covered_wall_ms; /* all from before is at the target;
                                           0: unknown */
+    uint64_t snapshot_interval_ms;     /* 0: none are taken by themselves */
+    uint64_t snapshot_age_ms;          /* since covered, or since the start */
     uint64_t snapshot_deltas;          /* put since the start */
     uint64_t snapshot_delta_bytes;     /* heartbeats included */
     char snapshot_error[256];

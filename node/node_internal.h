@@ -247,6 +247,7 @@ struct node {
     uint64_t heartbeat_due_ms;
     uint64_t delta_revision; /* that chain and manifest cover */
     bool delta_running;
+    uint64_t snapshot_begun_wall_ms; /* when this process began */
     bool snapshot_trusted; /* earlier packs at the target were read back */
     uint64_t snapshot_sequence;
     struct hash snapshot_hash; /* of the last manifest */
@@ -416,6 +417,7 @@ int snapshots_data_key(struct node *n, struct data_key *ret_key,
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
 uint64_t snapshots_deadline(const struct node *n);
+void snapshots_status(const struct node *n, struct node_status *s);
 /* deltas.c */
 int deltas_begin_chain(struct node *n, uint64_t sequence,
                        const struct hash *manifest, const struct vv *vv);

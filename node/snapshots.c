@@ -38,10 +38,23 @@ int snapshots_init(struct node *n, const struct node_config *config)
             recovery_key_parse(n->snapshot_recipients[i],
                                config->snapshot_recipients[i], authority, NULL);
     n->snapshot_recipients_count = config->snapshot_recipients_count;
+    n->snapshot_begun_wall_ms = node_wall(n);
     n->delta_interval_ms = config->snapshot_delta_ms;
     n->delta_due_ms = node_now(n) + config->snapshot_delta_ms;
     vv_init(&n->snapshot_chain.vv);
     return error;
+}
+
+void snapshots_status(const struct node *n, struct node_status *s)
+{
+    uint64_t now = node_wall(n);
+    uint64_t since = s->snapshot_covered_wall_ms > n->snapshot_begun_wall_ms
+                         ? s->snapshot_covered_wall_ms
+                         : n->snapshot_begun_wall_ms;
+
+    s->snapshot_interval_ms =
+        n->snapshot_to != NULL ? n->snapshot_interval_ms : 0;
+    s->snapshot_age_ms = now > since ? now - since : 0;
 }
 
 void snapshots_load(struct node *n)
@@ -300,7 +313,9 @@ void snapshots_tick(struct node *n, uint64_t now)
     n->snapshot_due_ms = now + interval - interval / 10 +
                          random_below(&n->random, interval / 5 + 1);
     /* The same state again would only repeat the newest manifest. */
-    if (n->snapshot_wall_ms != 0 && n->snapshot_revision == n->revision)
+    if (n->snapshot_wall_ms != 0 && n->snapshot_revision == n->revision) {
+        n->status.snapshot_covered_wall_ms = node_wall(n);
         return;
+    }
     node_snapshot_now(n, NULL, NULL, NULL);
 }

@@ -274,6 +274,15 @@ static void examine_status(json_t *findings, const json_t *status)
     }
     examine_pending(findings, json_object_get(status, "pending"));
     examine_refused(findings, status);
+    if (number_in(snapshot, "interval_ms") > 0 &&
+        number_in(snapshot, "age_ms") > 3 * number_in(snapshot, "interval_ms"))
+        find(findings, "snapshot",
+             "see the node's log; 'confmesh snapshot now' tries at once and "
+             "says what is wrong",
+             "for %lld s nothing of this node has come to its snapshot target, "
+             "three intervals are %lld s",
+             (long long)(number_in(snapshot, "age_ms") / 1000),
+             (long long)(3 * number_in(snapshot, "interval_ms") / 1000));
     if (number_in(snapshot, "failures") > 0 &&
         text_in(snapshot, "error")[0] != '\0')
         find(findings, "snapshot",
