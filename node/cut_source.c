@@ -31,8 +31,8 @@ static bool scan_step(struct work *w)
 {
     struct cut_source *s = (struct cut_source *)w;
 
-    s->error = snapshot_source_step(s->source, &s->detail);
-    return s->error > 0;
+    s->stepped = snapshot_source_step(s->source, &s->detail);
+    return s->stepped > 0;
 }
 
 static void scan_done(struct work *w)
@@ -41,6 +41,7 @@ static void scan_done(struct work *w)
     struct node *n = s->node;
 
     s->busy = false;
+    s->error = s->stepped;
     if (s->error == 0)
         node_log(n, 'I', "cut: %llu entries are ready to be sent, %llu bytes",
                  (unsigned long long)snapshot_source_manifest(s->source)

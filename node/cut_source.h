@@ -24,11 +24,11 @@ struct cut_source {
     struct snapshot_source *source;
     uint64_t id; /* random, not 0 */
     size_t users;
-    bool busy; /* the scan is under way */
-    int error; /* of the scan */
+    bool busy;   /* the scan is under way */
+    int error;   /* of the scan */
+    int stepped; /* what the last step answered: its lane's while busy */
     struct cm_detail detail;
     uint64_t unused_ms; /* since when nobody uses it */
-    uint64_t scanned_entries;
     uint64_t begun_ms;
 };
 
