@@ -169,7 +169,8 @@ uint64_t sim_model_seq(const struct sim_model *m, uint32_t actor)
 void sim_model_certify(struct sim_model *m, const struct incarnation *i,
                        struct slice certificate)
 {
-    struct actor *a = &m->actors[sim_model_actor(m, i)];
+    uint32_t actor = sim_model_actor(m, i); /* it may move the table */
+    struct actor *a = &m->actors[actor];
     uint8_t *bytes;
 
     if (a->certified || certificate.size == 0)
