@@ -59,6 +59,7 @@ int sim_check_create(struct sim_check **ret_check,
         h->number = i;
         h->fresh = true;
         h->actor = SIM_MODEL_NO_ACTOR;
+        h->former = SIM_MODEL_NO_ACTOR;
         vv_init(&h->vv);
         vv_init(&h->restored_vv);
         digest_init(&h->lanes);
@@ -286,8 +287,10 @@ static void take_identity(struct sim_check *c, struct check_host *h,
 {
     uint32_t actor = sim_model_actor(c->model, incarnation);
 
-    if (h->has_identity && h->actor != actor)
+    if (h->has_identity && h->actor != actor) {
         forget_tentative(c, h);
+        h->former = h->actor;
+    }
     h->actor = actor;
     h->has_identity = true;
 }
@@ -318,8 +321,14 @@ static void take_boot(struct sim_check *c, unsigned host,
             sim_model_certify(c->model, &first->roster->members[i].incarnation,
                               roster_certificate(&first->roster->members[i]));
     }
+    if (c->forked) {
+        check_weakly(h, &first->vv, &first->digest, first->revision);
+        return;
+    }
     if (h->restored)
         check_restored(c, h, &first->vv);
+    if (h->put_back)
+        check_put_back(c, h, &first->vv);
     if (!h->fresh) {
         check_evaluated(c, SIM_CHECK_VECTOR_BACK);
         check_evaluated(c, SIM_CHECK_REVISION_BACK);
@@ -364,15 +373,21 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     CHECK(!h->up);
     forget_tentative(c, h);
     vv_init(&empty);
-    (void)check_adopt(c, h, &empty, 0);
+    if (c->forked)
+        check_weakly(h, &empty, &h->digest, 0);
+    else
+        (void)check_adopt(c, h, &empty, 0);
     check_members_wiped(c, h);
     h->fresh = true;
     h->has_identity = false;
     h->actor = SIM_MODEL_NO_ACTOR;
     h->revision = 0;
     h->doubtful = false;
-    h->unsure = false;
+    h->unsure = c->forked;
     h->damaged = false;
+    h->rolled_back = false;
+    h->put_back = false;
+    h->former = SIM_MODEL_NO_ACTOR;
 }
 
 void sim_check_on_damage(struct sim_check *c, unsigned host)
@@ -456,7 +471,7 @@ static void check_result(struct sim_check *c, struct check_host *h,
     if (r->alarm_fork && !c->any_hostile)
         sim_check_report(c, SIM_CHECK_ONE_EVENT, h->number,
                          "was shown two signed events under one dot");
-    if (r->alarm_hazard && !c->any_hostile && !h->damaged)
+    if (r->alarm_hazard && !c->any_hostile && !h->damaged && !h->rolled_back)
         sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
                          "a peer holds events of it that it does not hold");
     check_evaluated(c, SIM_CHECK_BOUNDS);
@@ -496,6 +511,8 @@ static void adopt(struct sim_check *c, struct check_host *h,
             }
         }
     }
+    if (replacement->mode == ADOPT_RETURN)
+        check_return(c, h, &before);
     if (replacement->mode == ADOPT_JOIN && !vv_dominates(&before, &h->vv))
         sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
                          "a join lost events that were there");
@@ -510,6 +527,12 @@ static void take_commit(struct sim_check *c, unsigned host,
     size_t i = 0;
 
     c->counters.commits++;
+    if (check_forks(c, h, r)) {
+        h->pending = r->pending_events;
+        if (!r->stale && !h->dying)
+            check_weakly(h, &r->vv, &r->digest, r->revision);
+        return;
+    }
     if (h->dying) {
         keep_tentative(c, h, r);
         return;
@@ -567,7 +590,7 @@ static void take_write(struct sim_check *c, unsigned host,
     if (h->asked > 0)
         h->asked--;
     h->asked_since_us = check_now(c);
-    if (!answered || i->result != 0 || !i->wrote)
+    if (!answered || i->result != 0 || !i->wrote || c->forked)
         return;
     c->counters.acknowledged++;
     check_evaluated(c, SIM_CHECK_ACKNOWLEDGED);
@@ -689,7 +712,7 @@ static void look(struct sim_check *c, unsigned host)
         return;
     c->counters.looks++;
     check_queues(c, h);
-    if (h->has_identity)
+    if (h->has_identity && !c->forked)
         check_look_at_store(c, h);
     check_look_at_members(c, h);
 }
@@ -845,7 +868,7 @@ static void quiescent(struct sim_check *c, const bool *core)
         if (!check_in_core(core, i) || check_node(c, h) == NULL)
             continue;
         check_look_at_members(c, h);
-        if (h->has_identity)
+        if (h->has_identity && !c->forked)
             check_dump(c, h);
     }
     check_watches_quiescent(c, core);

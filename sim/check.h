@@ -173,6 +173,10 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
 /* The disk lost what it had called durable (a lying sync, bit rot, an old
  * image): nothing is demanded of this life of it any more. */
 void sim_check_on_damage(struct sim_check *c, unsigned host);
+/* An earlier image of it is put back (the host is down): what it wrote since is
+ * where others have it, or lost, and names may be given twice; where that
+ * happens, nothing can be said of states any more but that they get alike. */
+void sim_check_on_old_disk(struct sim_check *c, unsigned host);
 /* The network, the clock or the processor of this host (SIM_CHECK_ALL_HOSTS:
  * of every one) is, or is not, in such trouble that peers may take it for
  * dead. Calls nest. Loss below a tenth and ordinary latency are no trouble. */

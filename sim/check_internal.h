@@ -39,7 +39,10 @@ struct check_host {
     bool damaged;  /* its store may be unreadable */
     bool restored; /* from a snapshot; it has not booted since */
     struct vv restored_vv;
+    bool put_back;    /* an old image; it has not booted since */
+    bool rolled_back; /* ever, in this life of the disk */
     uint32_t actor;
+    uint32_t former; /* whom it was before; SIM_MODEL_NO_ACTOR: nobody */
 
     struct vv vv;   /* as of its last commit */
     uint64_t *seqs; /* owned; the same, by actor */
@@ -117,6 +120,8 @@ struct sim_check {
     size_t snapshots_count;
     unsigned everybody_troubled;
     bool any_hostile;
+    bool names_free;        /* an event that was lost may be under way still */
+    bool forked;            /* a name was given twice: check_return.c */
     uint64_t rest_since_us; /* 0: not at rest */
     size_t memory_before;   /* in use, before there was a mesh */
     uint64_t next_tick_us;
@@ -197,6 +202,21 @@ void check_snapshots_free(struct sim_check *c);
 /* The first boot after a restore. */
 void check_restored(struct sim_check *c, struct check_host *h,
                     const struct vv *vv);
+
+/* check_return.c */
+/* The first boot from an old image, which shows vv. */
+void check_put_back(struct sim_check *c, struct check_host *h,
+                    const struct vv *vv);
+/* Whether a name has been given twice, in r or before. */
+bool check_forks(struct sim_check *c, const struct check_host *h,
+                 const struct commit_result *r);
+/* All that is known of h once that has happened. */
+void check_weakly(struct check_host *h, const struct vv *vv,
+                  const struct hash *digest, uint64_t revision);
+/* h has replaced its state by one with that vector: own events that it lacks
+ * are kept. */
+void check_return(struct sim_check *c, struct check_host *h,
+                  const struct vv *adopted);
 
 /* check_watch.c */
 void check_watches_poll(struct sim_check *c); /* a few commits of each */

@@ -218,7 +218,7 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged)
 {
-    if (c == NULL)
+    if (c == NULL || c->forked)
         return;
     struct check_host *h = &c->hosts[host];
     uint32_t actor = sim_model_actor(c->model, incarnation);
@@ -276,6 +276,8 @@ unsigned sim_check_snapshot(struct sim_check *c, const char *target,
     struct cm_detail detail = {""};
     struct object_store d;
     unsigned good = 0;
+    if (c->forked)
+        return 0;
     int error = snapshot_list(&listing, target, c->options.authority_public_key,
                               &detail);
 

@@ -111,6 +111,8 @@ enum sim_targets {
     X(DISK_SLOW, "disk-slow", STORAGE, ONE, SIM_P(MS) | SIM_P(FOR))            \
     /* comes back empty, with another key, and joins anew */                   \
     X(WIPE, "wipe", STORAGE, ONE, SIM_P(FOR))                                  \
+    /* when it is over, the disk is what it was when it began */               \
+    X(OLD_DISK, "old-disk", STORAGE, ONE, SIM_P(FOR))                          \
                                                                                \
     X(CLOCK_STEP, "clock-step", CLOCK, ONE, SIM_P(MS) | SIM_P(FOR))            \
     X(CLOCK_DRIFT, "clock-drift", CLOCK, ONE, SIM_P(PPM) | SIM_P(FOR))         \

@@ -8,6 +8,7 @@
 
 #include "crdt/base/check.h"
 #include "sim/entropy.h"
+#include "sim/expand_disk.h"
 #include "sim/run.h"
 
 #define MINUTE UINT64_C(60000) /* ms */
@@ -520,6 +521,8 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
         if ((having >> d & 1) != 0 && d != SIM_DEED_JOIN)
             add_faults_of(&e, (enum sim_deed)d);
     add_joins(&e);
+    if (e.error == 0)
+        e.error = sim_expand_disks(ret, seed, profile, e.id);
     if (e.error != 0) {
         sim_plan_release(ret);
         return e.error;

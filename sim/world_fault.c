@@ -3,6 +3,7 @@
 
 #include "crdt/base/check.h"
 #include "sim/check.h"
+#include "sim/deed_disk.h"
 #include "sim/hostile.h"
 #include "sim/memory.h"
 #include "sim/restore.h"
@@ -19,6 +20,7 @@ struct sim_fault {
     struct sim_event end;
     struct sim_event tick; /* of a hostile member: its next wrong */
     uint64_t ticks;
+    struct sim_image *image; /* owned; NULL: none */
 };
 
 static bool has(const struct sim_hosts *s, unsigned host)
@@ -379,12 +381,25 @@ static void begin_counted(struct sim_fault *f, unsigned host)
         sim_fault_happened(&f->world->faults, f->line.deed);
 }
 
+static void begin_old_disk(struct sim_fault *f, unsigned host)
+{
+    f->image = sim_deed_image(f->world, host);
+}
+
+static void end_old_disk(struct sim_fault *f, unsigned host)
+{
+    if (f->image != NULL)
+        sim_deed_put_back(f->world, host, f->image);
+}
+
 /* ---- kinds ---- */
 
 /* What a kind does when it begins, and what it makes of a host, or of a link,
  * whenever one begins or ends. */
 struct kind {
     void (*begin)(struct sim_fault *f, unsigned host);
+    /* When its time is over; not when it is healed before. */
+    void (*end)(struct sim_fault *f, unsigned host);
     void (*hold)(struct sim_world *w, enum sim_deed d, unsigned host);
     void (*hold_link)(struct sim_world *w, enum sim_deed d, unsigned from,
                       unsigned to);
@@ -410,6 +425,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_FLAP] = {.parts = true},
     [SIM_DEED_CRASH] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_POWER_CUT] = {.begin = begin_death, .hold = hold_presence},
+    [SIM_DEED_OLD_DISK] = {.begin = begin_old_disk, .end = end_old_disk},
     [SIM_DEED_WIPE] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_LEAVE] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_LOSE_ALL] = {.begin = begin_loss, .hold = hold_presence},
@@ -497,12 +513,19 @@ static void fault_end(struct sim_fault *f)
         sim_net_rejoin(w->net, f->partition);
     hold(w, &f->line);
     tell_troubles(w);
+    sim_image_free(f->image);
     sim_free(f);
 }
 
 static void on_end(void *context)
 {
-    fault_end(context);
+    struct sim_fault *f = context;
+    const struct kind *k = &kinds[f->line.deed];
+
+    for (unsigned h = 0; k->end != NULL && h < f->world->options.hosts; h++)
+        if (has(&f->line.hosts, h))
+            k->end(f, h);
+    fault_end(f);
 }
 
 int sim_world_fault(struct sim_world *w, const struct sim_plan_line *line,
@@ -614,6 +637,7 @@ void sim_world_faults_release(struct sim_world *w)
         w->faulting = f->next;
         sim_sched_cancel(&w->sched, &f->end);
         sim_sched_cancel(&w->sched, &f->tick);
+        sim_image_free(f->image);
         sim_free(f);
     }
     w->faulting_count = 0;

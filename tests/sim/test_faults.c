@@ -224,6 +224,8 @@ static void test_processes(void **state)
         {SIM_DEED_SLOW, "3", "", 10000, .ms = 40, .least = 20},
         {SIM_DEED_LEAVE, "2", "", 5000, .least = 1},
         {SIM_DEED_WIPE, "3", "", 5000, .least = 1},
+        {SIM_DEED_OLD_DISK, "1", "", 5000, .least = 1},
+        {SIM_DEED_OLD_DISK, "0", "", 5000, .least = 1},
     };
 
     (void)state;

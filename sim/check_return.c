@@ -1,0 +1,179 @@
+/* Disks that go back, and nodes that return: what may be lost, and what has to
+ * be kept.
+ *
+ * An operator who puts an old disk back takes away what that disk alone held;
+ * everything else stays: own events that others have end the name, and those
+ * that a returning node has and the mesh lacks are among its unsent writes.
+ * Until it has heard of others it may give a name twice. Then the model, which
+ * knows one event for each name, can say nothing of states any more: from that
+ * moment on (`forked`) hosts only have to get alike again. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "crdt/base/alloc.h"
+#include "crdt/base/check.h"
+#include "sim/check_internal.h"
+
+void sim_check_on_old_disk(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    CHECK(host < c->options.hosts_count && !c->hosts[host].up);
+    c->hosts[host].put_back = true;
+    c->hosts[host].rolled_back = true;
+    c->hosts[host].fresh = true;
+}
+
+/* ---- what was on the disk that is gone ---- */
+
+static bool is_in_snapshot(const struct sim_check *c,
+                           const struct incarnation *i, uint64_t seq)
+{
+    for (size_t k = 0; k < c->snapshots_count; k++)
+        if (vv_seq(&c->snapshots[k].vv, i) >= seq)
+            return true;
+    return false;
+}
+
+static bool is_elsewhere(const struct sim_check *c, const struct check_host *h,
+                         uint32_t actor, uint64_t seq)
+{
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *other = &c->hosts[i];
+
+        if (other != h && actor < other->seqs_count &&
+            other->seqs[actor] >= seq)
+            return true;
+    }
+    return false;
+}
+
+void check_put_back(struct sim_check *c, struct check_host *h,
+                    const struct vv *vv)
+{
+    const struct incarnation self = *sim_model_incarnation(c->model, h->actor);
+    uint64_t kept = vv_seq(vv, &self);
+    uint64_t seq = sim_model_seq(c->model, h->actor);
+
+    h->put_back = false;
+    for (uint64_t s = kept + 1; s <= seq; s++) {
+        struct sim_model_event *e = sim_model_find(c->model, h->actor, s);
+
+        if (e != NULL)
+            e->acknowledged = false; /* to be had from others, or from nobody */
+    }
+    /* What nobody has never was, unless it is still under way. */
+    for (; seq > kept; seq--) {
+        struct sim_model_event *e = sim_model_find(c->model, h->actor, seq);
+
+        if (e == NULL || is_elsewhere(c, h, h->actor, seq) ||
+            is_in_snapshot(c, &self, seq))
+            break;
+        c->names_free = true;
+        h->adoptions++; /* nothing that was applied here is pointed to */
+        h->applied_count = 0;
+        h->log_count = 0;
+        if (h->actor < h->seqs_count)
+            h->seqs[h->actor] = seq - 1;
+        sim_model_remove(c->model, e);
+    }
+    check_forget_known(c, h->actor);
+}
+
+/* ---- names that are given twice ---- */
+
+static bool is_other(const struct sim_check *c, const struct commit_event *e)
+{
+    uint32_t actor = sim_model_actor(c->model, &e->dot.incarnation);
+    const struct sim_model_event *known =
+        sim_model_find(c->model, actor, e->dot.seq);
+
+    if (known != NULL)
+        return !slice_equal(e->bytes, slice_of(known->bytes, known->size));
+    return !e->own && c->names_free;
+}
+
+bool check_forks(struct sim_check *c, const struct check_host *h,
+                 const struct commit_result *r)
+{
+    bool may = c->names_free;
+
+    for (unsigned i = 0; i < c->options.hosts_count; i++)
+        may = may || c->hosts[i].rolled_back;
+    for (size_t i = 0; i < r->events_count && may && !c->forked; i++) {
+        const struct commit_event *e = &r->events[i];
+
+        /* Only a disk that went back excuses it. */
+        c->forked = is_other(c, e) && (!e->own || h->rolled_back);
+        for (unsigned k = 0; k < c->options.hosts_count && c->forked; k++)
+            c->hosts[k].unsure = true;
+    }
+    return c->forked;
+}
+
+void check_weakly(struct check_host *h, const struct vv *vv,
+                  const struct hash *digest, uint64_t revision)
+{
+    vv_release(&h->vv);
+    CHECK(vv_copy(&h->vv, vv) == 0);
+    h->digest = *digest;
+    h->revision = revision;
+    h->unsure = true;
+    h->fresh = false;
+    h->doubtful = false;
+}
+
+/* ---- what a returning node keeps ---- */
+
+static bool has_client_op(const struct sim_model_event *e)
+{
+    for (size_t i = 0; i < e->decoded.ops_count; i++)
+        if (unsent_is_client_op(&e->decoded.ops[i]))
+            return true;
+    return false;
+}
+
+static bool is_unsent(const struct sim_check *c, const struct check_host *h,
+                      const struct dot *dot)
+{
+    struct store_reader *r = NULL;
+    struct unsent u = {.id = 0};
+    bool ret = false;
+
+    if (c->options.hosts == NULL ||
+        store_reader_begin(sim_host_store(c->options.hosts[h->number]), &r) !=
+            0)
+        return true;
+    while (!ret && unsent_read(r, u.id, &u) == 0)
+        ret = dot_equal(&u.dot, dot);
+    store_reader_release(r);
+    return ret;
+}
+
+void check_return(struct sim_check *c, struct check_host *h,
+                  const struct vv *adopted)
+{
+    const struct incarnation *former;
+    uint64_t last;
+
+    if (h->former == SIM_MODEL_NO_ACTOR || h->unsure)
+        return;
+    former = sim_model_incarnation(c->model, h->former);
+    last = vv_seq(&h->vv, former);
+    check_evaluated(c, SIM_CHECK_ACKNOWLEDGED);
+    for (uint64_t seq = vv_seq(adopted, former) + 1; seq <= last; seq++) {
+        const struct sim_model_event *e =
+            sim_model_find(c->model, h->former, seq);
+        struct dot dot = {*former, seq};
+        char text[DOT_TEXT_SIZE];
+
+        if (e == NULL || !e->acknowledged || e->is_void || !has_client_op(e) ||
+            is_unsent(c, h, &dot))
+            continue;
+        dot_format(text, &dot);
+        sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, h->number,
+                         "event %s was acknowledged; it is neither in what the "
+                         "node returned to nor among its unsent ones",
+                         text);
+    }
+}
