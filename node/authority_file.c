@@ -160,8 +160,9 @@ static int read_text(uint8_t *ret_text, size_t *ret_size, const char *path,
 
     if (fd < 0)
         return cm_fail(detail, errno == ENOENT ? CM_ERR_NOT_FOUND : CM_ERR_IO,
-                       "cannot open the authority file %.160s: %s", path,
-                       strerror(errno));
+                       "cannot open the authority file %.160s: %s; name the "
+                       "file that \"confmesh init\" made",
+                       path, strerror(errno));
     while (size <= AUTHORITY_FILE_SIZE_MAX) {
         ssize_t got =
             read(fd, ret_text + size, AUTHORITY_FILE_SIZE_MAX + 1 - size);

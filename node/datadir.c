@@ -130,6 +130,11 @@ static int make_directory(const char *dir, bool create,
 
     if (create && mkdir(dir, 0700) == 0)
         return sync_parent(dir) == 0 ? 0 : fail_errno(detail, dir, "sync it");
+    if (create && errno == ENOENT)
+        return cm_fail(detail, CM_ERR_NOT_FOUND,
+                       "%s: the directory above it does not exist; create "
+                       "that first, or name another",
+                       dir);
     if (create && errno != EEXIST)
         return fail_errno(detail, dir, "create it");
     if (stat(dir, &st) != 0)

@@ -137,6 +137,11 @@ int object_dir_open(struct object_dir *ret_dir, const char *target, bool create,
             return error;
     }
     d.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d.fd < 0 && errno == ENOENT)
+        return cm_fail(detail, CM_ERR_NOT_FOUND,
+                       "the target %.150s is not there; is it the right "
+                       "place, and mounted?",
+                       path);
     if (d.fd < 0)
         return fail_errno(detail, "open the directory", path);
     (void)snprintf(d.path, sizeof d.path, "%s", path);

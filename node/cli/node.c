@@ -9,6 +9,7 @@
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
 #include "node/daemon.h"
+#include "node/object_store.h"
 #include "node/paths.h"
 #include "node/sealed_keys.h"
 
@@ -126,6 +127,11 @@ static int durations(const struct cli *c, struct daemon_options *o)
 
 static int check(const struct cli *c, const struct daemon_options *o)
 {
+    struct cm_detail detail = {""};
+
+    if (o->snapshot_to != NULL &&
+        object_store_check(o->snapshot_to, true, &detail) != 0)
+        return cli_usage_error(c, "--snapshot-to: %s", detail.text);
     if (o->data == NULL && !o->dev)
         return cli_usage_error(c, "--data DIR is needed (or --dev for a "
                                   "throwaway node)");
@@ -144,7 +150,6 @@ static int check(const struct cli *c, const struct daemon_options *o)
                                SEALED_RECIPIENTS_MAX);
     for (size_t i = 0; i < o->snapshot_recipients_count; i++) {
         static const uint8_t any[32];
-        struct cm_detail detail = {""};
         uint8_t key[32];
         if (recovery_key_parse(key, o->snapshot_recipients[i], any, &detail) !=
             0)
@@ -154,7 +159,6 @@ static int check(const struct cli *c, const struct daemon_options *o)
         return cli_usage_error(c, "--dev is a node alone: it takes no --join");
     for (size_t i = 0; i < o->apis_count; i++) {
         struct client_endpoint endpoint;
-        struct cm_detail detail = {""};
         if (client_endpoint_parse(&endpoint, o->apis[i], &detail) != 0)
             return cli_usage_error(c, "%s", detail.text);
     }

@@ -50,6 +50,13 @@ def test_usage_errors(t):
     refused(cli("node"), 64, "--data DIR", "--dev")
     refused(cli("node", "--data", t.path("n"), "--snapshot-interval", "1m"),
             64, "--snapshot-to")
+    # A target that cannot be meant is told at once, not after an interval.
+    refused(cli("node", "--data", t.path("n"), "--snapshot-to", "ftp://x"),
+            64, "--snapshot-to", "supported are")
+    refused(cli("init", t.path("no", "such"), "--name", "a",
+                "--no-passphrase", "--authority", t.path("k")), 2,
+            "create that first")
+    refused(cli("snapshot", "list", t.path("absent")), 2, "the right place")
     refused(cli("export", "a"), 64, "DIR, --json or --ini")
     refused(cli("import", t.path("absent")), 2, "cannot read")
     for verb in ("help", "version", "--version", "--help"):
