@@ -373,32 +373,37 @@ static void signed_bytes(struct buffer *out, const struct mesh_id *mesh,
 
 #define SIGNED_BYTES_MAX 256
 
+/* Into the caller's bytes: a node that could not sign its own new record for
+ * want of memory would be dead to everybody for good. */
+static struct slice signed_slice(uint8_t room[SIGNED_BYTES_MAX],
+                                 const struct mesh_id *mesh,
+                                 const struct message *m)
+{
+    struct buffer out = {
+        .data = room, .capacity = SIGNED_BYTES_MAX, .limit = SIGNED_BYTES_MAX};
+
+    signed_bytes(&out, mesh, m);
+    CHECK(out.error == 0 && out.data == room);
+    return buffer_slice(&out);
+}
+
 static void message_sign(uint8_t ret_signature[64], const struct mesh_id *mesh,
                          const struct message *m, const uint8_t secret[64])
 {
-    struct buffer out;
+    uint8_t room[SIGNED_BYTES_MAX];
+    struct slice s = signed_slice(room, mesh, m);
 
-    buffer_init(&out, SIGNED_BYTES_MAX);
-    signed_bytes(&out, mesh, m);
-    memset(ret_signature, 0, 64);
-    if (out.error == 0)
-        (void)crypto_sign_detached(ret_signature, NULL, out.data, out.size,
-                                   secret);
-    buffer_release(&out);
+    CHECK(crypto_sign_detached(ret_signature, NULL, s.data, s.size, secret) ==
+          0);
 }
 
 static bool message_verify(const struct mesh_id *mesh, const struct message *m,
                            const uint8_t key[32])
 {
-    struct buffer out;
-    bool ret;
+    uint8_t room[SIGNED_BYTES_MAX];
+    struct slice s = signed_slice(room, mesh, m);
 
-    buffer_init(&out, SIGNED_BYTES_MAX);
-    signed_bytes(&out, mesh, m);
-    ret = out.error == 0 && crypto_sign_verify_detached(m->signature, out.data,
-                                                        out.size, key) == 0;
-    buffer_release(&out);
-    return ret;
+    return crypto_sign_verify_detached(m->signature, s.data, s.size, key) == 0;
 }
 
 void packet_alive_sign(uint8_t ret_signature[64], const struct mesh_id *mesh,
