@@ -212,6 +212,11 @@ int standing_due_fence(const struct standing *s, const struct incarnation *self,
 /* The next open proposal that self is to acknowledge: its key. */
 bool standing_due_ack(const struct standing *s, const struct incarnation *self,
                       uint8_t ret_key[PROPOSAL_KEY_SIZE]);
+/* Whether self has acknowledged an open proposal whose cut covers d: others may
+ * pass it, and collapse, before they see anything that self writes now. */
+bool standing_has_acknowledged(const struct standing *s,
+                               const struct incarnation *self,
+                               const struct dot *d);
 /* A proposal of vv by self: appends the value of the ack whose key is its own
  * dot. False if there is nothing above the floor, self has one open or is no
  * member, or too many are open. */

@@ -314,6 +314,28 @@ bool standing_due_ack(const struct standing *s, const struct incarnation *self,
     return due != NULL;
 }
 
+static bool cut_covers(const struct standing_proposal *p, const struct dot *d)
+{
+    for (size_t i = 0; i < p->cut_count; i++) {
+        if (incarnation_equal(&p->cut[i].incarnation, &d->incarnation))
+            return d->seq <= p->cut[i].seq;
+    }
+    return false;
+}
+
+bool standing_has_acknowledged(const struct standing *s,
+                               const struct incarnation *self,
+                               const struct dot *d)
+{
+    for (size_t i = 0; i < s->proposals.count; i++) {
+        const struct standing_proposal *p = &s->proposals.items[i];
+
+        if (standing_ack_find(p, self) != NULL && cut_covers(p, d))
+            return true;
+    }
+    return false;
+}
+
 static bool has_proposed(const struct standing *s,
                          const struct incarnation *self)
 {

@@ -19,6 +19,18 @@ bool return_floor_covers(const struct writer *w, const struct dot *d)
     return standing_covers(w->standing, d);
 }
 
+bool return_has_acknowledged(const struct writer *w, const struct dot *d)
+{
+    return standing_has_acknowledged(w->standing, &w->self, d);
+}
+
+bool return_may_come(const struct writer *w, const struct dot *d)
+{
+    return !vv_covers(&w->vv, d) &&
+           standing_is_member(w->standing, &d->incarnation) &&
+           !incarnation_equal(&d->incarnation, &w->self);
+}
+
 hlc_t return_floor_time(const struct writer *w)
 {
     return standing_floor_time(w->standing);

@@ -8,6 +8,11 @@
 bool return_is_sealed(const struct writer *w, const struct incarnation *i,
                       uint64_t *ret_last);
 bool return_floor_covers(const struct writer *w, const struct dot *d);
+/* At or below a cut that this incarnation has acknowledged (its sponsor, for
+ * it) and that is no floor yet. */
+bool return_has_acknowledged(const struct writer *w, const struct dot *d);
+/* Not here yet, and its writer is a member, so that it may still come. */
+bool return_may_come(const struct writer *w, const struct dot *d);
 hlc_t return_floor_time(const struct writer *w);
 /* Equal as long as no seal and no floor came. */
 struct hash return_standing_mark(const struct batch *b);

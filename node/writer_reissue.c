@@ -137,13 +137,96 @@ static int entry_dup(struct entry *ret_copy, const struct entry *e)
 
 /* ---- judging ---- */
 
-static bool names_collapsed(const struct writer *w, const struct op *op)
+/* Dots that a remove takes away. */
+struct named {
+    struct dot *dots; /* owned */
+    size_t count;
+};
+
+static int name_more(struct named *n, const struct op *op)
 {
+    struct dot *grown = cm_realloc(
+        n->dots, (n->count + op->supersedes_count + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return CM_ERR_NOMEM;
+    n->dots = grown;
     for (size_t i = 0; i < op->supersedes_count; i++) {
-        if (return_floor_covers(w, &op->supersedes[i]))
-            return true;
+        bool known = false;
+
+        for (size_t k = 0; k < n->count && !known; k++)
+            known = dot_equal(&n->dots[k], &op->supersedes[i]);
+        if (!known)
+            n->dots[n->count++] = op->supersedes[i];
     }
-    return false;
+    return 0;
+}
+
+static const struct verdict *verdict_of(const struct reissue *r,
+                                        const struct dot *dot)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (dot_equal(&r->verdicts[i].dot, dot))
+            return &r->verdicts[i];
+    return NULL;
+}
+
+/* Of an add that is parked: what it had superseded of that element. */
+static int name_of_parked(const struct reissue *r, const struct verdict *v,
+                          const struct op *remove, struct named *n)
+{
+    struct unsent_ops ops;
+    struct unsent u;
+    int error = unsent_get(&r->b->txn, v->id, &u);
+
+    if (error == 0)
+        error = unsent_open(&ops, &u);
+    if (error != 0)
+        return error == CM_ERR_NOMEM ? error : 0;
+    for (size_t i = 0; i < ops.count && error == 0; i++) {
+        struct entry_id a = op_entry_id(&ops.ops[i]);
+        struct entry_id b = op_entry_id(remove);
+
+        if (entry_id_compare(&a, &b) == 0)
+            error = name_more(n, &ops.ops[i]);
+    }
+    unsent_close(&ops);
+    return error;
+}
+
+/* "A set-remove names its own dots only", with what its own unsent adds had
+ * superseded where these are not written again: whoever removed the element had
+ * seen that, too. Owned by the caller, also after an error. */
+static int named_by(const struct reissue *r, const struct op *op,
+                    struct named *ret)
+{
+    int error = name_more(ret, op);
+
+    for (size_t i = 0; i < ret->count && error == 0; i++) {
+        const struct verdict *v = verdict_of(r, &ret->dots[i]);
+
+        if (v != NULL && v->fate == FATE_PARK)
+            error = name_of_parked(r, v, op, ret);
+    }
+    return error;
+}
+
+/* Below the floor two adds may have become one; and elsewhere they may so
+ * become, after this incarnation's acknowledgement and before the remove that
+ * it would write now. */
+static int names_collapsed(const struct reissue *r, const struct op *op,
+                           bool *ret_is)
+{
+    const struct writer *w = r->b->w;
+    struct named n = {.count = 0};
+    int error = named_by(r, op, &n);
+
+    *ret_is = false;
+    for (size_t i = 0; i < n.count && error == 0; i++)
+        *ret_is = *ret_is || return_floor_covers(w, &n.dots[i]) ||
+                  return_has_acknowledged(w, &n.dots[i]);
+    cm_free(n.dots);
+    return error;
 }
 
 /* The state in which the operation is parked, or UNSENT_WAITS if it still wins.
@@ -154,12 +237,16 @@ static int judge_op(struct reissue *r, const struct op *op,
 {
     const struct writer *w = r->b->w;
     bool absent = e->count == 0;
+    bool collapsed = false;
     struct resolution now = entry_resolve(e, r->b->now);
-    int error;
+    int error = 0;
 
     *ret_state = UNSENT_WAITS;
-    if (op->kind == OP_SET_REMOVE && now.revoke == NULL && !absent &&
-        names_collapsed(w, op)) {
+    if (op->kind == OP_SET_REMOVE && now.revoke == NULL && !absent)
+        error = names_collapsed(r, op, &collapsed);
+    if (error != 0)
+        return error;
+    if (collapsed) {
         CM_MARK("reissue: parked, a remove of what was collapsed");
         *ret_state = UNSENT_COLLAPSED;
         return 0;
@@ -380,24 +467,19 @@ static int judge_all(struct reissue *r)
 static int name_dots(const struct reissue *r, const struct op *op,
                      struct buffer *out)
 {
-    struct dot *dots = cm_calloc(op->supersedes_count + 1, sizeof *dots);
-    size_t count = 0;
+    struct named n = {.count = 0};
+    int error = named_by(r, op, &n);
 
-    if (dots == NULL)
-        return CM_ERR_NOMEM;
-    for (size_t i = 0; i < op->supersedes_count; i++) {
-        dots[count] = op->supersedes[i];
-        for (size_t j = 0; r != NULL && j < r->count; j++) {
-            const struct verdict *v = &r->verdicts[j];
+    for (size_t i = 0; i < n.count && error == 0; i++) {
+        const struct verdict *v = verdict_of(r, &n.dots[i]);
 
-            if (dot_equal(&v->dot, &op->supersedes[i]) && v->anew.seq > 0)
-                dots[count] = v->anew;
-        }
-        count++;
+        if (v != NULL && v->anew.seq > 0)
+            n.dots[i] = v->anew;
     }
-    intent_pack_dots(out, dots, count);
-    cm_free(dots);
-    return out->error;
+    if (error == 0)
+        intent_pack_dots(out, n.dots, n.count);
+    cm_free(n.dots);
+    return error != 0 ? error : out->error;
 }
 
 static int add_op(struct intent *i, const struct reissue *r,
@@ -551,8 +633,46 @@ static int settle(struct reissue *r, bool *ret_looked)
     return error;
 }
 
+/* What an operation had superseded has to be here again before it is written
+ * anew: naming less, it would leave standing what comes later. */
+static bool lacks_some(const struct writer *w, const struct unsent_ops *ops)
+{
+    for (size_t i = 0; i < ops->count; i++) {
+        const struct op *op = &ops->ops[i];
+
+        for (size_t k = 0; unsent_is_client_op(op) && k < op->supersedes_count;
+             k++)
+            if (return_may_come(w, &op->supersedes[k]))
+                return true;
+    }
+    return false;
+}
+
+static int anything_lacks(struct reissue *r, bool *ret_lacks)
+{
+    struct unsent u = {.id = 0};
+    int error;
+
+    *ret_lacks = false;
+    while ((error = unsent_next(&r->b->txn, u.id, &u)) == 0 && !*ret_lacks) {
+        struct unsent_ops ops;
+
+        if (u.state != UNSENT_WAITS || u.foreign_generation)
+            continue;
+        error = unsent_open(&ops, &u);
+        if (error == CM_ERR_NOMEM)
+            return error;
+        if (error != 0)
+            continue; /* parked as damaged, when its turn comes */
+        *ret_lacks = lacks_some(r->b->w, &ops);
+        unsent_close(&ops);
+    }
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
 int reissue_due(struct batch *b)
 {
+    bool lacks = false;
     struct writer *w = b->w;
     struct reissue *r;
     struct hash mark;
@@ -567,8 +687,11 @@ int reissue_due(struct batch *b)
     if (r == NULL)
         return CM_ERR_NOMEM;
     r->b = b;
-    error = judge_all(r);
-    if (error == 0)
+    error = anything_lacks(r, &lacks);
+    CM_MARK_IF(lacks, "reissue: waits for what an operation had seen");
+    if (error == 0 && !lacks)
+        error = judge_all(r);
+    if (error == 0 && !lacks)
         error = settle(r, &b->unsent_looked);
     b->unsent_mark = mark;
     scratch_release(r);

@@ -337,6 +337,79 @@ static void m10_remove_of_what_was_collapsed(void **state)
 }
 
 /* "A transaction of which any operation is parked, whole." */
+/* DEPS_FIRST of reissue.pml: the remove names what another member added and
+ * the adopted state has not seen yet. Written at once it would name nothing,
+ * and the element would come back with its add. */
+static void m10_remove_waits_for_what_it_saw(void **state)
+{
+    struct life l;
+    struct fixture_node *other;
+    struct dot seen;
+
+    (void)state;
+    life_begin(&l);
+    other = fixture_add_node(&l.mesh, ROLE_WRITER, "", true);
+    assert_int_equal(fixture_write(other, OP_SET_ADD, "set", "e", NULL), 0);
+    seen = (struct dot){other->incarnation, 1};
+    (void)keep_one(&l, LATE_MS, OP_SET_REMOVE, "set", "e", "", &seen, 1);
+    run(&l);
+    expect_state(&l, 1, UNSENT_WAITS);
+    fixture_sync(l.node, other);
+    fixture_expect_member(l.node, "set", "e", false);
+    expect_done(&l, 0);
+    fixture_sync(other, l.node);
+    fixture_expect_member(other, "set", "e", false);
+    life_end(&l);
+}
+
+/* OWN_CHAIN: the add that the remove names is parked with its transaction; what
+ * that add had superseded goes all the same, for the remove had seen it. */
+static void m10_remove_follows_its_own_chain(void **state)
+{
+    struct life l;
+    struct op ops[2];
+    struct dot seen, own;
+
+    (void)state;
+    life_begin(&l);
+    seen = write_now(&l, OP_SET_ADD, "set", "e", NULL);
+    (void)write_now(&l, OP_REVOKE, "dead", NULL, NULL);
+    ops[0] = op_of(OP_SET_ADD, "set", "e", "", &seen, 1);
+    ops[1] = op_of(OP_PUT, "dead", "", "v", NULL, 0);
+    own = keep(&l, LATE_MS, ops, 2);
+    (void)keep_one(&l, LATE_MS, OP_SET_REMOVE, "set", "e", "", &own, 1);
+    run(&l);
+    fixture_expect_member(l.node, "set", "e", false);
+    expect_done(&l, 1);
+    expect_state(&l, 1, UNSENT_REVOKED);
+    life_end(&l);
+}
+
+/* REMOVE_BELOW_ACK: this incarnation has acknowledged a cut that holds the add;
+ * elsewhere it may be collapsed before the remove arrives. */
+static void m10_remove_below_an_acknowledged_cut(void **state)
+{
+    struct life l;
+    struct intent *i;
+    struct dot seen;
+
+    (void)state;
+    life_begin(&l);
+    (void)fixture_add_node(&l.mesh, ROLE_WRITER, "", true);
+    seen = write_now(&l, OP_SET_ADD, "set", "e", NULL);
+    i = intent_new(INTENT_PROPOSE);
+    assert_non_null(i);
+    commit_result_free(fixture_commit(l.node, i));
+    assert_true(i->wrote);
+    intent_free(i);
+    (void)keep_one(&l, LATE_MS, OP_SET_REMOVE, "set", "e", "", &seen, 1);
+    run(&l);
+    fixture_expect_member(l.node, "set", "e", true);
+    expect_done(&l, 1);
+    expect_state(&l, 1, UNSENT_COLLAPSED);
+    life_end(&l);
+}
+
 static void transaction_is_parked_whole(void **state)
 {
     struct life l;
@@ -488,6 +561,9 @@ int main(void)
         cmocka_unit_test(at_or_below_the_seal_is_dropped),
         cmocka_unit_test(m10_remove_takes_only_what_it_saw),
         cmocka_unit_test(m10_remove_of_what_was_collapsed),
+        cmocka_unit_test(m10_remove_waits_for_what_it_saw),
+        cmocka_unit_test(m10_remove_follows_its_own_chain),
+        cmocka_unit_test(m10_remove_below_an_acknowledged_cut),
         cmocka_unit_test(transaction_is_parked_whole),
         cmocka_unit_test(reissue_supersedes_what_it_won_over),
         cmocka_unit_test(person_decides),

@@ -494,6 +494,51 @@ static struct commit_result *tell_clocks(struct fixture_node *n,
 /* Goal: an event dated more than the drift ahead is held: it is not dropped, it
  * does not enter the clock, peers need not send it again, and it applies as
  * soon as time has come; the ones behind it follow. */
+static hlc_t last_stamp(const struct fixture_node *n)
+{
+    const struct fixture_event *last = &n->events[n->events_count - 1];
+    struct event e;
+    hlc_t ret;
+
+    assert_int_equal(event_decode(&e, slice_of(last->bytes, last->size)), 0);
+    ret = e.hlc;
+    event_release(&e);
+    return ret;
+}
+
+/* cr-sqlite#76: the clock has to advance with what was applied, whether it won
+ * or not; else a write that has seen it is dated before it and loses. */
+static void test_clock_follows_what_was_applied(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b;
+
+    (void)state;
+    fixture_mesh_make(&m);
+    a = &m.nodes[0];
+    b = fixture_add_node(&m, RW, "", true);
+    fixture_sync(a, b);
+    b->wall_ms = a->wall_ms + 300; /* within the drift */
+    assert_int_equal(fixture_write(b, OP_PUT, "k", NULL, "b"), 0);
+    fixture_sync(a, b);
+    assert_int_equal(fixture_write(a, OP_PUT, "k", NULL, "a"), 0);
+    assert_true(last_stamp(a) > last_stamp(b));
+    fixture_expect(a, "k", "a");
+    fixture_sync(b, a);
+    fixture_expect(b, "k", "a");
+    /* What loses counts, too: an older one, concurrent with a's. */
+    assert_int_equal(fixture_write(b, OP_DEL, "other", NULL, NULL), 0);
+    assert_int_equal(fixture_write(b, OP_PUT, "other", NULL, "b"), 0);
+    fixture_sync(a, b);
+    assert_int_equal(fixture_write(a, OP_PUT, "other", NULL, "a"), 0);
+    assert_true(last_stamp(a) > last_stamp(b));
+    fixture_close(a); /* nor does a restart set it back */
+    fixture_open(a);
+    assert_int_equal(fixture_write(a, OP_PUT, "other", NULL, "a2"), 0);
+    assert_true(last_stamp(a) > last_stamp(b));
+    fixture_mesh_release(&m);
+}
+
 static void test_held(void **state)
 {
     struct fixture_mesh m;
@@ -801,6 +846,7 @@ int main(void)
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_void),
         cmocka_unit_test(test_absurd_clock),
+        cmocka_unit_test(test_clock_follows_what_was_applied),
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_held_by_slow_clock),
         cmocka_unit_test(test_clock_ahead),
