@@ -11,6 +11,7 @@
 
 #include "sim/check.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define HOSTS 5
 #define WRITES 240
@@ -19,12 +20,6 @@
 #define TEXT_SIZE 48
 #define JOIN_LIMIT_US (60 * SIM_SECOND)
 #define CONVERGE_LIMIT_US (180 * SIM_SECOND)
-
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
 
 /* ---- a whole mesh ---- */
 

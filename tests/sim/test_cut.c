@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 25
 #define KEYS 400
@@ -32,23 +33,6 @@
 #define SILENCE_US (45 * SIM_SECOND) /* until both sides give the link up */
 #define LIMIT_US (240 * SIM_SECOND)
 
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
-
-static void boot(struct sim_world *w, unsigned host, uint64_t seed)
-{
-    struct cm_detail detail = {""};
-
-    int error = sim_world_boot(w, host, &detail);
-    if (error != 0)
-        print_error("seed %" PRIu64 ": host %u does not boot: %s\n", seed, host,
-                    detail.text);
-    assert_int_equal(error, 0);
-}
-
 static bool is_ready(struct sim_world *w, void *ctx)
 {
     const unsigned *host = ctx;
@@ -59,7 +43,7 @@ static bool is_ready(struct sim_world *w, void *ctx)
 static void bring_up(struct sim_world *w, unsigned host, uint64_t seed)
 {
     if (host == 0)
-        boot(w, 0, seed);
+        boot_or_fail(w, 0, seed);
     else
         sim_world_join(w, host, 0);
     assert_true(sim_world_run_until(w, is_ready, &host, LIMIT_US));
@@ -148,7 +132,7 @@ static void trouble(struct sim_world *w, uint64_t seed, unsigned number)
     sim_world_run_for(w, draw(w, 2, number, AFTER_US));
     sim_world_power_cut(w, victim);
     sim_world_run_for(w, OFF_US);
-    boot(w, victim, seed);
+    boot_or_fail(w, victim, seed);
 }
 
 /* What only state has: host 1 has it, host 2 lacks it. */

@@ -20,18 +20,13 @@
 #include "node/heal_change.h"
 #include "node/store_txn.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 5
 #define HOSTS 3
 #define VICTIM 1
 #define KEYS 30
 #define LIMIT_US (120 * SIM_SECOND)
-
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
 
 static bool all_up(struct sim_world *w, void *ctx)
 {

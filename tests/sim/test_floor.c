@@ -21,6 +21,7 @@
 #include "crdt/eviction.h"
 #include "node/standing_read.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 20
 #define HOSTS 4
@@ -38,12 +39,6 @@ struct run {
     bool answered;
     int result;
 };
-
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
 
 static uint64_t draw(struct run *r, uint64_t bound)
 {

@@ -18,29 +18,13 @@
 #include "crdt/eviction.h"
 #include "node/node_internal.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 60
 #define CUTS_MAX 3
 #define JOIN_US 15000 /* a join without faults takes about that long */
 #define OFF_US (50 * SIM_MS)
 #define READY_LIMIT_US (120 * SIM_SECOND)
-
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
-
-static void boot(struct sim_world *w, unsigned host, uint64_t seed)
-{
-    struct cm_detail detail = {""};
-
-    int error = sim_world_boot(w, host, &detail);
-    if (error != 0)
-        print_error("seed %" PRIu64 ": host %u does not boot: %s\n", seed, host,
-                    detail.text);
-    assert_int_equal(error, 0);
-}
 
 static bool joiner_is_up(struct sim_world *w, void *ctx)
 {
@@ -60,7 +44,7 @@ static void cut_and_boot(struct sim_world *w, uint64_t seed, unsigned number)
         w, sim_fate_range(&w->fate, SIM_FATE_WORKLOAD, 2, number, 0, JOIN_US));
     sim_world_power_cut(w, victim);
     sim_world_run_for(w, OFF_US);
-    boot(w, victim, seed);
+    boot_or_fail(w, victim, seed);
 }
 
 static void join_under_cuts(uint64_t seed)
@@ -71,7 +55,7 @@ static void join_under_cuts(uint64_t seed)
 
     options.log = getenv("SIM_LOG") != NULL ? stderr : NULL;
     assert_int_equal(sim_world_create(&w, &options, &detail), 0);
-    boot(w, 0, seed);
+    boot_or_fail(w, 0, seed);
     sim_world_join(w, 1, 0);
     assert_true(sim_world_run_until(w, joiner_is_up, NULL, READY_LIMIT_US));
     for (unsigned i = 0; i < 1 + seed % CUTS_MAX; i++)
@@ -153,12 +137,12 @@ static void test_sealed_before_it_entered(void **state)
     (void)state;
     options.log = getenv("SIM_LOG") != NULL ? stderr : NULL;
     assert_int_equal(sim_world_create(&w, &options, &detail), 0);
-    boot(w, 0, 91);
+    boot_or_fail(w, 0, 91);
     sim_world_join(w, 1, 0);
     assert_true(sim_world_run_until(w, is_certified, NULL, READY_LIMIT_US));
     retire_the_joiner(w, &before);
     assert_null(roster_find(sim_host_node(w->hosts[0])->roster, &before));
-    boot(w, 1, 91);
+    boot_or_fail(w, 1, 91);
     assert_true(
         incarnation_equal(&sim_host_node(w->hosts[1])->incarnation, &before));
     assert_true(sim_world_run_until(w, is_ready, NULL, READY_LIMIT_US));

@@ -23,6 +23,7 @@
 #include "node/standing_read.h"
 #include "sim/host_image.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 3
 #define HOSTS 5
@@ -610,12 +611,6 @@ static void M9_absent_key(struct run *r)
 }
 
 /* ---- all ---- */
-
-static uint64_t setting(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
-}
 
 static void each_seed(void (*trace)(struct run *r))
 {

@@ -18,6 +18,7 @@
 
 #include "sim/expand.h"
 #include "sim/run_child.h"
+#include "tests/sim/run_fixture.h"
 
 #define SEEDS 4
 #define HASH_TEXT_SIZE (2 * HASH_SIZE + 1)
@@ -80,32 +81,8 @@ static void run_elsewhere(char *const environment[],
                           char ret_text[HASH_TEXT_SIZE])
 {
     char *const arguments[] = {(char *)"test_run", (char *)"--hash", NULL};
-    int ends[2];
-    size_t got = 0;
-    int status = 0;
 
-    assert_int_equal(pipe(ends), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        (void)dup2(ends[1], STDOUT_FILENO);
-        (void)close(ends[0]);
-        (void)close(ends[1]);
-        (void)execve("/proc/self/exe", arguments, environment);
-        _exit(127);
-    }
-    assert_int_equal(close(ends[1]), 0);
-    while (got < HASH_TEXT_SIZE - 1) {
-        ssize_t n = read(ends[0], ret_text + got, HASH_TEXT_SIZE - 1 - got);
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    ret_text[got] = 0;
-    assert_int_equal(close(ends[0]), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_int_equal(got, HASH_TEXT_SIZE - 1);
+    output_of_self(arguments, environment, ret_text, HASH_TEXT_SIZE);
 }
 
 static void test_environment_does_not_matter(void **state)

@@ -26,6 +26,7 @@
 #include "crdt/base/alloc.h"
 #include "crdt/entry.h"
 #include "sim/world.h"
+#include "tests/sim/run_fixture.h"
 
 #define HOSTS 3
 #define SEEDS 20
@@ -563,35 +564,11 @@ static void run_elsewhere(char *const environment[],
                           char ret_text[HASH_TEXT_SIZE])
 {
     char seed[32];
-    int ends[2];
-    size_t got = 0;
-    int status = 0;
 
     (void)snprintf(seed, sizeof seed, "%" PRIu64, first_seed());
     char *const arguments[] = {(char *)"test_seam", (char *)"--hash", seed,
                                NULL};
-    assert_int_equal(pipe(ends), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        (void)dup2(ends[1], STDOUT_FILENO);
-        (void)close(ends[0]);
-        (void)close(ends[1]);
-        (void)execve("/proc/self/exe", arguments, environment);
-        _exit(127);
-    }
-    assert_int_equal(close(ends[1]), 0);
-    while (got < HASH_TEXT_SIZE - 1) {
-        ssize_t n = read(ends[0], ret_text + got, HASH_TEXT_SIZE - 1 - got);
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    ret_text[got] = 0;
-    assert_int_equal(close(ends[0]), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_int_equal(got, HASH_TEXT_SIZE - 1);
+    output_of_self(arguments, environment, ret_text, HASH_TEXT_SIZE);
 }
 
 static void test_environment_does_not_matter(void **state)

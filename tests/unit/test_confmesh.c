@@ -1,9 +1,8 @@
 /* Goal: what node/confmesh.h promises to a program that has a node inside.
  * Method: real nodes in real directories, on loopback; threads that are in the
  * middle of a call while another one closes the node. */
-#include "tests/unit/support.h"
+#include "tests/unit/confmesh_dir.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sodium.h>
@@ -15,13 +14,10 @@
 #include <uv.h>
 
 #include "node/confmesh.h"
-#include "node/found.h"
 #include "node/token.h"
 
 #define READY_MS 20000
 #define MAP_SIZE (UINT64_C(64) << 20)
-
-static char directory[64];
 
 /* ---- a thread that does not start ---- */
 
@@ -36,41 +32,6 @@ int uv_thread_create(uv_thread_t *thread, uv_thread_cb entry, void *arg)
         atomic_fetch_sub(&threads_until_failure, 1) == 1)
         return UV_EAGAIN;
     return uv_thread_create_ex(thread, &options, entry, arg);
-}
-
-/* ---- a directory with a founded node ---- */
-
-static int remove_one(const char *path, const struct stat *st, int kind,
-                      struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
-static int setup(void **state)
-{
-    struct authority authority;
-    struct cm_detail detail;
-    uint8_t seed[32] = {7};
-    char data[96];
-
-    (void)state;
-    (void)snprintf(directory, sizeof directory, "/tmp/cm-lib-XXXXXX");
-    assert_non_null(mkdtemp(directory));
-    authority_make(&authority, seed);
-    (void)snprintf(data, sizeof data, "%s/a", directory);
-    assert_int_equal(
-        found_mesh(data, "alpha", &authority, UINT64_C(1700000000000), &detail),
-        0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static const char *path_of(const char *name)

@@ -1,9 +1,8 @@
 /* Goal: what node/confmesh.h promises of values that expire, of waiting for
  * events and of a transaction's checks. Method: one real node in a real
  * directory, threads that wait while another one writes or closes. */
-#include "tests/unit/support.h"
+#include "tests/unit/confmesh_dir.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,45 +11,9 @@
 #include <unistd.h>
 
 #include "node/confmesh.h"
-#include "node/found.h"
 
 #define READY_MS 20000
 #define MAP_SIZE (UINT64_C(64) << 20)
-
-static char directory[64];
-
-static int remove_one(const char *path, const struct stat *st, int kind,
-                      struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
-static int setup(void **state)
-{
-    struct authority authority;
-    struct cm_detail detail;
-    uint8_t seed[32] = {7};
-    char data[96];
-
-    (void)state;
-    (void)snprintf(directory, sizeof directory, "/tmp/cm-lib-XXXXXX");
-    assert_non_null(mkdtemp(directory));
-    authority_make(&authority, seed);
-    (void)snprintf(data, sizeof data, "%s/a", directory);
-    assert_int_equal(
-        found_mesh(data, "alpha", &authority, UINT64_C(1700000000000), &detail),
-        0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 static struct confmesh *open_node(const char *const *revoke, size_t count)
 {
