@@ -131,6 +131,7 @@ int cli_verb_status(struct cli *c);
 int cli_verb_doctor(struct cli *c);
 int cli_verb_recovery_key_new(struct cli *c);
 int cli_verb_snapshot_now(struct cli *c);
+int cli_verb_snapshot_prune(struct cli *c);
 int cli_verb_snapshot_list(struct cli *c);
 int cli_verb_snapshot_verify(struct cli *c);
 int cli_verb_version(struct cli *c);

@@ -330,6 +330,21 @@ const struct cli_verb cli_verbs[] = {
     {"snapshot list", "URL", "to ca-file", "list the snapshots of a target",
      "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
      cli_verb_snapshot_list},
+    {"snapshot prune", "URL",
+     "keep-last keep-hourly keep-daily keep-weekly grace dry-run ca-file",
+     "delete the snapshots that are not wanted any more",
+     "Keeps, of each signer, the newest and one for each of the last hours, "
+     "days\n"
+     "and weeks, and always the newest one that verifies. What is not needed "
+     "is\n"
+     "marked first; the first prune after the grace period deletes it. Needs "
+     "no\n"
+     "node, but leave to delete.\n"
+     "  --keep-last 3, --keep-hourly 24, --keep-daily 14, --keep-weekly 8\n"
+     "  --grace 24h   how long something stays marked\n"
+     "  --dry-run     say what would be done\n\n"
+     "  confmesh snapshot prune /backup/confmesh --dry-run\n",
+     1, 1, cli_verb_snapshot_prune},
     {"snapshot verify", "URL [NAME]", "to trust ca-file",
      "check a snapshot whole",
      "Reads every byte of the newest (or the named) one. Needs no node.\n"
