@@ -330,6 +330,30 @@ const struct cli_verb cli_verbs[] = {
     {"snapshot list", "URL", "to ca-file", "list the snapshots of a target",
      "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
      cli_verb_snapshot_list},
+    {"snapshot diff", "URL [NAME]",
+     "prefix recovery-key passphrase-file no-passphrase ca-file",
+     "what a living node has changed since a snapshot",
+     "Of plain keys: + is only in the snapshot, - only in the node, ~ "
+     "differs.\n"
+     "Exit code 1: something differs.\n"
+     "  --prefix PREFIX      only keys under it\n"
+     "  --recovery-key FILE  of an encrypted snapshot\n\n"
+     "  confmesh snapshot diff /backup/confmesh --prefix app/\n",
+     1, 2, cli_verb_snapshot_diff},
+    {"restore", "URL [NAME]",
+     "mode prefix yes recovery-key passphrase-file no-passphrase ca-file",
+     "write the values of a snapshot again",
+     "For a living mesh: plain keys under the prefix become what the snapshot "
+     "has,\n"
+     "by ordinary writes, and keys that it has not are deleted. A lost mesh "
+     "is\n"
+     "brought back by confmesh-restore.\n"
+     "  --mode reassert  the only one here\n"
+     "  --prefix PREFIX  needed; '' for every key\n"
+     "  --yes            without it the difference is shown, nothing "
+     "written\n\n"
+     "  confmesh restore /backup/confmesh --prefix app/ --yes\n",
+     1, 2, cli_verb_restore},
     {"snapshot prune", "URL",
      "keep-last keep-hourly keep-daily keep-weekly grace dry-run ca-file",
      "delete the snapshots that are not wanted any more",

@@ -47,6 +47,7 @@ static const char help[] =
     "  --seq N                  begin with a snapshot of this number, or "
     "before\n"
     "  --min-seq N              refuse what is older (exit code 7)\n"
+    "  --prefix PREFIX          only keys and sets under it\n"
     "  --dry-run                check everything, write nothing\n"
     "  --json                   the report as one JSON object\n"
     "\n"
@@ -70,6 +71,7 @@ static struct args_flag flags[] = {
     {.name = "at", .kind = ARGS_VALUE},
     {.name = "seq", .kind = ARGS_VALUE},
     {.name = "min-seq", .kind = ARGS_VALUE},
+    {.name = "prefix", .kind = ARGS_VALUE},
     {.name = "dry-run", .kind = ARGS_SWITCH},
     {.name = "trust", .kind = ARGS_VALUE},
     {.name = "ca-file", .kind = ARGS_VALUE},
@@ -244,6 +246,7 @@ static int take_options(struct restore *r, struct restore_options *o,
         args_value(FLAGS, "recovery-passphrase-file", NULL);
     o->recovery_passphrase.none =
         o->passphrase.none && o->recovery_passphrase.file == NULL;
+    o->prefix = args_value(FLAGS, "prefix", NULL);
     o->dry_run = args_given(FLAGS, "dry-run");
     code = take_limits(r, o);
     if (code != RESTORE_OK)

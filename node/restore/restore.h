@@ -41,6 +41,7 @@ struct restore_options {
     uint64_t at_ms;        /* nothing later than this; 0: everything */
     uint64_t sequence;     /* of the snapshot to begin with; 0: the newest */
     uint64_t min_sequence; /* an older one is stale */
+    const char *prefix;    /* of the keys that are wanted; NULL: all */
     bool dry_run;
 };
 

@@ -74,6 +74,14 @@ struct filtered {
     bool added_up;
 };
 
+static bool is_left_out(const struct filtered *f, const struct entry_id *id)
+{
+    if (id->space > SPACE_CLIENT_LAST)
+        return f->without_roster;
+    return f->r->o->prefix != NULL &&
+           !slice_starts_with(id->key, slice_of_string(f->r->o->prefix));
+}
+
 static int filtered_next(void *context, struct entry_id *ret_id,
                          const struct entry **ret_entry)
 {
@@ -83,8 +91,7 @@ static int filtered_next(void *context, struct entry_id *ret_id,
 
     do {
         error = restore_walk_next(f->r, ret_id, ret_entry);
-    } while (error == 0 && f->without_roster &&
-             ret_id->space > SPACE_CLIENT_LAST);
+    } while (error == 0 && is_left_out(f, ret_id));
     if (error != 0)
         return error;
     for (i = 0; i < (*ret_entry)->count && f->added_up; i++)
@@ -110,7 +117,7 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
 
     if (error != 0)
         return error;
-    f.added_up = f.without_roster || known == NULL;
+    f.added_up = f.without_roster || known == NULL || r->o->prefix != NULL;
     replacement.state_digest = f.added_up ? NULL : known;
     digest_init(&f.digest);
     detail->text[0] = '\0';

@@ -618,6 +618,17 @@ static void seeds_backup(void)
     seed_begin(-1);
     pack_array(&out, 0);
     seed_write("segment", "empty");
+    seed_begin(-1);
+    pack_array(&out, 7);
+    pack_uint(&out, 1);
+    pack_bytes(&out, hash.bytes, 16);
+    pack_bytes(&out, hash.bytes, HASH_SIZE);
+    pack_uint(&out, 3);
+    pack_uint(&out, 4);
+    pack_bytes(&out, hash.bytes, HASH_SIZE);
+    pack_uint(&out, WALL_MS);
+    seed_write("delta", "heartbeat-body");
+    seed_text("delta", "name", -1, "00000000000000000007-0000000012");
     seed_text("s3_xml", "page", -1,
               "<?xml version=\"1.0\"?>\n<ListBucketResult><Name>b</Name>"
               "<Prefix>v1/</Prefix><IsTruncated>true</IsTruncated>"

@@ -255,5 +255,39 @@ def test_two_sides(t):
     check_equal(fresh.set_members("s"), ["right"])
 
 
+def test_reassert(t):
+    """Old values as new writes, in a living mesh, under a prefix; shown
+    first."""
+    nodes = t.mesh(2)
+    target = t.path("snap")
+    for i in range(3):
+        nodes[0].ok("put", "app/%d" % i, "old %d" % i)
+    nodes[0].ok("put", "app/bin", "-", stdin=bytes(range(256)))
+    nodes[0].ok("put", "app/flags", "x", "--flags", "7")
+    nodes[0].ok("put", "other", "old")
+    t.converged(nodes)
+    nodes[1].ok("snapshot", "now", "--to", target)
+    before = nodes[0].values()
+    check_equal(nodes[0].cli("snapshot", "diff", target).returncode, 0)
+    nodes[0].ok("put", "app/1", "new")
+    nodes[0].ok("put", "app/new", "new")
+    nodes[0].ok("del", "app/2")
+    nodes[0].ok("put", "app/flags", "x", "--flags", "8")
+    nodes[0].ok("put", "other", "new")
+    for verb in (["snapshot", "diff", target], ["restore", target]):
+        result = nodes[0].cli(*verb, "--prefix", "app/")
+        check_equal(result.returncode, 1, result.stderr)
+        check_equal(sorted(result.stdout.decode().splitlines()),
+                    ["+ app/2", "- app/new", "~ app/1", "~ app/flags"])
+    check_equal(nodes[0].get("app/1"), b"new", "it was only shown")
+    nodes[0].ok("restore", target, "--mode", "reassert", "--prefix", "app/",
+                "--yes")
+    before["other"] = b"new"
+    t.converged(nodes)
+    check_equal(nodes[1].values(), before)
+    check_equal(nodes[1].request("GET", "/v1/kv/app/flags").json()[0]["Flags"],
+                7)
+
+
 if __name__ == "__main__":
     harness.main(globals())
