@@ -136,6 +136,7 @@ int cli_verb_conflicts(struct cli *c)
     const char *prefix = c->words_count > 0 ? c->words[0] : "";
     char *from = NULL;
     bool more = true;
+    size_t found = 0;
     int code = cli_check_prefix(c, prefix);
     if (code == 0 && cli_value(c, "limit") != NULL) {
         struct cm_detail detail = {""};
@@ -151,6 +152,7 @@ int cli_verb_conflicts(struct cli *c)
         if (code != 0)
             break;
         print_page(c, page);
+        found += json_array_size(json_object_get(page, "conflicts"));
         const char *next = json_string_value(json_object_get(page, "next"));
         free(from);
         from = next != NULL ? strdup(next) : NULL;
@@ -159,6 +161,12 @@ int cli_verb_conflicts(struct cli *c)
     }
     if (code == 0 && from != NULL)
         cli_note("there are more conflicts");
+    if (code == 0 && !c->json && found == 0)
+        cli_note("no conflicts: every key has one value everywhere it is "
+                 "known");
+    else if (code == 0 && !c->json)
+        cli_note("the lines with 'won' are what readers see. To settle one: "
+                 "confmesh resolve KEY --keep VERSION, or write the key anew");
     free(from);
     return code;
 }
@@ -231,6 +239,21 @@ static void print_story(const json_t *story)
     print_waiting(story, "parked");
 }
 
+/* What whoever asked is likely to want to do about it. */
+static void advise(const json_t *story)
+{
+    if (json_array_size(json_object_get(story, "siblings")) > 1)
+        cli_note("several values: confmesh resolve KEY --keep VERSION keeps "
+                 "one; any write supersedes all");
+    if (json_array_size(json_object_get(story, "pending")) > 0)
+        cli_note("what is pending applies by itself once a node that has what "
+                 "it waits for is reached: confmesh members");
+    if (json_array_size(json_object_get(story, "held")) > 0)
+        cli_note("what is held waits for a clock: confmesh doctor names it");
+    if (json_array_size(json_object_get(story, "parked")) > 0)
+        cli_note("what is parked waits for a person: confmesh unsent");
+}
+
 int cli_verb_explain(struct cli *c)
 {
     CHECK(c->words_count >= 1);
@@ -242,6 +265,8 @@ int cli_verb_explain(struct cli *c)
         cli_print_json(story);
     else
         print_story(story);
+    if (!c->json)
+        advise(story);
     json_decref(story);
     return CLI_DONE;
 }

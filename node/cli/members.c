@@ -1,4 +1,6 @@
 /* confmesh members: who is in the mesh, as this node sees it. */
+#include <string.h>
+
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
 
@@ -26,6 +28,20 @@ static void print_member(const json_t *m)
     (void)putchar('\n');
 }
 
+static void advise(const json_t *list)
+{
+    size_t away = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *state = text_of(json_array_get(list, i), "state");
+        away += strcmp(state, "dead") == 0 || strcmp(state, "suspect") == 0;
+    }
+    if (away > 0)
+        cli_note("%zu do not answer: see whether they run and can be reached. "
+                 "What is gone for good holds the floor back until 'confmesh "
+                 "evict NODE'",
+                 away);
+}
+
 int cli_verb_members(struct cli *c)
 {
     json_t *answer = NULL;
@@ -42,6 +58,7 @@ int cli_verb_members(struct cli *c)
                      "STATE", "IN SYNC", "ROUND TRIP", "CLOCK");
         for (size_t i = 0; i < json_array_size(list); i++)
             print_member(json_array_get(list, i));
+        advise(list);
     }
     json_decref(answer);
     return code;

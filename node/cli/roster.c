@@ -9,6 +9,21 @@ static const char *text_of(const json_t *object, const char *name)
     return text != NULL ? text : "-";
 }
 
+/* Whose word is missing, and what to do about it. */
+static void advise(const json_t *members)
+{
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        if (json_object_get(m, "owes_fence_since_ms") != NULL ||
+            json_object_get(m, "owes_ack_since_ms") != NULL) {
+            cli_note("who owes something holds the floor or an eviction back: "
+                     "bring it back, or 'confmesh evict' it if it is gone for "
+                     "good; 'confmesh doctor' says since when");
+            return;
+        }
+    }
+}
+
 static const char *state_of(const json_t *m)
 {
     if (json_is_true(json_object_get(m, "evictee")))
@@ -42,6 +57,7 @@ static void print_roster(const json_t *answer)
             text_of(m, "incarnation"),
             (long long)json_integer_value(json_object_get(m, "last_seq")));
     }
+    advise(members);
 }
 
 int cli_verb_roster(struct cli *c)

@@ -40,6 +40,9 @@ int cli_verb_status(struct cli *c)
         const char *name;
         json_t *value;
         json_object_foreach(answer, name, value) print_value(name, value, 0);
+        if (json_array_size(json_object_get(answer, "alarms")) > 0 ||
+            !json_is_true(json_object_get(answer, "ready")))
+            cli_note("something is wrong: 'confmesh doctor' says what to do");
     }
     json_decref(answer);
     return code;
