@@ -377,7 +377,10 @@ static bool is_beyond(const struct floor *seals, const struct vv *vv)
     return false;
 }
 
-/* How much of i the fences that others wrote let in, by what the cut knows. */
+/* How much of i the fences that others wrote let in, by what the cut knows. A
+ * seal in it is no proof: an evictee may have added a newcomer beyond the seal
+ * to be, and that one's fence seals it there at more. For the same reason only
+ * members known here count. */
 static uint64_t let_in(const struct standing *s, const struct incarnation *self,
                        const struct standing *other,
                        const struct incarnation *i)
@@ -385,12 +388,10 @@ static uint64_t let_in(const struct standing *s, const struct incarnation *self,
     uint64_t ret = 0;
     uint64_t seq;
 
-    if (floor_is_sealed(&other->floor, i, &seq))
-        return seq;
     for (size_t k = 0; k < other->members.count; k++) {
         const struct incarnation *who = &other->members.items[k].incarnation;
 
-        if (!incarnation_equal(who, self) && !standing_is_evictee(s, who) &&
+        if (!incarnation_equal(who, self) && standing_stays(s, who) &&
             !standing_is_evictee(other, who) &&
             standing_fenced(other, who, i, &seq) && seq > ret)
             ret = seq;

@@ -567,6 +567,41 @@ static void M6_phantom(void **state)
     finish(m);
 }
 
+/* Such a member's own fence seals the evictee at more, where only it is asked:
+ * a seal in a cut lets nothing in. */
+static void M6_seal_of_a_phantom(void **state)
+{
+    enum { A = 2, D = 3 };
+    struct mesh *m = mesh_new(4);
+    struct incarnation self = actor_id(1);
+    uint64_t last = 0;
+
+    (void)state;
+    for (int i = 1; i < 3; i++)
+        (void)mesh_add(m, 0, i, 100);
+    for (int i = 1; i < 3; i++)
+        mesh_adopt(m, i, 0, i);
+    evict(m, 1, A, 3);
+    assert_non_null(mesh_fence(m, 0, 200));
+    assert_non_null(mesh_fence(m, 1, 200));
+    (void)put(m, A);
+    (void)mesh_add(m, A, D, 210);
+    mesh_adopt(m, D, A, D);
+    mesh_pull_all(m, D);
+    assert_non_null(mesh_fence(m, D, 220));
+    assert_true(sealed_at(m, D, A, &last));
+    assert_int_equal(last, 2);
+    assert_int_equal(standing_admits(m->nodes[1].standing, &self,
+                                     &m->nodes[1].vv, m->nodes[D].standing,
+                                     &m->nodes[D].vv),
+                     CM_ERR_PENDING);
+    assert_false(mesh_join(m, 1, D));
+    mesh_pull_all(m, 0);
+    mesh_pull_all(m, 1);
+    assert_sealed(m, 3, A, 0);
+    finish(m);
+}
+
 /* The evictee's early acknowledgement decides the floor time, whether the
  * proposal passes before the seal (at 0) or after it (at 1). */
 static void M11_floor_time(void **state)
@@ -945,6 +980,7 @@ int main(void)
         cmocka_unit_test(M5_retirement_of_the_unknown),
         cmocka_unit_test(M5_retirement_by_another_node),
         cmocka_unit_test(M6_phantom),
+        cmocka_unit_test(M6_seal_of_a_phantom),
         cmocka_unit_test(M11_floor_time),
         cmocka_unit_test(M13_first_order_heard_stands),
         cmocka_unit_test(M13_who_acted_on_the_other_returns),
