@@ -62,7 +62,7 @@ int sim_check_create(struct sim_check **ret_check,
         h->former = SIM_MODEL_NO_ACTOR;
         vv_init(&h->vv);
         vv_init(&h->restored_vv);
-        digest_init(&h->lanes);
+        h->state = sim_model_state_create(c->model);
         buffer_init(&h->cursor_bytes, 4096);
         h->views = cm_calloc(options->hosts_count, sizeof *h->views);
         CHECK(h->views != NULL);
@@ -86,6 +86,8 @@ void sim_check_free(struct sim_check *c)
         cm_free(h->applied);
         cm_free(h->log);
         cm_free(h->views);
+        sim_model_state_free(h->state);
+        floor_release(&h->floor);
     }
     for (size_t i = 0; i < c->known_count; i++)
         cm_free(c->known[i].seqs);
@@ -165,11 +167,7 @@ void check_evaluated(struct sim_check *c, enum sim_check_invariant i)
 
 struct sim_model_view check_view_of(const struct check_host *h)
 {
-    return (struct sim_model_view){
-        .seqs = h->seqs,
-        .count = h->seqs_count,
-        .actor = SIM_MODEL_NO_ACTOR,
-    };
+    return sim_model_state_view(h->state);
 }
 
 void check_dot_text(char ret_text[DOT_TEXT_SIZE], const struct sim_model *m,
@@ -316,11 +314,8 @@ static void take_boot(struct sim_check *c, unsigned host,
         return;
     CHECK(incarnation != NULL);
     take_identity(c, h, incarnation);
-    if (first->roster != NULL) {
-        for (size_t i = 0; i < first->roster->count; i++)
-            sim_model_certify(c->model, &first->roster->members[i].incarnation,
-                              roster_certificate(&first->roster->members[i]));
-    }
+    if (first->roster != NULL)
+        check_founder(c, first->roster);
     if (c->forked) {
         check_weakly(h, &first->vv, &first->digest, first->revision);
         return;
@@ -345,7 +340,9 @@ static void take_boot(struct sim_check *c, unsigned host,
         check_catch_up(c, h, &first->vv, first->revision, 0);
     forget_tentative(c, h);
     h->revision = first->revision;
+    h->control = true;
     check_state(c, h, &first->vv, &first->digest);
+    check_standing(c, h);
     if (first->roster != NULL)
         check_roster(c, h, first->roster);
     h->fresh = false;
@@ -378,6 +375,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     else
         (void)check_adopt(c, h, &empty, 0);
     check_members_wiped(c, h);
+    check_standing_anew(h);
     h->fresh = true;
     h->has_identity = false;
     h->actor = SIM_MODEL_NO_ACTOR;
@@ -562,6 +560,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     h->doubtful = has_failed(r);
     h->revision = r->revision;
     check_state(c, h, &r->vv, &r->digest);
+    check_standing(c, h);
     if (r->roster != NULL)
         check_roster(c, h, r->roster);
     if (c->recent_count > contested)

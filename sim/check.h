@@ -34,7 +34,8 @@ enum sim_check_kind {
  * zoo), kind, what holds. */
 #define SIM_CHECK_MAP(X)                                                       \
     X(EQUAL_VECTORS, "equal-vectors", SAFETY,                                  \
-      "equal version vectors show byte-identical state, digest and roster")    \
+      "equal version vectors show byte-identical state, digest, floor and "    \
+      "roster")                                                                \
     X(FOLD, "fold", SAFETY,                                                    \
       "state is the model's fold of the events in the version vector")         \
     X(ONE_EVENT, "one-event-per-dot", SAFETY, "a dot names one event")         \
@@ -65,6 +66,15 @@ enum sim_check_kind {
       "stamps of one incarnation ascend, and are above those seen before")     \
     X(DRIFT, "hlc-drift", SAFETY,                                              \
       "what is dated far ahead of the clocks waits, and enters no clock")      \
+    X(FLOOR, "floor", SAFETY,                                                  \
+      "floor, floor time, roster and seals are what the events in the vector " \
+      "say")                                                                   \
+    X(FLOOR_BACK, "floor-back", SAFETY, "a floor never goes back")             \
+    X(SEALED, "beyond-seal", SAFETY,                                           \
+      "nobody applies anything beyond a seal, or behind its own fence what "   \
+      "no other one covers")                                                   \
+    X(COMPACTION, "compaction-unseen", SAFETY,                                 \
+      "what a reader sees does not depend on who has compacted what")          \
     X(COUNTER, "alive-counter", SAFETY,                                        \
       "an alive counter never goes back and only its owner raises it")         \
     X(BOUNDS, "bounds", SAFETY, "queues, packets and traffic are bounded")     \

@@ -8,7 +8,6 @@
 #include "node/writer_internal.h"
 #include "sim/check_internal.h"
 
-#define ROSTER_LOOKS 16 /* at members that were looked at before */
 #define VECTORS_MAX (1u << 20)
 
 /* ---- which event it is ---- */
@@ -252,7 +251,7 @@ static void check_supersedes(struct sim_check *c, const struct check_host *h,
         size_t count;
         bool good;
 
-        if (o->op->kind == OP_ROSTER_ADD)
+        if (o->op->kind >= OP_ROSTER_ADD)
             continue;
         count = sim_model_standing(c->model, &v, o->entry, &standing);
         good = count == o->op->supersedes_count;
@@ -424,8 +423,13 @@ void check_apply(struct sim_check *c, struct check_host *h,
     }
     if (e->decoded.dot.seq <= h->seqs[e->actor])
         return; /* reported */
+    check_seals(c, h, e);
     struct sim_model_view v = check_view_of(h);
-    sim_model_apply(&v, e, &h->lanes);
+    bool control = false;
+    if (e->actor == h->actor)
+        sim_model_hide(c->model, &v, e);
+    sim_model_state_apply(h->state, e, &control);
+    h->control = h->control || control;
     advance(c, h, e);
     keep_applied(h, e);
     if (e->actor != h->actor)
@@ -538,8 +542,9 @@ bool check_adopt(struct sim_check *c, struct check_host *h, const struct vv *vv,
             }
         }
     }
-    struct sim_model_view v = check_view_of(h);
-    sim_model_fold(c->model, &v, &h->lanes, NULL);
+    sim_model_state_replay(h->state, h->seqs, h->seqs_count,
+                           check_generation(c, h));
+    h->control = true;
     return good;
 }
 
@@ -664,6 +669,7 @@ void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
 {
     struct check_vector *seen;
     struct hash expected;
+    struct hash standing = check_standing_hash(c, h);
 
     check_evaluated(c, SIM_CHECK_VECTOR_BACK);
     check_vector(c, h, vv);
@@ -675,11 +681,19 @@ void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
     if ((seen->print[0] | seen->print[1]) != 0)
         check_evaluated(c, SIM_CHECK_EQUAL_VECTORS);
     if ((seen->print[0] | seen->print[1]) != 0 &&
+        seen->generation == check_generation(c, h) &&
+        !hash_equal(&seen->standing, &standing))
+        sim_check_report(c, SIM_CHECK_EQUAL_VECTORS, h->number,
+                         "n%u has shown another floor or roster with this "
+                         "vector",
+                         seen->host);
+    if ((seen->print[0] | seen->print[1]) != 0 &&
         hash_equal(&seen->digest, digest))
         return;
     c->counters.folds++;
     check_evaluated(c, SIM_CHECK_FOLD);
-    expected = digest_finish(&h->lanes, vv);
+    struct digest lanes = sim_model_state_digest(h->state);
+    expected = digest_finish(&lanes, vv);
     if (!hash_equal(&expected, digest)) {
         sim_check_report(c, SIM_CHECK_FOLD, h->number,
                          "its digest is not that of the events in its vector "
@@ -697,54 +711,10 @@ void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
         return;
     memcpy(seen->print, h->print, sizeof seen->print);
     seen->digest = *digest;
+    seen->standing = standing;
+    seen->generation = check_generation(c, h);
     seen->host = h->number;
     c->vectors_count++;
     c->counters.vectors++;
     grow_vectors(c);
-}
-
-static void check_roster_member(struct sim_check *c, const struct check_host *h,
-                                const struct roster_member *m)
-{
-    struct sim_model_view v = check_view_of(h);
-    const struct sim_model_op *const *standing = NULL;
-    struct entry_id id = {
-        .space = SPACE_ROSTER,
-        .key = slice_of(m->incarnation.bytes, INCARNATION_SIZE),
-    };
-
-    if (sim_model_standing(c->model, &v, sim_model_entry(c->model, &id),
-                           &standing) == 0)
-        sim_check_report(c, SIM_CHECK_EQUAL_VECTORS, h->number,
-                         "its roster has a member that no event added");
-}
-
-/* The roster is the founder and every incarnation whose add stands. The new
- * ones are looked at always, the others by turns: a large mesh gathers one by
- * one, and everybody looks at everybody each time. */
-void check_roster(struct sim_check *c, struct check_host *h,
-                  const struct roster *roster)
-{
-    hlc_t youngest = h->roster_hlc;
-    size_t founders = 0;
-
-    for (size_t i = 0; i < roster->count && !h->unsure; i++) {
-        const struct roster_member *m = &roster->members[i];
-        size_t turn = (i + roster->count - h->roster_turn % roster->count) %
-                      roster->count;
-
-        if (m->hlc == 0) {
-            founders++;
-            sim_model_certify(c->model, &m->incarnation, roster_certificate(m));
-            continue;
-        }
-        if (m->hlc > h->roster_hlc || turn < ROSTER_LOOKS)
-            check_roster_member(c, h, m);
-        youngest = m->hlc > youngest ? m->hlc : youngest;
-    }
-    h->roster_hlc = youngest;
-    h->roster_turn += ROSTER_LOOKS;
-    if (founders != 1 && !h->unsure)
-        sim_check_report(c, SIM_CHECK_EQUAL_VECTORS, h->number,
-                         "its roster has %zu founders", founders);
 }

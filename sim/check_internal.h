@@ -6,6 +6,7 @@
 #include "sim/check.h"
 #include "sim/host.h"
 #include "sim/model.h"
+#include "sim/model_state.h"
 
 #define CHECK_RECENT_MAX 64 /* contested entries remembered for looks */
 #define CHECK_SLICE 32      /* entries of a store that one look compares */
@@ -47,13 +48,14 @@ struct check_host {
     struct vv vv;   /* as of its last commit */
     uint64_t *seqs; /* owned; the same, by actor */
     size_t seqs_count;
-    struct digest lanes; /* of the model's fold */
-    uint64_t print[2];   /* names the vector among those seen */
-    struct hash digest;  /* as of its last commit */
+    struct sim_model_state *state; /* owned; what it must show */
+    bool control;       /* roster, fences or floor may have changed */
+    struct floor floor; /* as last seen, in this life of its incarnation */
+    hlc_t floor_time;
+    uint64_t print[2];  /* names the vector among those seen */
+    struct hash digest; /* as of its last commit */
     uint64_t revision;
-    hlc_t hlc;          /* the greatest of what it applied */
-    hlc_t roster_hlc;   /* of the youngest member that was looked at */
-    size_t roster_turn; /* where the next look at its roster begins */
+    hlc_t hlc; /* the greatest of what it applied */
     size_t pending;
 
     struct sim_model_event **applied; /* owned array; since the adoption */
@@ -94,6 +96,8 @@ struct check_snapshot {
 struct check_vector {
     uint64_t print[2]; /* zero: free */
     struct hash digest;
+    struct hash standing; /* zero: not known */
+    uint64_t generation;  /* that it was shown in: each has its own floor */
     unsigned host;
 };
 
@@ -171,11 +175,29 @@ void check_catch_up(struct sim_check *c, struct check_host *h,
  * digests. */
 void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
                  const struct hash *digest);
-void check_roster(struct sim_check *c, struct check_host *h,
+void check_roster(struct sim_check *c, const struct check_host *h,
                   const struct roster *roster);
+/* A generation's founder, at the first sight of it, and everyone's
+ * certificates. */
+void check_founder(struct sim_check *c, const struct roster *roster);
 void check_forget_known(struct sim_check *c, uint32_t actor);
 void check_log(struct check_host *h, uint64_t revision, uint64_t wall_ms,
                size_t first);
+
+/* check_standing.c: members, floor, seals */
+/* After a commit: what the writer keeps is what the model says. */
+void check_standing(struct sim_check *c, struct check_host *h);
+/* That of its writer, by the model's numbers. */
+uint64_t check_generation(const struct sim_check *c,
+                          const struct check_host *h);
+/* What its writer says of floor and roster; zero where there is none. */
+struct hash check_standing_hash(const struct sim_check *c,
+                                const struct check_host *h);
+/* Another life: nothing that was seen before binds it. */
+void check_standing_anew(struct check_host *h);
+/* Before h applies e. */
+void check_seals(struct sim_check *c, const struct check_host *h,
+                 const struct sim_model_event *e);
 
 /* check_intents.c: a batch's local intents, and the own events that hold them;
  * these are applied. */

@@ -5,6 +5,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/fence.h"
 #include "node/roster.h"
 
 #define BUCKETS_MIN 256
@@ -40,6 +41,10 @@ struct sim_model {
     size_t entries_count;
     const struct sim_model_op **found; /* scratch of sim_model_standing */
     size_t found_capacity;
+    struct sim_model_generation *generations; /* owned */
+    size_t generations_count;
+    uint64_t events; /* ever */
+    size_t ops;      /* ever */
 };
 
 static void *must(void *memory)
@@ -76,6 +81,7 @@ static void free_event(struct sim_model_event *e)
     for (size_t i = 0; i < e->decoded.ops_count; i++) {
         cm_free(e->ops[i].names);
         cm_free(e->ops[i].named);
+        cm_free(e->ops[i].hidden);
     }
     cm_free(e->ops);
     cm_free(e->deps);
@@ -102,6 +108,9 @@ void sim_model_free(struct sim_model *m)
             cm_free(e);
         }
     }
+    for (size_t i = 0; i < m->generations_count; i++)
+        cm_free(m->generations[i].sealed);
+    cm_free(m->generations);
     cm_free(m->actors);
     cm_free(m->index);
     cm_free(m->buckets);
@@ -291,6 +300,8 @@ static bool op_is_allowed(const struct sim_model *m,
     struct entry_id id = op_entry_id(op);
     struct certificate added;
 
+    if (op->kind > OP_ROSTER_ADD)
+        return op->supersedes_count == 0;
     if (op->kind != OP_ROSTER_ADD)
         return certificate_may_write(c, &id);
     return roster_may_add(c) && op->supersedes_count == 0 &&
@@ -306,7 +317,8 @@ static bool event_is_void(const struct sim_model *m,
     if (e->decoded.has_unknown_op)
         return true;
     for (size_t i = 0; i < e->decoded.ops_count; i++) {
-        if (e->decoded.ops[i].kind > OP_ROSTER_ADD ||
+        if ((e->decoded.ops[i].kind >= OP_ROSTER_ADD &&
+             e->decoded.ops_count > 1) ||
             (c != NULL && !op_is_allowed(m, c, &e->decoded.ops[i])))
             return true;
     }
@@ -359,6 +371,7 @@ static void link_op(struct sim_model *m, struct sim_model_event *e, size_t i)
         .event = e,
         .number = (unsigned)i,
         .entry = make_entry(m, &id),
+        .id = m->ops++,
     };
     if (e->is_void)
         return;
@@ -404,6 +417,7 @@ int sim_model_add(struct sim_model *m, struct slice bytes,
         return error;
     }
     e->hash = event_hash(&e->decoded);
+    e->order = m->events++;
     e->deps = must(cm_calloc(e->decoded.deps_count + 1, sizeof *e->deps));
     for (size_t i = 0; i < e->decoded.deps_count; i++)
         e->deps[i] = sim_model_actor(m, &e->decoded.deps[i].incarnation);
@@ -429,6 +443,17 @@ static void unname(struct sim_model_op *op, const struct sim_model_op *by)
     op->named_count = kept;
 }
 
+static void unhide(struct sim_model_op *op, const struct sim_model_op *by)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < op->hidden_count; i++) {
+        if (op->hidden[i] != by)
+            op->hidden[kept++] = op->hidden[i];
+    }
+    op->hidden_count = kept;
+}
+
 static void unlink_op(struct sim_model_op *o)
 {
     struct sim_model_op **at = &o->entry->newest;
@@ -446,6 +471,8 @@ static void unlink_op(struct sim_model_op *o)
                 by->names[j] = NULL;
         }
     }
+    for (struct sim_model_op *x = o->older; x != NULL; x = x->older)
+        unhide(x, o);
     while (*at != o)
         at = &(*at)->older;
     *at = o->older;
@@ -482,13 +509,150 @@ bool sim_model_stands(const struct sim_model_view *v,
                       const struct sim_model_op *op)
 {
     if (op->event->is_void || op->op->kind == OP_SET_REMOVE ||
-        !sim_model_covers(v, op))
+        op->op->kind >= OP_ROSTER_ADD || !sim_model_covers(v, op))
+        return false;
+    if (v->taken != NULL && op->id / 8 < v->taken_size &&
+        (v->taken[op->id / 8] >> op->id % 8 & 1) != 0)
         return false;
     for (size_t i = 0; i < op->named_count; i++) {
         if (sim_model_covers(v, op->named[i]))
             return false;
     }
+    for (size_t i = 0; i < op->hidden_count && v->taken == NULL; i++) {
+        if (sim_model_covers(v, op->hidden[i]))
+            return false;
+    }
     return true;
+}
+
+void sim_model_hide(struct sim_model *m, const struct sim_model_view *v,
+                    struct sim_model_event *e)
+{
+    struct sim_model_view never = *v;
+
+    CHECK(v->taken != NULL || v->taken_size == 0);
+    never.taken = NULL;
+    for (size_t i = 0; i < e->decoded.ops_count && !e->is_void; i++) {
+        struct sim_model_op *o = &e->ops[i];
+        const struct sim_model_op *const *ops = NULL;
+
+        /* One that names some only means those. */
+        if (o->op->kind >= OP_ROSTER_ADD ||
+            sim_model_standing(m, v, o->entry, &ops) != o->op->supersedes_count)
+            continue;
+        for (struct sim_model_op *x = o->older; x != NULL; x = x->older) {
+            if (x->event == e || sim_model_stands(v, x) ||
+                !sim_model_stands(&never, x))
+                continue;
+            x->hidden = grown(x->hidden, x->hidden_count, &x->hidden_capacity,
+                              sizeof(void *));
+            x->hidden[x->hidden_count++] = o;
+        }
+    }
+}
+
+/* ---- generations ---- */
+
+void sim_model_found(struct sim_model *m, uint32_t founder,
+                     const struct vv *sealed)
+{
+    struct sim_model_generation g = {.founder = founder};
+    size_t count = m->generations_count + 1;
+
+    for (size_t i = 0; sealed != NULL && i < sealed->count; i++)
+        (void)sim_model_actor(m, &sealed->entries[i].incarnation);
+    g.count = m->actors_count;
+    g.sealed = must(cm_calloc(g.count + 1, sizeof *g.sealed));
+    for (size_t i = 0; sealed != NULL && i < sealed->count; i++) {
+        const struct vv_entry *e = &sealed->entries[i];
+        g.sealed[sim_model_actor(m, &e->incarnation)] = e->seq;
+    }
+    m->generations =
+        must(cm_realloc(m->generations, count * sizeof *m->generations));
+    m->generations[m->generations_count++] = g;
+}
+
+uint64_t sim_model_generation_of(struct sim_model *m,
+                                 const struct generation_id *id)
+{
+    struct sim_model_generation *newest;
+
+    for (size_t i = 0; i < m->generations_count; i++) {
+        if (m->generations[i].named &&
+            generation_id_equal(&m->generations[i].id, id))
+            return i + 1;
+    }
+    if (m->generations_count == 0)
+        return 0;
+    newest = &m->generations[m->generations_count - 1];
+    if (newest->named)
+        return 0;
+    newest->id = *id;
+    newest->named = true;
+    return m->generations_count;
+}
+
+uint64_t sim_model_generations(const struct sim_model *m)
+{
+    return m->generations_count;
+}
+
+const struct sim_model_generation *
+sim_model_generation(const struct sim_model *m, uint64_t number)
+{
+    return number >= 1 && number <= m->generations_count
+               ? &m->generations[number - 1]
+               : NULL;
+}
+
+/* ---- for model_state.c ---- */
+
+bool sim_model_fence_covers(const struct sim_model *m, uint32_t other,
+                            const struct dot *dot)
+{
+    for (size_t i = 0; i < m->actors_count; i++) {
+        const struct actor *a = &m->actors[i];
+
+        for (size_t k = 0; k < a->count && i != other; k++) {
+            const struct event *e = &a->events[k]->decoded;
+            const struct fence_cover *cover;
+            struct fence fence;
+            bool found;
+
+            if (e->ops_count != 1 || e->ops[0].kind != OP_FENCE ||
+                a->events[k]->is_void ||
+                fence_decode(&fence, e->ops[0].value) != 0)
+                continue;
+            cover = fence_find(&fence, &dot->incarnation);
+            found = cover != NULL && cover->seq >= dot->seq;
+            fence_release(&fence);
+            if (found)
+                return true;
+        }
+    }
+    return false;
+}
+
+size_t sim_model_ops(const struct sim_model *m)
+{
+    return m->ops;
+}
+
+const uint8_t *sim_model_authority(const struct sim_model *m)
+{
+    return m->authority;
+}
+
+void sim_model_each_entry(const struct sim_model *m,
+                          void (*visit)(void *ctx,
+                                        const struct sim_model_entry *e),
+                          void *ctx)
+{
+    for (size_t i = 0; i < m->buckets_count; i++) {
+        for (const struct sim_model_entry *e = m->buckets[i]; e != NULL;
+             e = e->next)
+            visit(ctx, e);
+    }
 }
 
 size_t sim_model_standing(struct sim_model *m, const struct sim_model_view *v,
@@ -572,10 +736,10 @@ struct sibling sim_model_sibling(const struct sim_model_op *op)
     static const enum sibling_kind kinds[] = {
         [OP_PUT] = SIBLING_PUT,           [OP_DEL] = SIBLING_TOMBSTONE,
         [OP_REVOKE] = SIBLING_REVOKE,     [OP_SET_ADD] = SIBLING_ADD,
-        [OP_SET_REVOKE] = SIBLING_REVOKE, [OP_ROSTER_ADD] = SIBLING_MEMBER,
+        [OP_SET_REVOKE] = SIBLING_REVOKE,
     };
 
-    CHECK(op->op->kind != OP_SET_REMOVE);
+    CHECK(op->op->kind != OP_SET_REMOVE && op->op->kind < OP_ROSTER_ADD);
     return (struct sibling){
         .kind = kinds[op->op->kind],
         .dot = op->event->decoded.dot,

@@ -8,6 +8,11 @@
  * so that a mistake there is not repeated. Of crdt/ only the formats are taken:
  * decoding an event, and the hash of a sibling.
  *
+ * What floors take away from a replica (model_state.h) is a part of the view.
+ * Without it the answer is that of a mesh which never forgets anything: there
+ * an operation also names what it would have named, had its origin not
+ * forgotten it (sim_model_hide). What readers see has to be the same.
+ *
  * Memory that is short ends the process. */
 #ifndef SIM_MODEL_H
 #define SIM_MODEL_H
@@ -34,12 +39,17 @@ struct sim_model_op {
     struct sim_model_op **named; /* owned; what supersedes it */
     size_t named_count;
     size_t named_capacity;
+    struct sim_model_op **hidden; /* owned; what would, without floors */
+    size_t hidden_count;
+    size_t hidden_capacity;
+    size_t id; /* of its own, from 0 */
 };
 
 struct sim_model_event {
     struct event decoded; /* slices into bytes */
     uint8_t *bytes;       /* owned */
     size_t size;
+    uint64_t order; /* of the first commit anywhere */
     uint32_t actor;
     struct hash hash;
     bool is_void;
@@ -54,10 +64,22 @@ struct sim_model_event {
  * those of one actor only the first operations, where one is named. */
 struct sim_model_view {
     const uint64_t *seqs;
-    size_t count;       /* of seqs; later actors have none */
-    uint32_t actor;     /* SIM_MODEL_NO_ACTOR: none */
-    uint64_t seq;       /* that event */
-    unsigned ops_count; /* the first of its operations */
+    size_t count;         /* of seqs; later actors have none */
+    uint32_t actor;       /* SIM_MODEL_NO_ACTOR: none */
+    uint64_t seq;         /* that event */
+    unsigned ops_count;   /* the first of its operations */
+    const uint8_t *taken; /* a bit for each operation that a floor took away;
+                             NULL: floors never did */
+    size_t taken_size;
+};
+
+/* A mesh that was founded, or founded anew from a snapshot. */
+struct sim_model_generation {
+    struct generation_id id;
+    bool named; /* id is known */
+    uint32_t founder;
+    uint64_t *sealed; /* owned, by actor; 0: not known then */
+    size_t count;
 };
 
 /* What a reader must see. */
@@ -93,6 +115,32 @@ struct sim_model_event *sim_model_find(const struct sim_model *m,
  * CM_ERR_INVALID: not the next one of its actor; or why it does not decode. */
 int sim_model_add(struct sim_model *m, struct slice bytes,
                   struct sim_model_event **ret_event);
+/* The next generation; sealed (NULL: nothing) is where those before end. */
+void sim_model_found(struct sim_model *m, uint32_t founder,
+                     const struct vv *sealed);
+uint64_t sim_model_generations(const struct sim_model *m);
+/* Its number here, which is not the one of the id: after two total losses two
+ * may have that. The newest is named by the first id that is asked for. 0:
+ * none. */
+uint64_t sim_model_generation_of(struct sim_model *m,
+                                 const struct generation_id *id);
+/* NULL: there is none of that number, from 1. */
+const struct sim_model_generation *
+sim_model_generation(const struct sim_model *m, uint64_t number);
+/* Its origin, which shows v, has just made e: what it cannot name because a
+ * floor took it away there, it would have named. */
+void sim_model_hide(struct sim_model *m, const struct sim_model_view *v,
+                    struct sim_model_event *e);
+/* Whether a fence of another incarnation than that covers the dot, wherever it
+ * is by now. */
+bool sim_model_fence_covers(const struct sim_model *m, uint32_t other,
+                            const struct dot *dot);
+size_t sim_model_ops(const struct sim_model *m); /* ids are below */
+const uint8_t *sim_model_authority(const struct sim_model *m);
+void sim_model_each_entry(const struct sim_model *m,
+                          void (*visit)(void *ctx,
+                                        const struct sim_model_entry *e),
+                          void *ctx);
 /* Forgets the newest event of its actor: it never was. */
 void sim_model_remove(struct sim_model *m, struct sim_model_event *e);
 
@@ -119,7 +167,8 @@ struct sim_model_answer sim_model_resolve(struct sim_model *m,
 /* The sibling that op leaves; borrows from it. */
 struct sibling sim_model_sibling(const struct sim_model_op *op);
 
-/* What applying e changes in the digest of the set v, which lacks it. */
+/* What applying e changes in the digest of the set v, which lacks it; like the
+ * fold, of what clients wrote. */
 void sim_model_apply(const struct sim_model_view *v,
                      const struct sim_model_event *e, struct digest *d);
 /* The digest of all that stands in v; entries (may be NULL): how many. */
