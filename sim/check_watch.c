@@ -298,6 +298,31 @@ static void start_over(struct sim_check_watch *w)
     }
 }
 
+/* What it did not take in time lies below a floor: it reads everything anew,
+ * and goes on from there. */
+static bool is_left_behind(const struct sim_check_watch *w,
+                           struct store_reader *r, int error)
+{
+    const struct check_host *h = w->host;
+    bool passed = false;
+
+    for (uint32_t a = 0; a < h->seqs_count; a++)
+        passed = passed || sim_model_state_floor(h->state, a) > 0;
+    return error == CM_ERR_NEEDS_CUT && passed &&
+           w->revision < store_oldest_revision(r);
+}
+
+static void begin_here(struct sim_check_watch *w, struct store_reader *r)
+{
+    struct check_host *h = w->host;
+
+    reserve_seqs(w);
+    memset(w->seqs, 0, w->seqs_count * sizeof *w->seqs);
+    memcpy(w->seqs, h->seqs, h->seqs_count * sizeof *w->seqs);
+    w->revision = store_revision(r);
+    w->at = h->log_count;
+}
+
 /* The next commit of the host's log that tells something; NULL: none. */
 static const struct check_commit *next_expected(struct sim_check_watch *w)
 {
@@ -335,6 +360,10 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
     if (error == CM_ERR_NOT_FOUND) {
         if (commit != NULL)
             fail(w, "nothing of a commit", commit->revision);
+        return false;
+    }
+    if (is_left_behind(w, r, error)) {
+        begin_here(w, r);
         return false;
     }
     if (error != 0) {

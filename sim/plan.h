@@ -58,6 +58,7 @@ struct sim_plan {
     uint64_t duration_ms; /* operations and faults */
     uint64_t core_ms;     /* bound of the core's convergence */
     uint64_t heal_ms;     /* bound of everyone's, once all is healed */
+    uint64_t floor_ms;    /* quiet time before a floor is proposed; 0: never */
     struct sim_hosts core;
     uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;

@@ -28,6 +28,7 @@ static const struct {
     X("duration", duration_ms, SIM_PLAN_MS_MAX)                                \
     X("core-within", core_ms, SIM_PLAN_MS_MAX)                                 \
     X("heal-within", heal_ms, SIM_PLAN_MS_MAX)                                 \
+    X("floor", floor_ms, SIM_PLAN_MS_MAX)                                      \
     X("sync-min", sync_us_min, 10000000)                                       \
     X("sync-max", sync_us_max, 10000000)                                       \
     X("latency", net.latency_us, 10000000)                                     \

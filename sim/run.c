@@ -308,6 +308,7 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
 
     options.sync_us_min = plan->sync_us_min;
     options.sync_us_max = plan->sync_us_max;
+    options.floor_interval_ms = plan->floor_ms;
     options.net = plan->net;
     options.log = r->options.log;
     options.trace = r->options.trace;

@@ -21,8 +21,7 @@ struct sim_world_options {
     unsigned hosts;
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* quiet time before a floor is proposed; 0:
-                                   none is. What the check knows of floors is
-                                   nothing yet: with it, unchecked */
+                                   none is */
     uint32_t sync_us_min;
     uint32_t sync_us_max;
     bool unchecked; /* nobody looks on: see check.h */
