@@ -514,6 +514,10 @@ static void adopt(struct sim_check *c, struct check_host *h,
     if (replacement->mode == ADOPT_JOIN && !vv_dominates(&before, &h->vv))
         sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
                          "a join lost events that were there");
+    if (replacement->mode == ADOPT_RETURN) {
+        check_standing_anew(h); /* another incarnation's floor */
+        h->returned = true;
+    }
     (void)check_adopt(c, h, &before, adoption->revision);
     vv_release(&before);
 }
@@ -589,7 +593,8 @@ static void take_write(struct sim_check *c, unsigned host,
     if (h->asked > 0)
         h->asked--;
     h->asked_since_us = check_now(c);
-    if (!answered || i->result != 0 || !i->wrote || c->forked)
+    if (!answered || i->result != 0 || !i->wrote || c->forked ||
+        i->kind != INTENT_LOCAL)
         return;
     c->counters.acknowledged++;
     check_evaluated(c, SIM_CHECK_ACKNOWLEDGED);

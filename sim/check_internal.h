@@ -49,7 +49,8 @@ struct check_host {
     uint64_t *seqs; /* owned; the same, by actor */
     size_t seqs_count;
     struct sim_model_state *state; /* owned; what it must show */
-    bool control;       /* roster, fences or floor may have changed */
+    bool returned; /* it may write again what an earlier incarnation wrote */
+    bool control;  /* roster, fences or floor may have changed */
     struct floor floor; /* as last seen, in this life of its incarnation */
     hlc_t floor_time;
     uint64_t print[2];  /* names the vector among those seen */

@@ -136,6 +136,11 @@ enum sim_targets {
      * whole snapshot FOR ms later, the others join it with empty disks.       \
      * Nothing happens while there is no such snapshot */                      \
     X(LOSE_ALL, "lose-all", CHURN, ONE, SIM_P(FOR))                            \
+    /* the host hears an order of the authority that evicts `to`, and whoever  \
+     * is rostered and runs nowhere any more */                                \
+    X(EVICT, "evict", CHURN, PAIR, 0)                                          \
+    /* gives up for good what earlier incarnations of it there are */          \
+    X(RETIRE, "retire", CHURN, ONE, 0)                                         \
                                                                                \
     /* a certified member sends to `to` what no honest one would; COUNT of     \
      * them, one every MS */                                                   \

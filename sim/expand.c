@@ -529,6 +529,11 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
     }
     spare_years(ret);
     draw_core(&e);
+    e.error = sim_expand_floors(ret, profile);
+    if (e.error != 0) {
+        sim_plan_release(ret);
+        return e.error;
+    }
     sim_plan_sort(ret);
     CHECK(sim_plan_check(ret, NULL) == 0);
     return 0;

@@ -37,4 +37,7 @@ int sim_profile_find(const char *name, enum sim_profile *ret_profile);
 int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
                unsigned nodes);
 
+/* expand_floor.c: adds floors and evictions to what a seed has expanded to. */
+int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile);
+
 #endif

@@ -14,6 +14,7 @@
 #define REST_US (100 * SIM_SECOND) /* longer than the check excuses */
 #define JOIN_ALONE_MAX 64          /* hosts: larger meshes gather in groups */
 #define JOIN_TOGETHER 16
+#define FLOOR_SETTLE_US (10 * SIM_SECOND)
 #define JOIN_LIMIT_US (60 * SIM_SECOND)
 
 const char *sim_outcome_name(enum sim_outcome o)
@@ -182,6 +183,13 @@ static void judge(struct sim_run *r)
     bool members[SIM_PLAN_HOSTS_MAX] = {false};
     uint64_t unused = 0;
 
+    /* A last floor, once it is quiet: then there is nothing to collect. */
+    if (r->plan->floor_ms > 0) {
+        if (!advance(r, r->world->sched.now_us + FLOOR_SETTLE_US +
+                            12 * r->plan->floor_ms * SIM_MS))
+            return;
+        await_convergence(r, true, r->plan->heal_ms, &unused);
+    }
     /* Until nobody has an excuse any more. Nothing is written meanwhile: they
      * may not drift apart again. */
     sim_check_rest(c);

@@ -3,6 +3,7 @@
 #include "crdt/base/check.h"
 #include "sim/run_internal.h"
 #include "sim/world_fault.h"
+#include "sim/world_order.h"
 
 #define CORE_MARGIN_MS                                                         \
     1000 /* the core stays alone for longer than it may take */
@@ -56,4 +57,5 @@ void sim_run_heal_all(struct sim_run *r)
 {
     sim_world_heal(r->world, NULL);
     CHECK(sim_world_faults(r->world) == 0);
+    sim_world_orders_again(r->world);
 }

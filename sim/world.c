@@ -14,6 +14,7 @@
 #include "sim/entropy.h"
 #include "sim/memory.h"
 #include "sim/world_fault.h"
+#include "sim/world_order.h"
 
 #define WATCH_EVERY 4 /* hosts: one of them has a watcher */
 #define LOOK_US (10 * SIM_MS)
@@ -265,6 +266,7 @@ void sim_world_free(struct sim_world *w)
     }
     if (w->directory[0] != 0)
         (void)nftw(w->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    sim_world_orders_release(w);
     sim_check_free(w->check);
     sim_net_free(w->net);
     sim_sched_release(&w->sched);

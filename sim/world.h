@@ -34,6 +34,7 @@ struct sim_world_options sim_world_default_options(uint64_t seed,
                                                    unsigned hosts);
 
 struct sim_fault;
+struct sim_world_orders;
 
 struct sim_world {
     struct sim_world_options options;
@@ -49,8 +50,9 @@ struct sim_world {
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
     struct authority authority;
-    unsigned restores;       /* how often all was lost and restored */
-    struct sim_check *check; /* NULL if unchecked */
+    struct sim_world_orders *orders; /* owned; world_order.c; NULL: none yet */
+    unsigned restores;               /* how often all was lost and restored */
+    struct sim_check *check;         /* NULL if unchecked */
 };
 
 /* Makes the hosts and founds the mesh; nothing is up yet. Files live in a

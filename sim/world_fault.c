@@ -7,6 +7,7 @@
 #include "sim/hostile.h"
 #include "sim/memory.h"
 #include "sim/restore.h"
+#include "sim/world_order.h"
 
 #define YEAR_MS (INT64_C(365) * 24 * 3600 * 1000)
 
@@ -374,6 +375,16 @@ static void begin_hostile(struct sim_fault *f, unsigned host)
     sim_sched_after(&w->sched, &f->tick, 0);
 }
 
+static void begin_evict(struct sim_fault *f, unsigned host)
+{
+    sim_world_evict(f->world, host, &f->line.to);
+}
+
+static void begin_retire(struct sim_fault *f, unsigned host)
+{
+    sim_world_retire(f->world, host);
+}
+
 /* It has had its effect when it has begun. */
 static void begin_counted(struct sim_fault *f, unsigned host)
 {
@@ -448,6 +459,8 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_OBJECTS_LOSE] = {.hold = hold_objects},
     [SIM_DEED_OBJECTS_FLIP] = {.hold = hold_objects},
     [SIM_DEED_JOIN] = {.begin = begin_join},
+    [SIM_DEED_EVICT] = {.begin = begin_evict},
+    [SIM_DEED_RETIRE] = {.begin = begin_retire},
     [SIM_DEED_HOSTILE] = {.begin = begin_hostile},
 };
 
