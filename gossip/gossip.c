@@ -514,6 +514,9 @@ void gossip_readmit(struct gossip *g, const struct key_id *peer)
     if (member_table_ensure(&g->table, peer, &m) == 0 && m->barred) {
         m->barred = false;
         m->contact_next_ms = 0;
+        /* It may not have noticed: then it lives on under the same counter,
+         * and no later record of it will ever come. */
+        m->counter = 0;
     }
 }
 

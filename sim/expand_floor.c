@@ -9,6 +9,7 @@
 #define FLOOR_MS_MIN 300
 #define FLOOR_MS_MAX 6000
 #define EVICTION_NODES_MIN 4
+#define EVICTIONS_PERCENT 40
 #define EVICTIONS_MAX 3
 #define SIDES_MS_MIN 20000
 #define SIDES_MS_MAX 90000
@@ -109,7 +110,8 @@ int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile)
     plan->floor_ms = draw(&f, FLOOR_MS_MIN, FLOOR_MS_MAX);
     if (profile != SIM_PROFILE_DEFAULT && profile != SIM_PROFILE_CHURN && !full)
         return 0;
-    if (plan->joined < EVICTION_NODES_MIN || (!full && draw(&f, 0, 99) >= 40))
+    if (plan->joined < EVICTION_NODES_MIN ||
+        draw(&f, 0, 99) < 100 - EVICTIONS_PERCENT)
         return f.error;
     for (uint64_t n = draw(&f, 1, EVICTIONS_MAX); n > 0; n--)
         add_eviction(&f);
