@@ -320,6 +320,8 @@ static void take_boot(struct sim_check *c, unsigned host,
         check_weakly(h, &first->vv, &first->digest, first->revision);
         return;
     }
+    if (h->fresh)
+        check_standing_anew(h); /* an old disk has an old floor */
     if (h->restored)
         check_restored(c, h, &first->vv);
     if (h->put_back)

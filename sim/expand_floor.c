@@ -62,19 +62,20 @@ static void add_victims(struct floors *f, struct sim_plan_line *l,
 static void add_eviction(struct floors *f)
 {
     struct sim_plan_line l = {.deed = SIM_DEED_EVICT, .at_ms = draw_time(f)};
-    unsigned joined = f->plan->joined;
+    unsigned nodes = f->plan->nodes;
 
-    sim_hosts_add(&l.hosts, (unsigned)draw(f, 0, joined - 1));
-    add_victims(f, &l, 0, joined);
-    if (sim_hosts_count(&l.to) > 0)
-        add(f, &l);
+    sim_hosts_add(&l.hosts, (unsigned)draw(f, 0, nodes - 1));
+    add_victims(f, &l, 0, nodes);
+    if (sim_hosts_count(&l.to) == 0)
+        sim_hosts_add(&l.to, sim_hosts_has(&l.hosts, 1) ? 2 : 1);
+    add(f, &l);
 }
 
 /* A partition, and each side evicts some of the other. */
 static void add_both_sides(struct floors *f)
 {
-    unsigned joined = f->plan->joined;
-    unsigned middle = (unsigned)draw(f, 2, joined - 2);
+    unsigned nodes = f->plan->nodes;
+    unsigned middle = (unsigned)draw(f, 2, nodes - 2);
     struct sim_plan_line split = {.deed = SIM_DEED_PARTITION,
                                   .at_ms = draw_time(f)};
     struct sim_plan_line first = {.deed = SIM_DEED_EVICT};
@@ -87,8 +88,8 @@ static void add_both_sides(struct floors *f)
     first.at_ms = split.at_ms + draw(f, 0, length / 2);
     second.at_ms = first.at_ms + draw(f, 0, length / 2);
     sim_hosts_add(&first.hosts, (unsigned)draw(f, 0, middle - 1));
-    sim_hosts_add(&second.hosts, (unsigned)draw(f, middle, joined - 1));
-    add_victims(f, &first, middle, joined);
+    sim_hosts_add(&second.hosts, (unsigned)draw(f, middle, nodes - 1));
+    add_victims(f, &first, middle, nodes);
     add_victims(f, &second, 0, middle);
     add(f, &split);
     add(f, &first);
@@ -101,6 +102,9 @@ int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile)
     struct floors f = {.plan = plan, .id = 1};
     bool full = profile == SIM_PROFILE_FULL;
 
+    if (!full && profile != SIM_PROFILE_CHURN)
+        return 0;
+
     sim_entropy_stream(&f.random, plan->seed, "sim expand floors",
                        (uint64_t)profile);
     for (size_t i = 0; i < plan->count; i++)
@@ -108,19 +112,17 @@ int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile)
     if (!full && draw(&f, 0, 99) >= 75)
         return 0;
     plan->floor_ms = draw(&f, FLOOR_MS_MIN, FLOOR_MS_MAX);
-    if (profile != SIM_PROFILE_DEFAULT && profile != SIM_PROFILE_CHURN && !full)
-        return 0;
-    if (plan->joined < EVICTION_NODES_MIN ||
-        draw(&f, 0, 99) < 100 - EVICTIONS_PERCENT)
+    if (plan->nodes < EVICTION_NODES_MIN ||
+        (!full && draw(&f, 0, 99) >= EVICTIONS_PERCENT))
         return f.error;
     for (uint64_t n = draw(&f, 1, EVICTIONS_MAX); n > 0; n--)
         add_eviction(&f);
     if (draw(&f, 0, 99) < 30)
         add_both_sides(&f);
-    if (draw(&f, 0, 99) < 30) {
+    if (full || draw(&f, 0, 99) < 30) {
         struct sim_plan_line l = {.deed = SIM_DEED_RETIRE,
                                   .at_ms = draw_time(&f)};
-        sim_hosts_add(&l.hosts, (unsigned)draw(&f, 0, plan->joined - 1));
+        sim_hosts_add(&l.hosts, (unsigned)draw(&f, 0, plan->nodes - 1));
         add(&f, &l);
     }
     return f.error;
