@@ -73,9 +73,11 @@ struct http_request {
     void *connection; /* the server's */
     bool local;       /* over the socket, by the node's user or root */
 
-    bool begun;   /* the header has been looked at */
-    bool gone;    /* the client has left: end without an answer */
-    bool parked;  /* suspended */
+    bool begun;  /* the header has been looked at */
+    bool gone;   /* the client has left: end without an answer */
+    bool parked; /* waits for the node */
+    bool held;   /* parked, but not suspended: it will not take long */
+    uint64_t held_until_ms;
     bool watched; /* parked with the client being watched */
     enum http_method method;
     struct http_headers headers;
@@ -139,7 +141,8 @@ void http_request_begin(struct http_request *r, const char *method,
 /* Takes a part of the body. */
 void http_request_body(struct http_request *r, const char *data, size_t size);
 
-/* Suspends; watch_client: a client that leaves ends it. In http_server.c. */
+/* Parks for short (see http_server.c) or suspends; watch_client: suspended, and
+ * a client that leaves ends it. */
 void http_request_park(struct http_request *r, bool watch_client);
 void http_request_wake(struct http_request *r);
 

@@ -11,8 +11,17 @@
  * - After its connection limit or a shortage of descriptors it accepts again
  *   only in a later run that it does not ask for: each connection's end asks
  *   for one (dirty).
+ * - It reads from a resumed connection before it asks for the answer, and drops
+ *   the answer if the client has closed its half. Connections with a time-out
+ *   of their own are asked first: a resumed one has such (idle_seconds).
  * - Resumed connections want one run: there is one per loop iteration,
- *   however many were resumed (on_prepare). */
+ *   however many were resumed (on_prepare).
+ * - Suspending and resuming takes a connection out of the library's epoll set
+ *   and puts it back, and it then reads once in vain: half of a write's system
+ *   calls. A request that waits for a commit is *held* instead: its handler is
+ *   called in every run, and says each time that there is nothing yet. The
+ *   library then wants to run again at once, always; listener_run knows better.
+ *   At most HTTP_HELD_MAX are held, and each for HTTP_HELD_MS. */
 #include "node/http_server.h"
 
 #include <errno.h>
@@ -31,6 +40,9 @@
 #include "node/http_watch.h"
 
 #define RUNS_PER_ITERATION 8
+#define HTTP_HELD_MAX 128 /* each costs a call per run */
+#define HTTP_HELD_MS 20   /* then it is suspended */
+#define HELD_RUN_MS 1     /* between runs, while nothing moves */
 #define LEAVERS_BATCH 256
 #define DESCRIPTORS_SPARED 128 /* for the store, peers, files */
 
@@ -41,6 +53,7 @@ struct http_listener {
     uv_poll_t poll;
     uv_timer_t timer;
     bool dirty;
+    bool moved; /* in this run: a part of a body came, or an answer goes */
 };
 
 struct http_connection {
@@ -51,6 +64,7 @@ struct http_connection {
     struct http_connection *next; /* among the active */
     struct http_connection *prev;
     bool active; /* not parked: its deadline is looked at */
+    bool first;  /* among those that are asked before anything is read */
     struct http_request request;
 };
 
@@ -59,6 +73,7 @@ struct http_server {
     struct http_listener *listeners[HTTP_LISTENERS_MAX];
     unsigned listeners_count;
     struct http_connection *active;
+    unsigned held;
     uint64_t header_ms;
     uint64_t body_ms;
     uint64_t idle_ms;
@@ -109,11 +124,20 @@ static void on_listener_timer(uv_timer_t *t);
 static void listener_run(struct http_listener *l)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+    bool timed;
 
     l->dirty = false;
+    l->moved = false;
     if (MHD_run(l->daemon) != MHD_YES)
         return;
-    if (MHD_get_timeout(l->daemon, &wait_ms) == MHD_YES)
+    timed = MHD_get_timeout(l->daemon, &wait_ms) == MHD_YES;
+    if (timed && wait_ms == 0 && l->server->held > 0) {
+        /* Because of the held ones, or of others too? What moved may go on;
+         * what the library keeps to itself does so a little later. */
+        l->dirty = l->dirty || l->moved;
+        wait_ms = HELD_RUN_MS;
+    }
+    if (timed)
         (void)uv_timer_start(&l->timer, on_listener_timer, wait_ms, 0);
     else
         (void)uv_timer_stop(&l->timer);
@@ -204,6 +228,21 @@ static void set_deadline(struct http_connection *k, uint64_t in_ms)
 
 /* ---- parking ---- */
 
+static unsigned idle_seconds(const struct http_server *s, bool first)
+{
+    return (unsigned)(s->idle_ms / 1000 + 1 + first);
+}
+
+static void set_first(struct http_connection *k, bool first)
+{
+    if (k->first == first)
+        return;
+    k->first = first;
+    (void)MHD_set_connection_option(k->request.mhd,
+                                    MHD_CONNECTION_OPTION_TIMEOUT,
+                                    idle_seconds(k->server, first));
+}
+
 void http_request_park(struct http_request *r, bool watch_client)
 {
     struct http_connection *k = r->connection;
@@ -213,6 +252,12 @@ void http_request_park(struct http_request *r, bool watch_client)
     CHECK(!r->parked && !r->context->closing);
     r->parked = true;
     k->deadline_ms = 0;
+    if (!watch_client && k->server->held < HTTP_HELD_MAX) {
+        r->held = true;
+        r->held_until_ms = uv_now(k->server->context.loop) + HTTP_HELD_MS;
+        k->server->held++;
+        return;
+    }
     MHD_suspend_connection(r->mhd);
     if (watch_client &&
         epoll_ctl(k->server->leavers, EPOLL_CTL_ADD, k->fd, &event) == 0) {
@@ -221,11 +266,33 @@ void http_request_park(struct http_request *r, bool watch_client)
     }
 }
 
+static void let_go(struct http_connection *k)
+{
+    CHECK(k->request.held && k->server->held > 0);
+    k->request.held = false;
+    k->server->held--;
+}
+
+/* The library asks again; it may suspend only here. */
+static void hold_on(struct http_connection *k)
+{
+    if (uv_now(k->server->context.loop) < k->request.held_until_ms)
+        return;
+    let_go(k);
+    MHD_suspend_connection(k->request.mhd);
+}
+
 void http_request_wake(struct http_request *r)
 {
     struct http_connection *k = r->connection;
 
     CHECK(r->parked);
+    if (r->held) {
+        let_go(k);
+        r->parked = false;
+        k->listener->dirty = true;
+        return;
+    }
     if (r->watched) {
         (void)epoll_ctl(k->server->leavers, EPOLL_CTL_DEL, k->fd, NULL);
         r->watched = false;
@@ -233,6 +300,8 @@ void http_request_wake(struct http_request *r)
     }
     r->parked = false;
     k->listener->dirty = true;
+    if (r->watch == NULL)
+        set_first(k, true);
     MHD_resume_connection(r->mhd);
 }
 
@@ -306,12 +375,14 @@ static void dispatch(struct http_request *r)
 
 static enum MHD_Result queue_answer(struct http_request *r)
 {
+    struct http_connection *k = r->connection;
     struct MHD_Response *response = r->response;
     enum MHD_Result result;
 
     CHECK(response != NULL && r->status >= 200);
     r->response = NULL;
-    ((struct http_connection *)r->connection)->deadline_ms = 0;
+    k->deadline_ms = 0;
+    k->listener->moved = true;
     result = MHD_queue_response(r->mhd, r->status, response);
     MHD_destroy_response(response);
     return result;
@@ -334,6 +405,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
     if (r == NULL || r->gone || r->context->closing)
         return MHD_NO;
     k = r->connection;
+    if (r->held) {
+        hold_on(k);
+        return MHD_YES;
+    }
     if (!r->begun) {
         set_deadline(k, k->server->body_ms);
         http_request_begin(r, method, l->bound.is_unix ? NULL : l->bound.host);
@@ -348,6 +423,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
         return MHD_YES;
     }
     if (*size > 0) {
+        l->moved = true;
         http_request_body(r, data, *size);
         *size = 0;
         return r->body_seen <= HTTP_SWALLOW_MAX ? MHD_YES : MHD_NO;
@@ -394,12 +470,15 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     if (r == NULL)
         return;
     k = r->connection;
+    if (r->held) /* the client broke off */
+        let_go(k);
     if (r->parked) { /* the server closes */
         r->parked = false;
         if (r->watched)
             activate(k);
     }
     http_request_reset(r);
+    set_first(k, false);
     set_deadline(k, k->server->idle_ms);
     *con_cls = NULL;
 }
@@ -457,6 +536,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd,
         return;
     /* A request line without the rest has no completion. */
     if (k->request.uri != NULL) {
+        if (k->request.held)
+            let_go(k);
         k->request.parked = false;
         http_request_reset(&k->request);
     }
@@ -542,7 +623,6 @@ static unsigned connections_max(void)
 
 static int daemon_start(struct http_listener *l, struct cm_detail *detail)
 {
-    uint64_t idle_s = l->server->idle_ms / 1000 + 1;
     const union MHD_DaemonInfo *info;
 
     l->daemon = MHD_start_daemon(
@@ -552,7 +632,7 @@ static int daemon_start(struct http_listener *l, struct cm_detail *detail)
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, l,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, connections_max(),
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_s,
+        MHD_OPTION_CONNECTION_TIMEOUT, idle_seconds(l->server, false),
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (l->daemon == NULL)
         return cm_fail(detail, CM_ERR_IO,
