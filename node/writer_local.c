@@ -296,17 +296,17 @@ static int check_limits(const struct intent *intent, const struct local_op *op,
 
 /* Leaves the entry in w->entry. */
 static int check_op(struct batch *b, struct intent *intent, struct local_op *op,
-                    bool *ret_idle)
+                    bool *ret_idle, struct entry_local *ret_local)
 {
     struct writer *w = b->w;
     struct entry_id id = local_id_of(op);
-    struct entry_local local = {0};
     struct resolution r;
     int error = check_limits(intent, op, &intent->detail);
 
+    *ret_local = (struct entry_local){0};
     if (error != 0)
         return error;
-    error = store_txn_entry(&b->txn, &id, &w->entry, &local);
+    error = store_txn_entry(&b->txn, &id, &w->entry, ret_local);
     if (error != 0 && error != CM_ERR_NOT_FOUND)
         return cm_fail(&intent->detail, error,
                        "stored record of the key: %s; restore this node from "
@@ -320,7 +320,7 @@ static int check_op(struct batch *b, struct intent *intent, struct local_op *op,
     if (error != 0)
         return error;
     r = entry_resolve(&w->entry, b->now);
-    error = local_check_condition(op, &r, &local, &intent->detail);
+    error = local_check_condition(op, &r, ret_local, &intent->detail);
     /* Who names a stale version of something revoked wants to know why. */
     if (error == 0 || op->condition == CONDITION_VERSION) {
         int revoked = check_revoked(w, op, &r, &intent->detail);
@@ -496,22 +496,32 @@ int local_control(struct batch *b, enum op_kind kind, struct slice key,
 
 /* ---- applying an intent ---- */
 
+/* read: what check_one left in w->entry and w->scratch holds still; else NULL.
+ */
 static int apply_op(struct batch *b, struct intent *intent,
-                    const struct local_op *local)
+                    const struct local_op *local,
+                    const struct entry_local *read)
 {
     struct writer *w = b->w;
     struct entry_id id = local_id_of(local);
     struct entry_local revisions = {0};
     struct op op;
-    int error = store_txn_entry(&b->txn, &id, &w->entry, &revisions);
+    int error = 0;
 
+    if (read != NULL)
+        revisions = *read;
+    else
+        error = store_txn_entry(&b->txn, &id, &w->entry, &revisions);
     if (error == CM_ERR_NOT_FOUND)
         error = 0;
     if (error == 0)
         error = build_op(w, intent, local, &w->entry, &op);
     if (error != 0)
         return error;
-    event_body_add(&w->own.body, &op);
+    if (read != NULL)
+        buffer_append_slice(&w->own.body, buffer_slice(&w->scratch));
+    else
+        event_body_add(&w->own.body, &op);
     w->own.ops_count++;
     if (w->own.body.error != 0)
         return w->own.body.error;
@@ -612,10 +622,12 @@ static int check_writable(const struct batch *b, struct intent *intent)
 
 /* What phase one found out. */
 struct plan {
-    bool *idle;       /* per operation: nothing is to be written */
-    size_t size;      /* encoded bytes of what is */
-    size_t count;     /* operations of it */
-    size_t read_size; /* bytes that the reads will give */
+    bool *idle;               /* per operation: nothing is to be written */
+    size_t size;              /* encoded bytes of what is */
+    size_t count;             /* operations of it */
+    size_t read_size;         /* bytes that the reads will give */
+    struct entry_local local; /* of the entry that was read last */
+    bool fresh; /* one operation, and nothing was written since it was read */
 };
 
 static int check_one(struct batch *b, const struct txn_writes *writes,
@@ -628,7 +640,7 @@ static int check_one(struct batch *b, const struct txn_writes *writes,
         return 0; /* its dels stand behind */
     if (!txn_is_write(op))
         return txn_check_read(b, writes, op, &plan->read_size, &intent->detail);
-    error = check_op(b, intent, op, &plan->idle[i]);
+    error = check_op(b, intent, op, &plan->idle[i], &plan->local);
     if (error == 0 && !plan->idle[i]) {
         error = measure_op(b->w, intent, op, &plan->size);
         plan->count++;
@@ -688,26 +700,27 @@ static int apply_intent(struct batch *b, struct intent *intent,
                  tree++)
                 error = plan->idle[tree]
                             ? 0
-                            : apply_op(b, intent, &intent->ops[tree]);
+                            : apply_op(b, intent, &intent->ops[tree], NULL);
         } else if (!txn_is_write(op)) {
             error = txn_read(b, intent, op);
         } else if (!plan->idle[i]) {
-            error = apply_op(b, intent, op);
+            error = apply_op(b, intent, op, plan->fresh ? &plan->local : NULL);
         }
     }
     return error;
 }
 
-/* Opens the event that takes size bytes more. An intent that exceeds even an
+/* Opens the event that takes the plan's bytes. An intent that exceeds even an
  * empty event is refused. */
-static int make_room(struct batch *b, struct intent *intent, size_t size,
-                     size_t count, bool *ret_fatal)
+static int make_room(struct batch *b, struct intent *intent, struct plan *plan,
+                     bool *ret_fatal)
 {
     struct writer *w = b->w;
     int error;
 
-    if (fits_open(w, intent, size, count)) {
+    if (fits_open(w, intent, plan->size, plan->count)) {
         CM_MARK("commit: one event gathers several writes");
+        plan->fresh = intent->ops_count == 1;
         return 0;
     }
     CM_MARK_IF(w->own.open, "commit: several own events");
@@ -717,12 +730,12 @@ static int make_room(struct batch *b, struct intent *intent, size_t size,
         error = gather_deps(w);
     if (error != 0)
         return error;
-    if (size + event_overhead(w->own.deps_count) > EVENT_SIZE_MAX) {
+    if (plan->size + event_overhead(w->own.deps_count) > EVENT_SIZE_MAX) {
         *ret_fatal = false;
         return cm_fail(&intent->detail, CM_ERR_TOO_LARGE,
                        "transaction has %zu bytes encoded, an event at most "
                        "%u; split it",
-                       size, EVENT_SIZE_MAX);
+                       plan->size, EVENT_SIZE_MAX);
     }
     return open_event(b);
 }
@@ -762,7 +775,7 @@ static int plan_and_apply(struct batch *b, struct intent *intent,
         error = check_intent(b, &writes, intent, plan);
     txn_writes_release(&writes);
     if (error == 0 && plan->count > 0)
-        error = make_room(b, intent, plan->size, plan->count, ret_fatal);
+        error = make_room(b, intent, plan, ret_fatal);
     if (error == 0 && plan->count > 0) {
         *ret_fatal = true;
         intent->wrote = true;
