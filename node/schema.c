@@ -356,6 +356,56 @@ int schema_own_unpack(struct schema_own *ret_own, struct slice payload)
     return 0;
 }
 
+/* A sibling begins with one byte: its kind, and what follows of what most of
+ * them lack. */
+enum sibling_has {
+    HAS_EXPIRES = 1 << 3,
+    HAS_FLAGS = 1 << 4,
+    HAS_AUTHOR = 1 << 5,
+    HAS_VALUE = 1 << 6,
+};
+#define SIBLING_KIND_MASK 7
+#define SIBLING_HLC_SIZE 8
+
+_Static_assert(SIBLING_ACK <= SIBLING_KIND_MASK, "a kind has three bits");
+
+static unsigned sibling_head(const struct sibling *s)
+{
+    unsigned head = (unsigned)s->kind;
+
+    CHECK(head > 0 && head <= SIBLING_KIND_MASK);
+    if (s->expires != 0)
+        head |= HAS_EXPIRES;
+    if (s->flags != 0)
+        head |= HAS_FLAGS;
+    if (s->author.size > 0)
+        head |= HAS_AUTHOR;
+    if (s->value.size > 0)
+        head |= HAS_VALUE;
+    return head;
+}
+
+/* As it is: a packed integer of its size would take one byte more. */
+static void pack_hlc(struct buffer *out, hlc_t hlc)
+{
+    uint8_t bytes[SIBLING_HLC_SIZE];
+
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(hlc >> (8 * (sizeof bytes - 1 - i)));
+    buffer_append(out, bytes, sizeof bytes);
+}
+
+static hlc_t unpack_hlc(struct unpacker *u)
+{
+    hlc_t ret = 0;
+
+    if (u->error == 0 && u->in.size - u->position < SIBLING_HLC_SIZE)
+        unpack_fail(u, CM_ERR_MALFORMED);
+    for (size_t i = 0; i < SIBLING_HLC_SIZE && u->error == 0; i++)
+        ret = ret << 8 | u->in.data[u->position++];
+    return ret;
+}
+
 void schema_entry_pack(struct buffer *out, const struct entry *e,
                        const struct entry_local *local,
                        const struct actors *actors)
@@ -363,38 +413,48 @@ void schema_entry_pack(struct buffer *out, const struct entry *e,
     CHECK(e->count > 0);
     pack_uint(out, local->create_revision);
     pack_uint(out, local->modify_revision);
-    pack_uint(out, e->count);
     for (size_t i = 0; i < e->count; i++) {
         const struct sibling *s = &e->siblings[i];
         uint32_t actor;
         bool found = actors_find(actors, &s->dot.incarnation, &actor);
 
         CHECK(found);
-        pack_uint(out, (uint64_t)s->kind);
+        pack_uint(out, sibling_head(s));
         pack_uint(out, actor);
         pack_uint(out, s->dot.seq);
-        pack_uint(out, s->hlc);
-        pack_uint(out, s->flags);
-        pack_uint(out, s->expires);
-        pack_bin(out, s->author);
-        pack_bin(out, s->value);
+        pack_hlc(out, s->hlc);
+        if (s->flags != 0)
+            pack_uint(out, s->flags);
+        if (s->expires != 0)
+            pack_uint(out, s->expires);
+        if (s->author.size > 0)
+            pack_bin(out, s->author);
+        if (s->value.size > 0)
+            pack_bin(out, s->value);
     }
 }
 
 static int sibling_unpack(struct sibling *ret, struct unpacker *u,
                           const struct actors *actors)
 {
-    uint64_t kind = unpack_uint(u, SIBLING_ACK);
+    unsigned head = (unsigned)unpack_uint(u, INT8_MAX);
     uint32_t actor = (uint32_t)unpack_uint(u, UINT32_MAX);
 
-    *ret = (struct sibling){.kind = (enum sibling_kind)kind};
+    *ret =
+        (struct sibling){.kind = (enum sibling_kind)(head & SIBLING_KIND_MASK)};
     ret->dot.seq = unpack_uint(u, UINT64_MAX);
-    ret->hlc = unpack_uint(u, UINT64_MAX);
-    ret->flags = unpack_uint(u, UINT64_MAX);
-    ret->expires = unpack_uint(u, UINT64_MAX);
-    ret->author = unpack_bin(u, AUTHOR_SIZE_MAX);
-    ret->value = unpack_bin(u, SCHEMA_SIBLING_VALUE_MAX);
-    if (u->error != 0 || kind == 0 || ret->dot.seq == 0)
+    ret->hlc = unpack_hlc(u);
+    if ((head & HAS_FLAGS) != 0)
+        ret->flags = unpack_uint(u, UINT64_MAX);
+    if ((head & HAS_EXPIRES) != 0)
+        ret->expires = unpack_uint(u, UINT64_MAX);
+    if ((head & HAS_AUTHOR) != 0)
+        ret->author = unpack_bin(u, AUTHOR_SIZE_MAX);
+    if ((head & HAS_VALUE) != 0)
+        ret->value = unpack_bin(u, SCHEMA_SIBLING_VALUE_MAX);
+    /* One sibling has one form: what is announced is there. */
+    if (u->error != 0 || ret->kind == 0 || ret->dot.seq == 0 ||
+        sibling_head(ret) != head)
         return CM_ERR_DAMAGED;
     if (!actors_get(actors, actor, &ret->dot.incarnation))
         return CM_ERR_DAMAGED;
@@ -406,16 +466,14 @@ int schema_entry_unpack(struct entry *ret_entry, struct entry_local *ret_local,
 {
     struct unpacker u;
     struct entry_local local;
-    uint64_t count;
 
     ret_entry->count = 0;
     unpack_init(&u, payload);
     local.create_revision = unpack_uint(&u, UINT64_MAX);
     local.modify_revision = unpack_uint(&u, UINT64_MAX);
-    count = unpack_uint(&u, payload.size);
-    if (u.error != 0 || count == 0)
+    if (u.error != 0 || u.position == payload.size)
         return CM_ERR_DAMAGED;
-    for (uint64_t i = 0; i < count; i++) {
+    for (size_t i = 0; u.position < payload.size; i++) {
         struct sibling s;
         int error = sibling_unpack(&s, &u, actors);
 

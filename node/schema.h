@@ -9,7 +9,8 @@
  *   'a' 0 / 1 / 2                  head; two halves of the digest's lanes
  *   'b' ~actor ~seq                own event: revision, changes, bytes
  *   'c' space key [0x00 element]   the entry holds a sibling that lost
- *   'e' space key [0x00 element]   entry: revisions and siblings
+ *   'e' space key [0x00 element]   entry: revisions and siblings, each: kind
+ * and what it has (one byte), actor, seq, HLC (eight bytes), then what it has
  *   'f' time space key [0x00 element]  a floor may take something from the
  *                                  entry: any one (time 0), or one of that time
  *   'm' name                       named fact of this node
@@ -25,8 +26,8 @@
  * The newest entry of this node's own incarnation stands in the head alone.
  * The lanes are two records, because one of more than 2,038 bytes would take
  * a page of its own. Numbers in keys are big-endian, numbers in records
- * canonical msgpack. Each record starts with a checksum over key and payload,
- * since LMDB does not notice bit rot. */
+ * canonical msgpack but for the HLC. Each record starts with a checksum over
+ * key and payload, since LMDB does not notice bit rot. */
 #ifndef NODE_SCHEMA_H
 #define NODE_SCHEMA_H
 
