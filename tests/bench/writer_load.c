@@ -13,13 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
-#include "crdt/authority.h"
-#include "crdt/base/alloc.h"
-#include "node/writer.h"
 #include "tests/bench/support.h"
+#include "tests/bench/support_replica.h"
 
 #define KEYS 100000
 #define VALUE_SIZE 100
@@ -32,23 +28,6 @@
 #define SIGNATURES 4000
 #define HEADER_SIZE 250 /* about that of an event with few dependencies */
 
-struct replica {
-    char dir[256];
-    struct store *store;
-    struct writer *writer;
-    struct incarnation incarnation;
-    uint8_t public_key[32];
-    uint8_t secret_key[64];
-    struct buffer certificate;
-};
-
-struct mesh {
-    struct authority authority;
-    struct buffer order;
-    struct replica first;
-    struct replica second;
-};
-
 struct kept_event {
     uint8_t *bytes;
     size_t size;
@@ -56,97 +35,6 @@ struct kept_event {
 
 static uint64_t seed = 521288629;
 static char value[VALUE_SIZE];
-
-static void must(int error, const char *what)
-{
-    if (error != 0)
-        bench_fail("%s: %s", what, cm_strerror(error));
-}
-
-static uint64_t wall_ms(void)
-{
-    struct timespec now;
-
-    if (clock_gettime(CLOCK_REALTIME, &now) != 0)
-        bench_fail("clock_gettime: %s", strerror(errno));
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- two replicas ---- */
-
-static void replica_certify(struct mesh *m, struct replica *r, const char *name)
-{
-    struct certificate c = {.roles = ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN};
-
-    if (crypto_sign_keypair(r->public_key, r->secret_key) != 0)
-        bench_fail("no key");
-    randombytes_buf(r->incarnation.bytes, INCARNATION_SIZE);
-    c.mesh = mesh_id_of(m->authority.public_key);
-    memcpy(c.sign_key, r->public_key, sizeof c.sign_key);
-    randombytes_buf(c.box_key, sizeof c.box_key);
-    (void)snprintf(c.name, sizeof c.name, "%s", name);
-    c.prefixes[0] = slice_of_string("");
-    c.prefixes_count = 1;
-    c.not_after_ms = wall_ms() + UINT64_C(86400000);
-    buffer_init(&r->certificate, CERTIFICATE_SIZE_MAX);
-    must(certificate_encode(&r->certificate, &c, m->authority.secret_key),
-         "certificate");
-}
-
-static void replica_open(struct mesh *m, struct replica *r, const char *parent,
-                         const char *name)
-{
-    struct store_identity identity = {
-        .incarnation = r->incarnation,
-        .certificate = buffer_slice(&r->certificate),
-        .generation_order = buffer_slice(&m->order),
-        .host = slice_of_string("bench"),
-        .ready = true,
-    };
-    struct cm_detail detail = {{0}};
-    int error;
-
-    memcpy(identity.authority_public_key, m->authority.public_key, 32);
-    (void)snprintf(r->dir, sizeof r->dir, "%s/%s", parent, name);
-    if (mkdir(r->dir, 0700) != 0)
-        bench_fail("%s: %s", r->dir, strerror(errno));
-    error = store_open(&r->store, r->dir, 0, &detail);
-    if (error == 0)
-        error = writer_initialise(r->store, &identity, &detail);
-    if (error == 0)
-        error = writer_open(&r->writer, r->store, r->secret_key, &detail);
-    if (error != 0)
-        bench_fail("%s: %s", r->dir, detail.text);
-}
-
-static void mesh_make(struct mesh *m, const char *parent)
-{
-    uint8_t authority_seed[32];
-    struct generation_order order = {.number = 1};
-
-    randombytes_buf(authority_seed, sizeof authority_seed);
-    authority_make(&m->authority, authority_seed);
-    replica_certify(m, &m->first, "first");
-    replica_certify(m, &m->second, "second");
-    order.mesh = mesh_id_of(m->authority.public_key);
-    order.founder = m->first.incarnation;
-    order.founder_certificate = buffer_slice(&m->first.certificate);
-    order.created_ms = wall_ms();
-    buffer_init(&m->order, GENERATION_ORDER_SIZE_MAX);
-    must(generation_order_encode(&m->order, &order, m->authority.secret_key),
-         "generation order");
-    replica_open(m, &m->first, parent, "first");
-    replica_open(m, &m->second, parent, "second");
-}
-
-static void replica_close(struct replica *r)
-{
-    writer_close(r->writer);
-    store_close(r->store);
-    buffer_release(&r->certificate);
-}
-
-/* ---- commits ---- */
 
 static struct intent *intent_puts(size_t count, uint64_t first, bool random)
 {
@@ -162,28 +50,9 @@ static struct intent *intent_puts(size_t count, uint64_t first, bool random)
         (void)snprintf(key, sizeof key, "bench/key%06" PRIu64, number);
         op.key = slice_of_string(key);
         op.value = slice_of(value, sizeof value);
-        must(intent_add_op(i, &op), "operation");
+        bench_must(intent_add_op(i, &op), "operation");
     }
     return i;
-}
-
-/* The caller frees the result; its intents are freed here. */
-static struct commit_result *commit(struct replica *r, struct intent *batch)
-{
-    struct commit_result *result = writer_commit(r->writer, batch, wall_ms());
-
-    if (result == NULL)
-        bench_fail("out of memory");
-    while (batch != NULL) {
-        struct intent *next = batch->next;
-
-        if (batch->result != 0)
-            bench_fail("a commit failed: %s: %s", cm_strerror(batch->result),
-                       batch->detail.text);
-        intent_free(batch);
-        batch = next;
-    }
-    return result;
 }
 
 static uint64_t written_bytes(void)
@@ -222,7 +91,8 @@ static double pages_of(struct replica *r, bool random, uint64_t first)
     uint64_t before = written_bytes();
 
     for (uint64_t i = 0; i < COMMITS; i++)
-        commit_result_free(commit(r, intent_puts(1, first + i, random)));
+        commit_result_free(
+            replica_commit(r, intent_puts(1, first + i, random)));
     return (double)(written_bytes() - before) / PAGE / COMMITS;
 }
 
@@ -231,7 +101,8 @@ static void run_local(struct mesh *m, struct result *ret)
     uint64_t begun = bench_now_ns();
 
     for (uint64_t i = 0; i < KEYS; i += FILL_OPS)
-        commit_result_free(commit(&m->first, intent_puts(FILL_OPS, i, false)));
+        commit_result_free(
+            replica_commit(&m->first, intent_puts(FILL_OPS, i, false)));
     ret->fill_ops_per_s = KEYS / seconds_since(begun);
     begun = bench_now_ns();
     ret->pages = pages_of(&m->first, true, 0);
@@ -266,7 +137,7 @@ static struct intent *intent_foreign(const struct kept_event *e)
 
     if (i == NULL)
         bench_fail("out of memory");
-    must(intent_set_event(i, slice_of(e->bytes, e->size)), "event");
+    bench_must(intent_set_event(i, slice_of(e->bytes, e->size)), "event");
     i->verified = true;
     return i;
 }
@@ -281,7 +152,7 @@ static void run_foreign(struct mesh *m, struct result *ret)
     if (events == NULL)
         bench_fail("out of memory");
     for (uint64_t i = 0; i < EVENTS; i++) {
-        struct commit_result *r = commit(
+        struct commit_result *r = replica_commit(
             &m->first, intent_puts(EVENT_OPS, i * EVENT_OPS % KEYS, false));
 
         count = keep(events, count, EVENTS, r);
@@ -299,7 +170,7 @@ static void run_foreign(struct mesh *m, struct result *ret)
             one->next = batch;
             batch = one;
         }
-        commit_result_free(commit(&m->second, batch));
+        commit_result_free(replica_commit(&m->second, batch));
     }
     ret->apply_ops_per_s = EVENTS * EVENT_OPS / seconds_since(begun);
     for (size_t i = 0; i < count; i++)
@@ -349,9 +220,6 @@ int main(int argc, char **argv)
                  result.pages, result.pages_new, result.commits_per_s,
                  result.fill_ops_per_s, result.apply_ops_per_s,
                  result.sign_per_s, result.verify_per_s);
-    replica_close(&m.first);
-    replica_close(&m.second);
-    buffer_release(&m.order);
-    authority_clear(&m.authority);
+    mesh_close(&m);
     return 0;
 }

@@ -1,0 +1,387 @@
+/* What replication costs in memory, bytes and time, and how it stays so when a
+ * store holds a million keys and a set of a million elements.
+ *
+ *   scale DIR [COUNT]      an empty directory, on the disk that is meant
+ *
+ * Where a full store is compared with an empty one, two replicas of two meshes
+ * take turns, one commit each. Processor time is the thread's own. One line of
+ * JSON. */
+#include <inttypes.h>
+#include <lmdb.h>
+#include <malloc.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "crdt/base/pack.h"
+#include "crdt/digest.h"
+#include "node/schema.h"
+#include "tests/bench/support.h"
+#include "tests/bench/support_replica.h"
+
+#define COUNT 1000000
+#define FILL_OPS 1000
+#define VALUE_SIZE 100
+#define ROUNDS 400
+#define MEMORY_KEYS 20000
+#define MEMORY_ROUNDS 5
+#define EVENT_OPS 100
+#define CHECKSUM_SIZE 8
+#define BIG_SET "bench/set"
+
+struct result {
+    double apply_ops_per_s;
+    double verify_us; /* one signature: apart from the above */
+    double set_ratio;
+    double set_add_us;
+    size_t set_delta; /* bytes beyond element, header and signature */
+    double open_ms;
+    uint64_t p99_full_us;
+    uint64_t p99_empty_us;
+    long anonymous_empty_kib;
+    long anonymous_full_kib;
+    double register_bytes;
+    double element_bytes;
+};
+
+static char value[VALUE_SIZE];
+
+static double seconds_since(uint64_t begun_ns)
+{
+    return (double)(bench_now_ns() - begun_ns) / 1e9;
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec used;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0)
+        bench_fail("no clock of the thread");
+    return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
+/* What the allocator only keeps is not counted. */
+static long anonymous_kib(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    long ret = -1;
+
+    (void)malloc_trim(0);
+    if (f == NULL)
+        bench_fail("no /proc/self/status");
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "RssAnon: %ld", &ret) == 1)
+            break;
+    }
+    (void)fclose(f);
+    return ret;
+}
+
+static void key_text(char ret_text[32], uint64_t number)
+{
+    (void)snprintf(ret_text, 32, "bench/key%07" PRIu64, number);
+}
+
+static struct intent *puts_of(uint64_t first, size_t count)
+{
+    struct intent *i = intent_new(INTENT_LOCAL);
+    char key[32];
+
+    if (i == NULL)
+        bench_fail("out of memory");
+    for (size_t j = 0; j < count; j++) {
+        struct local_op op = {.kind = OP_PUT};
+
+        key_text(key, first + j);
+        op.key = slice_of_string(key);
+        op.value = slice_of(value, sizeof value);
+        bench_must(intent_add_op(i, &op), "operation");
+    }
+    return i;
+}
+
+static struct intent *adds_of(const char *set, uint64_t first, size_t count)
+{
+    struct intent *i = intent_new(INTENT_LOCAL);
+    char element[32];
+
+    if (i == NULL)
+        bench_fail("out of memory");
+    for (size_t j = 0; j < count; j++) {
+        struct local_op op = {.kind = OP_SET_ADD, .key = slice_of_string(set)};
+
+        key_text(element, first + j);
+        op.element = slice_of_string(element);
+        bench_must(intent_add_op(i, &op), "operation");
+    }
+    return i;
+}
+
+/* ---- in memory ---- */
+
+struct memory {
+    struct entry entries[MEMORY_KEYS];
+    struct digest digest;
+};
+
+/* Decodes one event and applies it; its bytes live as long as the entries. */
+static void apply_event(struct memory *m, struct slice bytes)
+{
+    struct event event;
+
+    bench_must(event_decode(&event, bytes), "event");
+    for (size_t i = 0; i < event.ops_count; i++) {
+        const struct op *op = &event.ops[i];
+        struct entry_id id = op_entry_id(op);
+        const char *digits = (const char *)op->key.data + strlen("bench/key");
+        struct entry *e;
+        uint64_t number = 0;
+
+        for (size_t j = strlen("bench/key"); j < op->key.size; j++)
+            number = 10 * number + (uint64_t)(*digits++ - '0');
+        e = &m->entries[number];
+        for (size_t j = 0; j < e->count; j++)
+            digest_remove(&m->digest, &id, &e->siblings[j]);
+        bench_must(entry_apply(e, op, &event.dot, event.hlc, NULL), "apply");
+        for (size_t j = 0; j < e->count; j++)
+            digest_add(&m->digest, &id, &e->siblings[j]);
+    }
+    event_release(&event);
+}
+
+/* Every key is written MEMORY_ROUNDS times, by events of EVENT_OPS. */
+static void run_memory(const char *parent, struct result *ret)
+{
+    struct memory *m = calloc(1, sizeof *m);
+    size_t count = MEMORY_ROUNDS * MEMORY_KEYS / EVENT_OPS;
+    struct commit_result **kept = calloc(count, sizeof *kept);
+    struct mesh mesh = {0};
+    struct event event;
+    uint64_t begun;
+
+    if (m == NULL || kept == NULL)
+        bench_fail("out of memory");
+    mesh_make(&mesh, parent);
+    digest_init(&m->digest);
+    for (size_t i = 0; i < count; i++) {
+        kept[i] = replica_commit(
+            &mesh.first, puts_of(i * EVENT_OPS % MEMORY_KEYS, EVENT_OPS));
+        if (kept[i]->events_count != 1)
+            bench_fail("not one event");
+    }
+    begun = cpu_ns();
+    for (size_t i = 0; i < count; i++)
+        apply_event(m, kept[i]->events[0].bytes);
+    ret->apply_ops_per_s =
+        (double)(count * EVENT_OPS) / ((double)(cpu_ns() - begun) / 1e9);
+    bench_must(event_decode(&event, kept[0]->events[0].bytes), "event");
+    begun = cpu_ns();
+    for (size_t i = 0; i < 200; i++)
+        bench_must(event_verify(&event, mesh.first.public_key), "signature");
+    ret->verify_us = (double)(cpu_ns() - begun) / 200e3;
+    event_release(&event);
+    for (size_t i = 0; i < count; i++)
+        commit_result_free(kept[i]);
+    for (size_t i = 0; i < MEMORY_KEYS; i++)
+        entry_release(&m->entries[i]);
+    free(kept);
+    free(m);
+    mesh_close(&mesh);
+}
+
+/* ---- a set of a million elements ---- */
+
+static uint64_t add_one(struct replica *r, const char *set, uint64_t number,
+                        size_t *ret_delta)
+{
+    struct intent *add = adds_of(set, number, 1);
+    uint64_t begun = cpu_ns();
+    struct commit_result *result = replica_commit(r, add);
+    uint64_t took = cpu_ns() - begun;
+    char element[32];
+    struct event event;
+
+    key_text(element, number);
+    bench_must(event_decode(&event, result->events[0].bytes), "event");
+    *ret_delta = result->events[0].bytes.size - event.header.size -
+                 SIGNATURE_SIZE - strlen(element);
+    event_release(&event);
+    commit_result_free(result);
+    return took;
+}
+
+/* In the same store: what differs is the size of the set. */
+static void run_set(struct replica *r, uint64_t count, struct result *ret)
+{
+    struct bench_samples big = {0};
+    struct bench_samples empty = {0};
+    char other[32];
+    size_t delta;
+
+    for (uint64_t i = 0; i < count; i += FILL_OPS)
+        commit_result_free(replica_commit(r, adds_of(BIG_SET, i, FILL_OPS)));
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        bench_samples_add(&big, add_one(r, BIG_SET, count + i, &delta));
+        if (delta > ret->set_delta)
+            ret->set_delta = delta;
+        (void)snprintf(other, sizeof other, "bench/s%03" PRIu64, i);
+        bench_samples_add(&empty, add_one(r, other, count + i, &delta));
+    }
+    ret->set_add_us = (double)bench_samples_at(&big, 500) / 1e3;
+    ret->set_ratio = (double)bench_samples_at(&big, 500) /
+                     (double)bench_samples_at(&empty, 500);
+    bench_samples_release(&big);
+    bench_samples_release(&empty);
+}
+
+/* ---- a million keys ---- */
+
+static void put_one(struct replica *r, uint64_t number,
+                    struct bench_samples *samples)
+{
+    struct intent *put = puts_of(number, 1);
+    uint64_t begun = bench_now_ns();
+
+    commit_result_free(replica_commit(r, put));
+    bench_samples_add(samples, (bench_now_ns() - begun) / 1000);
+}
+
+static void run_keys(struct replica *full, struct replica *empty,
+                     uint64_t count, struct result *ret)
+{
+    struct bench_samples in_full = {0};
+    struct bench_samples in_empty = {0};
+    uint64_t random = 88172645463325252;
+    uint64_t begun;
+
+    ret->anonymous_empty_kib = anonymous_kib();
+    for (uint64_t i = 0; i < count; i += FILL_OPS)
+        commit_result_free(replica_commit(full, puts_of(i, FILL_OPS)));
+    begun = bench_now_ns();
+    replica_reopen(full);
+    ret->open_ms = 1e3 * seconds_since(begun);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        put_one(full, bench_random(&random) % count, &in_full);
+        put_one(empty, i, &in_empty);
+    }
+    ret->p99_full_us = bench_samples_at(&in_full, 990);
+    ret->p99_empty_us = bench_samples_at(&in_empty, 990);
+    ret->anonymous_full_kib = anonymous_kib();
+    bench_samples_release(&in_full);
+    bench_samples_release(&in_empty);
+}
+
+/* ---- bytes per entry ---- */
+
+struct measured {
+    uint64_t registers;
+    uint64_t register_bytes;
+    uint64_t elements;
+    uint64_t element_bytes;
+};
+
+/* Of key and record all that is neither the client's text nor checksum nor the
+ * two revisions, which are this node's index. */
+static void measure_entry(struct measured *m, struct slice key,
+                          struct slice record)
+{
+    struct entry_id id;
+    struct slice payload;
+    struct unpacker u;
+    size_t bytes;
+
+    bench_must(schema_parse_entry(&id, key), "key");
+    bench_must(schema_record_open(&payload, key, record), "record");
+    unpack_init(&u, payload);
+    (void)unpack_uint(&u, UINT64_MAX);
+    (void)unpack_uint(&u, UINT64_MAX);
+    bytes = key.size + record.size - CHECKSUM_SIZE - u.position - id.key.size -
+            id.element.size;
+    if (id.space == SPACE_REGISTER) {
+        m->registers++;
+        m->register_bytes += bytes - VALUE_SIZE;
+    } else if (id.space == SPACE_SET) {
+        m->elements++;
+        m->element_bytes += bytes;
+    }
+}
+
+/* Of a store that is closed: an environment is not opened twice. */
+static void run_bytes(const char *dir, struct result *ret)
+{
+    struct measured m = {0};
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_dbi dbi;
+    MDB_val k, v;
+
+    if (mdb_env_create(&env) != 0 ||
+        mdb_env_set_mapsize(env, (size_t)16 << 30) != 0 ||
+        mdb_env_open(env, dir, MDB_RDONLY, 0600) != 0 ||
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 ||
+        mdb_dbi_open(txn, NULL, 0, &dbi) != 0 ||
+        mdb_cursor_open(txn, dbi, &cursor) != 0)
+        bench_fail("%s cannot be opened", dir);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
+        if (((const char *)k.mv_data)[0] == 'e')
+            measure_entry(&m, slice_of(k.mv_data, k.mv_size),
+                          slice_of(v.mv_data, v.mv_size));
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+    if (m.registers == 0 || m.elements == 0)
+        bench_fail("nothing to measure in %s", dir);
+    ret->register_bytes = (double)m.register_bytes / (double)m.registers;
+    ret->element_bytes = (double)m.element_bytes / (double)m.elements;
+}
+
+/* ---- all ---- */
+
+static const char *below(char ret_path[512], const char *parent,
+                         const char *name)
+{
+    (void)snprintf(ret_path, 512, "%s/%s", parent, name);
+    if (mkdir(ret_path, 0700) != 0)
+        bench_fail("%s cannot be made", ret_path);
+    return ret_path;
+}
+
+int main(int argc, char **argv)
+{
+    struct mesh full = {0};
+    struct mesh empty = {0};
+    struct result r = {0};
+    uint64_t count = argc == 3 ? bench_number(argv[2], "COUNT") : COUNT;
+    char path[512];
+
+    if (argc < 2 || argc > 3 || count % FILL_OPS != 0)
+        bench_fail("usage: scale DIR [COUNT]; COUNT in thousands");
+    if (sodium_init() < 0)
+        bench_fail("libsodium does not start");
+    memset(value, 'v', sizeof value);
+    run_memory(below(path, argv[1], "memory"), &r);
+    mesh_make(&full, below(path, argv[1], "full"));
+    mesh_make(&empty, below(path, argv[1], "empty"));
+    run_keys(&full.first, &empty.first, count, &r);
+    run_set(&full.first, count, &r);
+    mesh_close(&full);
+    mesh_close(&empty);
+    run_bytes(full.first.dir, &r);
+    (void)printf(
+        "{\"count\":%" PRIu64 ",\"apply_ops_per_s\":%.0f,\"verify_us\":%.1f,"
+        "\"set_ratio\":%.3f,\"set_add_us\":%.1f,\"set_delta\":%zu,"
+        "\"open_ms\":%.1f,\"p99_full_us\":%" PRIu64 ",\"p99_empty_us\":%" PRIu64
+        ",\"anonymous_empty_kib\":%ld,\"anonymous_full_kib\":%ld,"
+        "\"register_bytes\":%.1f,\"element_bytes\":%.1f}\n",
+        count, r.apply_ops_per_s, r.verify_us, r.set_ratio, r.set_add_us,
+        r.set_delta, r.open_ms, r.p99_full_us, r.p99_empty_us,
+        r.anonymous_empty_kib, r.anonymous_full_kib, r.register_bytes,
+        r.element_bytes);
+    return 0;
+}
