@@ -512,7 +512,7 @@ static void adopt(struct sim_check *c, struct check_host *h,
         }
     }
     if (replacement->mode == ADOPT_RETURN)
-        check_return(c, h, &before);
+        check_return(c, h, &before, r);
     if (replacement->mode == ADOPT_JOIN && !vv_dominates(&before, &h->vv))
         sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
                          "a join lost events that were there");

@@ -239,7 +239,7 @@ void check_weakly(struct check_host *h, const struct vv *vv,
 /* h has replaced its state by one with that vector: own events that it lacks
  * are kept. */
 void check_return(struct sim_check *c, struct check_host *h,
-                  const struct vv *adopted);
+                  const struct vv *adopted, const struct commit_result *r);
 
 /* check_watch.c */
 void check_watches_poll(struct sim_check *c); /* a few commits of each */
