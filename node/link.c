@@ -207,7 +207,7 @@ void link_pump(struct node *n, struct link *l)
 
 int link_send(struct node *n, struct link *l, const struct buffer *frame)
 {
-    uint8_t length[4];
+    uint8_t *to;
     int error;
 
     link_changed(n);
@@ -221,12 +221,16 @@ int link_send(struct node *n, struct link *l, const struct buffer *frame)
         }
         return error;
     }
-    put_be32(length, (uint32_t)frame->size);
-    if (l->outbox.size + sizeof length + frame->size > l->outbox.limit)
+    if (l->outbox.size + 4 + frame->size > l->outbox.limit)
         return CM_ERR_BUSY;
-    buffer_append(&l->outbox, length, sizeof length);
-    buffer_append_slice(&l->outbox, buffer_slice(frame));
-    return l->outbox.error;
+    /* At once: a length without its frame would send what lies behind. */
+    to = buffer_extend(&l->outbox, 4 + frame->size);
+    if (to == NULL)
+        return l->outbox.error;
+    put_be32(to, (uint32_t)frame->size);
+    if (frame->size > 0)
+        memcpy(to + 4, frame->data, frame->size);
+    return 0;
 }
 
 static int flush_outbox(struct link *l)
@@ -237,6 +241,7 @@ static int flush_outbox(struct link *l)
     while (at < l->outbox.size && error == 0) {
         uint32_t size = get_be32(l->outbox.data + at);
 
+        CHECK(size <= l->outbox.size - at - 4);
         error =
             channel_send(l->channel, slice_of(l->outbox.data + at + 4, size));
         at += 4 + size;
