@@ -63,7 +63,8 @@ static int add(struct drawing *d)
     return sim_plan_add(p, &l);
 }
 
-/* Not both in one plan: see "What is not judged yet" in sim/README.md. */
+/* But for the full profile, not both in one plan: see "What is not judged yet"
+ * in sim/README.md. */
 static bool has_hostile(const struct sim_plan *p)
 {
     for (size_t i = 0; i < p->count; i++)
@@ -80,8 +81,9 @@ int sim_expand_disks(struct sim_plan *plan, uint64_t seed,
     int error = 0;
 
     sim_entropy_stream(&d.random, seed, "sim expand disks", (uint64_t)profile);
-    if (!may_have(profile) || plan->nodes < 3 || has_hostile(plan) ||
-        (profile != SIM_PROFILE_FULL && draw(&d, 0, 99) >= PERCENT))
+    if (!may_have(profile) || plan->nodes < 3 ||
+        (profile != SIM_PROFILE_FULL &&
+         (has_hostile(plan) || draw(&d, 0, 99) >= PERCENT)))
         return 0;
     times = draw(&d, 1, TIMES_MAX);
     for (uint64_t i = 0; i < times && error == 0; i++)
