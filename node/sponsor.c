@@ -416,9 +416,8 @@ void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
         !sponsor_may_enter(n, &channel_peer(l->channel)->decoded)) {
         CM_MARK("sponsor: an evicted node is refused");
         refuse(n, l, CM_ERR_AUTHORITY,
-               "an eviction order is newer than its certificate, or than who "
-               "signed that: redeem a fresh token of a member that stays "
-               "(confmesh node --data DIR --join TOKEN)");
+               "an eviction order is newer than its certificate: redeem a "
+               "fresh token (confmesh node --data DIR --join TOKEN)");
         return;
     }
     s = cut_serve_begin(n, l, f);

