@@ -6,7 +6,7 @@ namespaces.py."""
 import json
 
 import namespaces
-from harness import check, check_equal, check_in, wait_until
+from harness import check_equal, check_in, wait_until
 
 FLAGS = ["--floor-interval", "150ms", "--floor-keep", "200ms"]
 
@@ -85,8 +85,8 @@ def test_one_of_two_orders_is_dropped(t):
     delta.wait_value("after", b"3")
     delta.ok("put", "after", "4")
     alpha.wait_value("after", b"4")
-    check(any("evicted" in a for a in gamma.live()["alarms"]),
-          "gamma knows that it is out")
+    wait_until(lambda: any("evicted" in a for a in gamma.live()["alarms"]),
+               "gamma knows that it is out", 60)
     check_equal(gamma.get("after"), None)
 
 
