@@ -301,6 +301,7 @@ nightly: $(SIM_PROGRAM)
 	    $(SIM_PROGRAM) run --profile $$profile --first-seed $$first \
 	        --seconds $$(($(BUDGET) / 2 / $(words $(NIGHTLY)) + 1)); \
 	done
+	$(Q)$(MAKE) SANITIZE=address,undefined test
 	$(Q)$(MAKE) marks
 	$(Q)$(MAKE) zoo
 
