@@ -18,22 +18,6 @@
 static const char delta_domain[] = "confmesh delta v1";
 static const char heartbeat_domain[] = "confmesh heartbeat v1";
 
-static int sign_body(struct buffer *out, const struct buffer *body,
-                     const char *domain, const uint8_t secret_key[64])
-{
-    uint8_t signature[SIGN_SIZE];
-    int error = body->error;
-
-    if (error == 0)
-        error = sign_make(signature, domain, buffer_slice(body), secret_key);
-    if (error != 0)
-        return error;
-    pack_array(out, 2);
-    pack_bin(out, buffer_slice(body));
-    pack_bytes(out, signature, sizeof signature);
-    return out->error;
-}
-
 /* The signed body, begun behind its format. */
 static int open_body(struct unpacker *ret_body, struct slice bytes,
                      const char *domain, size_t fields,
@@ -109,7 +93,7 @@ int delta_encode(struct buffer *out, struct delta *d,
         pack_uint(&body, d->events);
         pack_bytes(&body, d->events_hash.bytes, HASH_SIZE);
         pack_bin(&body, buffer_slice(&object));
-        error = sign_body(out, &body, delta_domain, sign_secret_key);
+        error = sign_pack(out, delta_domain, &body, sign_secret_key);
     }
     buffer_release(&object);
     buffer_release(&body);
@@ -209,7 +193,7 @@ int heartbeat_encode(struct buffer *out, const struct heartbeat *h,
     pack_uint(&body, h->number);
     pack_bytes(&body, h->last.bytes, HASH_SIZE);
     pack_uint(&body, h->created_ms);
-    error = sign_body(out, &body, heartbeat_domain, sign_secret_key);
+    error = sign_pack(out, heartbeat_domain, &body, sign_secret_key);
     buffer_release(&body);
     return error;
 }

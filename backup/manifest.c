@@ -51,7 +51,6 @@ static void pack_body(struct buffer *out, const struct manifest *m)
 int manifest_encode(struct buffer *out, const struct manifest *m,
                     const uint8_t sign_secret_key[64])
 {
-    uint8_t signature[SIGN_SIZE];
     struct buffer body;
     int error;
 
@@ -59,16 +58,7 @@ int manifest_encode(struct buffer *out, const struct manifest *m,
     CHECK(m->certificate.size > 0 && m->generation_order.size > 0);
     buffer_init(&body, SNAPSHOT_MANIFEST_MAX - 128);
     pack_body(&body, m);
-    error = body.error;
-    if (error == 0)
-        error = sign_make(signature, manifest_domain, buffer_slice(&body),
-                          sign_secret_key);
-    if (error == 0) {
-        pack_array(out, 2);
-        pack_bin(out, buffer_slice(&body));
-        pack_bytes(out, signature, sizeof signature);
-        error = out->error;
-    }
+    error = sign_pack(out, manifest_domain, &body, sign_secret_key);
     buffer_release(&body);
     return error;
 }

@@ -70,7 +70,6 @@ int certificate_encode(struct buffer *out, const struct certificate *c,
     uint8_t bytes[CERTIFICATE_SIZE_MAX];
     struct buffer body = {
         .data = bytes, .capacity = sizeof bytes, .limit = sizeof bytes};
-    uint8_t signature[SIGN_SIZE];
     size_t start = out->size;
     size_t i;
     int error;
@@ -90,18 +89,10 @@ int certificate_encode(struct buffer *out, const struct certificate *c,
     pack_uint(&body, c->not_before_ms);
     pack_uint(&body, c->not_after_ms);
     pack_bin(&body, c->issuer);
-    error = body.error;
-    if (error == 0)
-        error = sign_make(signature, sign_domain, buffer_slice(&body),
-                          signer_secret_key);
-    if (error < 0)
-        return error;
-    pack_array(out, 2);
-    pack_bin(out, buffer_slice(&body));
-    pack_bytes(out, signature, sizeof signature);
-    if (out->error == 0 && out->size - start > CERTIFICATE_SIZE_MAX)
-        out->error = CM_ERR_TOO_LARGE;
-    return out->error;
+    error = sign_pack(out, sign_domain, &body, signer_secret_key);
+    if (error == 0 && out->size - start > CERTIFICATE_SIZE_MAX)
+        error = out->error = CM_ERR_TOO_LARGE;
+    return error;
 }
 
 /* One certificate without its chain, and what its signature is over. */

@@ -155,6 +155,17 @@ static enum sibling_kind kind_of(enum op_kind kind)
     return SIBLING_PUT;
 }
 
+bool entry_same_dots(const struct entry *a, const struct entry *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        if (!dot_equal(&a->siblings[i].dot, &b->siblings[i].dot))
+            return false;
+    }
+    return true;
+}
+
 int entry_apply(struct entry *e, const struct op *op, const struct dot *dot,
                 hlc_t hlc, bool *ret_changed)
 {

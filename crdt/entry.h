@@ -38,6 +38,8 @@ struct entry {
 void entry_init(struct entry *e);
 void entry_release(struct entry *e);
 int entry_add_sibling(struct entry *e, const struct sibling *s); /* sorted in */
+/* One dot is one sibling, so equal dots are equal entries. */
+bool entry_same_dots(const struct entry *a, const struct entry *b);
 /* Removes what op supersedes, adds op's sibling. Idempotent for one dot.
  * ret_changed (may be NULL): whether anything differs now. 0 or
  * CM_ERR_NOMEM (then unchanged). */

@@ -33,23 +33,6 @@ static bool order_is_sound(const struct eviction_order *o)
            is_sorted(o->incarnations, o->count);
 }
 
-/* [body, signature] from a body that is complete. */
-static int seal_body(struct buffer *out, const struct buffer *body,
-                     const char *domain, const uint8_t secret_key[64])
-{
-    uint8_t signature[SIGN_SIZE];
-    int error = body->error;
-
-    if (error == 0)
-        error = sign_make(signature, domain, buffer_slice(body), secret_key);
-    if (error < 0)
-        return error;
-    pack_array(out, 2);
-    pack_bin(out, buffer_slice(body));
-    pack_bytes(out, signature, sizeof signature);
-    return out->error;
-}
-
 static int open_body(struct slice *ret_body, uint8_t ret_signature[SIGN_SIZE],
                      struct slice bytes, size_t max)
 {
@@ -114,7 +97,7 @@ int eviction_encode(struct buffer *out, const struct eviction_order *order,
     for (size_t i = 0; i < order->count; i++)
         pack_bytes(&body, order->incarnations[i].bytes, INCARNATION_SIZE);
     pack_uint(&body, order->created_ms);
-    error = seal_body(out, &body, order_domain, authority_secret_key);
+    error = sign_pack(out, order_domain, &body, authority_secret_key);
     buffer_release(&body);
     return error;
 }
@@ -210,7 +193,7 @@ int retirement_encode(struct buffer *out, const struct retirement *r,
     pack_place(&body, &r->mesh, &r->generation);
     pack_bytes(&body, r->incarnation.bytes, INCARNATION_SIZE);
     pack_bin(&body, r->certificate);
-    error = seal_body(out, &body, retirement_domain, sign_secret_key);
+    error = sign_pack(out, retirement_domain, &body, sign_secret_key);
     buffer_release(&body);
     return error;
 }

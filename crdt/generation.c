@@ -74,7 +74,6 @@ int generation_order_encode(struct buffer *out,
                             const uint8_t authority_secret_key[64])
 {
     struct buffer body;
-    uint8_t signature[SIGN_SIZE];
     int error;
 
     if (!order_is_sound(order) ||
@@ -90,16 +89,7 @@ int generation_order_encode(struct buffer *out,
     pack_bin(&body, order->founder_certificate);
     pack_uint(&body, order->created_ms);
     vv_pack(&body, &order->sealed);
-    error = body.error;
-    if (error == 0)
-        error = sign_make(signature, order_domain, buffer_slice(&body),
-                          authority_secret_key);
-    if (error == 0) {
-        pack_array(out, 2);
-        pack_bin(out, buffer_slice(&body));
-        pack_bytes(out, signature, sizeof signature);
-        error = out->error;
-    }
+    error = sign_pack(out, order_domain, &body, authority_secret_key);
     buffer_release(&body);
     return error;
 }

@@ -8,6 +8,7 @@
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
+#include "crdt/base/pack.h"
 
 #define STACK_SIZE 2048
 
@@ -47,6 +48,23 @@ int sign_make(uint8_t ret_signature[SIGN_SIZE], const char *domain,
     if (message != stack)
         cm_free(message);
     return 0;
+}
+
+int sign_pack(struct buffer *out, const char *domain, const struct buffer *body,
+              const uint8_t secret_key[64])
+{
+    uint8_t signature[SIGN_SIZE];
+    int error = body->error;
+
+    CHECK(out != body);
+    if (error == 0)
+        error = sign_make(signature, domain, buffer_slice(body), secret_key);
+    if (error != 0)
+        return error;
+    pack_array(out, 2);
+    pack_bin(out, buffer_slice(body));
+    pack_bytes(out, signature, sizeof signature);
+    return out->error;
 }
 
 int sign_verify(const uint8_t signature[SIGN_SIZE], const char *domain,

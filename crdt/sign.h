@@ -13,6 +13,10 @@
  * too many for the stack). */
 int sign_make(uint8_t ret_signature[SIGN_SIZE], const char *domain,
               struct slice bytes, const uint8_t secret_key[64]);
+/* Appends [body, signature], the form of all that is signed but events; an
+ * error of body's or out's is returned. */
+int sign_pack(struct buffer *out, const char *domain, const struct buffer *body,
+              const uint8_t secret_key[64]);
 /* 0, CM_ERR_SIGNATURE, or CM_ERR_NOMEM as above. */
 int sign_verify(const uint8_t signature[SIGN_SIZE], const char *domain,
                 struct slice bytes, const uint8_t public_key[32]);

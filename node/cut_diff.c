@@ -176,17 +176,6 @@ static int spool_entry(struct cut_diff *d, const struct entry_id *id,
                                                        : 0;
 }
 
-static bool has_same_dots(const struct entry *a, const struct entry *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (size_t i = 0; i < a->count; i++) {
-        if (!dot_equal(&a->siblings[i].dot, &b->siblings[i].dot))
-            return false;
-    }
-    return true;
-}
-
 /* Names come in order, so a chain of hashes tells two sets apart. */
 static void note_removed(struct cut_diff *d, const struct entry_id *id)
 {
@@ -220,7 +209,7 @@ static int compare(struct cut_diff *d, const struct entry_id *id,
                            ? "the cut has another event under a name that is "
                              "known here"
                            : "cannot compare a cut");
-    if (!has_same_dots(&joined, mine)) {
+    if (!entry_same_dots(&joined, mine)) {
         if (present && !entry_resolve(&joined, d->now).present)
             note_removed(d, id);
         error = spool_entry(d, id, theirs, detail);

@@ -183,10 +183,8 @@ void http_conflicts(struct http_request *r)
     struct entry_id after;
     struct conflict_walk w = {.request = r};
 
-    if (r->method != HTTP_GET) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    if (!http_only_get(r))
         return;
-    }
     if (!http_only_parameters(r, known) || !read_limit(r, &w.limit))
         return;
     if (from != NULL && cursor_read(&after, bytes, from) != 0) {
@@ -495,10 +493,8 @@ void http_explain(struct http_request *r)
                                         NULL};
     struct explanation *x;
 
-    if (r->method != HTTP_GET) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    if (!http_only_get(r))
         return;
-    }
     if (!http_only_parameters(r, known) || !http_wait_after(r, http_explain))
         return;
     x = explanation_make(r);

@@ -2,50 +2,36 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "node/http_field.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
 
 #define ANSWER_SIZE_MAX (4u << 20)
 
-static void number(struct buffer *out, const char *key, uint64_t v)
-{
-    buffer_printf(out, "\"%s\":%llu,", key, (unsigned long long)v);
-}
-
-static void boolean(struct buffer *out, const char *key, bool v)
-{
-    buffer_printf(out, "\"%s\":%s,", key, v ? "true" : "false");
-}
-
-static void text(struct buffer *out, const char *key, const char *v)
-{
-    buffer_printf(out, "\"%s\":", key);
-    http_json_text(out, v != NULL ? v : "");
-    buffer_append_byte(out, ',');
-}
-
 void http_put_heal(struct buffer *out, const struct heal_status *h)
 {
     const struct heal_counters *c = &h->counters;
 
-    buffer_append_string(out, "\"heal\":{");
-    text(out, "phase", h->phase);
-    boolean(out, "law_broken", h->alarm_law);
-    boolean(out, "undecided", h->undecided);
+    field_name(out, "heal");
+    buffer_append_byte(out, '{');
+    field_text(out, "phase", h->phase);
+    field_bool(out, "law_broken", h->alarm_law);
+    field_bool(out, "undecided", h->undecided);
     if (h->alarm_law)
-        text(out, "law", h->law_text);
-    number(out, "damaged_records", h->damaged);
+        field_text(out, "law", h->law_text);
+    field_number(out, "damaged_records", h->damaged);
     if (h->damaged > 0)
-        text(out, "damage", h->damage_text);
-    boolean(out, "inconsistent", h->inconsistent);
-    number(out, "scrub_wall_ms", h->scrub_wall_ms);
-    number(out, "scrub_records", h->scrub_records);
-    number(out, "comparisons", c->comparisons);
-    number(out, "divergences", c->divergences);
-    number(out, "healed", c->healed);
-    number(out, "rebuilds", c->rebuilds);
-    buffer_printf(out, "\"scrubs\":%llu}", (unsigned long long)c->scrubs);
+        field_text(out, "damage", h->damage_text);
+    field_bool(out, "inconsistent", h->inconsistent);
+    field_number(out, "scrub_wall_ms", h->scrub_wall_ms);
+    field_number(out, "scrub_records", h->scrub_records);
+    field_number(out, "comparisons", c->comparisons);
+    field_number(out, "divergences", c->divergences);
+    field_number(out, "healed", c->healed);
+    field_number(out, "rebuilds", c->rebuilds);
+    field_number(out, "scrubs", c->scrubs);
+    buffer_append_byte(out, '}');
 }
 
 static void put_entry(struct buffer *out, const struct heal_difference *d)
@@ -58,22 +44,21 @@ static void put_entry(struct buffer *out, const struct heal_difference *d)
     if (out->data[out->size - 1] != '[')
         buffer_append_byte(out, ',');
     buffer_append_byte(out, '{');
-    text(out, "space",
-         id.space == SPACE_REGISTER ? "kv"
-         : id.space == SPACE_SET    ? "set"
-                                    : "mesh");
+    field_text(out, "space",
+               id.space == SPACE_REGISTER ? "kv"
+               : id.space == SPACE_SET    ? "set"
+                                          : "mesh");
     if (id.space <= SPACE_CLIENT_LAST) {
-        buffer_append_string(out, "\"key\":");
+        field_name(out, "key");
         http_json_string(out, id.key);
-        buffer_append_byte(out, ',');
     }
     if (id.element.size > 0 && id.space == SPACE_SET) {
-        buffer_append_string(out, "\"element\":");
+        field_name(out, "element");
         http_json_string(out, id.element);
-        buffer_append_byte(out, ',');
     }
-    text(out, "here", sides[d->here]);
-    buffer_printf(out, "\"there\":\"%s\"}", sides[d->there]);
+    field_text(out, "here", sides[d->here]);
+    field_text(out, "there", sides[d->there]);
+    buffer_append_byte(out, '}');
 }
 
 static void on_compared(void *ctx, const struct heal_report *report)
@@ -91,19 +76,16 @@ static void on_compared(void *ctx, const struct heal_report *report)
     }
     buffer_init(&out, ANSWER_SIZE_MAX);
     buffer_append_byte(&out, '{');
-    text(&out, "with", report->peer);
-    boolean(&out, "same_vector", report->same_vector);
-    boolean(&out, "same_digest", report->same_digest);
-    boolean(&out, "more", report->more);
-    buffer_append_string(&out, "\"differences\":[");
+    field_text(&out, "with", report->peer);
+    field_bool(&out, "same_vector", report->same_vector);
+    field_bool(&out, "same_digest", report->same_digest);
+    field_bool(&out, "more", report->more);
+    field_name(&out, "differences");
+    buffer_append_byte(&out, '[');
     for (size_t i = 0; i < report->count; i++)
         put_entry(&out, &report->differences[i]);
     buffer_append_string(&out, "]}\n");
-    if (out.error != 0)
-        http_refuse_code(r, out.error, NULL);
-    else
-        http_answer(r, 200, HTTP_TYPE_JSON, buffer_slice(&out));
-    buffer_release(&out);
+    http_answer_built(r, 200, &out);
     http_pending_wake(r);
 }
 
@@ -117,10 +99,8 @@ void http_compare(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
+    if (!http_only_post(r))
         return;
-    }
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
         error = http_json_only(object, members, "the body", &detail);

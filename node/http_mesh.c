@@ -5,6 +5,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/http_field.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
@@ -15,76 +16,10 @@
 #define STATUS_SIZE_MAX (64u << 10)
 #define MEMBERS_SIZE_MAX (16u << 20) /* GOSSIP_MEMBERS_MAX of a kilobyte */
 
-static void name(struct buffer *out, const char *text)
-{
-    uint8_t last = out->size > 0 ? out->data[out->size - 1] : ',';
-
-    if (last != '{' && last != ',' && last != '[')
-        buffer_append_byte(out, ',');
-    http_json_text(out, text);
-    buffer_append_byte(out, ':');
-}
-
-static void number(struct buffer *out, const char *key, uint64_t v)
-{
-    name(out, key);
-    http_json_u64(out, v);
-}
-
-static void signed_number(struct buffer *out, const char *key, int64_t v)
-{
-    name(out, key);
-    if (v < 0)
-        buffer_append_byte(out, '-');
-    http_json_u64(out, v < 0 ? UINT64_C(0) - (uint64_t)v : (uint64_t)v);
-}
-
-static void text(struct buffer *out, const char *key, const char *v)
-{
-    name(out, key);
-    http_json_text(out, v);
-}
-
-static void hex(struct buffer *out, const char *key, const void *bytes,
-                size_t size)
-{
-    char digits[2 * HASH_SIZE + 1];
-
-    CHECK(size <= HASH_SIZE);
-    hex_encode(digits, slice_of(bytes, size));
-    text(out, key, digits);
-}
-
-static void boolean(struct buffer *out, const char *key, bool v)
-{
-    name(out, key);
-    http_json_bool(out, v);
-}
-
-static bool only_get(struct http_request *r)
-{
-    if (r->method == HTTP_GET)
-        return true;
-    http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
-    return false;
-}
-
-static bool only_post(struct http_request *r)
-{
-    if (r->method == HTTP_POST)
-        return true;
-    http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
-    return false;
-}
-
 static void finish(struct http_request *r, unsigned status, struct buffer *out)
 {
     buffer_append_string(out, "}\n");
-    if (out->error != 0)
-        http_refuse_code(r, out->error, NULL);
-    else
-        http_answer(r, status, HTTP_TYPE_JSON, buffer_slice(out));
-    buffer_release(out);
+    http_answer_built(r, status, out);
 }
 
 /* ---- status ---- */
@@ -92,19 +27,19 @@ static void finish(struct http_request *r, unsigned status, struct buffer *out)
 static void put_clocks(struct buffer *out, const struct node *n,
                        const struct node_status *s)
 {
-    name(out, "clocks");
+    field_name(out, "clocks");
     buffer_append_byte(out, '{');
-    number(out, "wall_ms", s->wall_ms);
-    number(out, "count", s->clocks);
-    signed_number(out, "median_offset_ms", s->clock_offset_ms);
-    boolean(out, "ahead", s->clock_ahead);
-    name(out, "held");
+    field_number(out, "wall_ms", s->wall_ms);
+    field_number(out, "count", s->clocks);
+    field_signed(out, "median_offset_ms", s->clock_offset_ms);
+    field_bool(out, "ahead", s->clock_ahead);
+    field_name(out, "held");
     buffer_append_byte(out, '{');
-    number(out, "events", s->held.events);
+    field_number(out, "events", s->held.events);
     if (s->held.events > 0) {
-        text(out, "name", node_name_of(n, &s->held.incarnation));
-        signed_number(out, "ahead_ms",
-                      (int64_t)hlc_wall_ms(s->held.hlc) - (int64_t)s->wall_ms);
+        field_text(out, "name", node_name_of(n, &s->held.incarnation));
+        field_signed(out, "ahead_ms",
+                     (int64_t)hlc_wall_ms(s->held.hlc) - (int64_t)s->wall_ms);
     }
     buffer_append_string(out, "}}");
 }
@@ -115,56 +50,56 @@ static void put_identity(struct buffer *out, const struct node_status *s)
 
     if (s->address.family != 0)
         address_format(address, &s->address);
-    text(out, "name", s->name != NULL ? s->name : "");
-    hex(out, "mesh", s->mesh.bytes, sizeof(s->mesh.bytes));
-    name(out, "generation");
+    field_text(out, "name", s->name != NULL ? s->name : "");
+    field_hex(out, "mesh", s->mesh.bytes, sizeof(s->mesh.bytes));
+    field_name(out, "generation");
     buffer_append_byte(out, '{');
-    number(out, "number", s->generation.number);
-    hex(out, "hash", s->generation.hash, sizeof(s->generation.hash));
+    field_number(out, "number", s->generation.number);
+    field_hex(out, "hash", s->generation.hash, sizeof(s->generation.hash));
     buffer_append_byte(out, '}');
-    hex(out, "incarnation", s->incarnation.bytes, INCARNATION_SIZE);
-    hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
-    text(out, "address", address);
-    text(out, "role", s->reader ? "reader" : "writer");
-    boolean(out, "ready", s->ready);
+    field_hex(out, "incarnation", s->incarnation.bytes, INCARNATION_SIZE);
+    field_hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
+    field_text(out, "address", address);
+    field_text(out, "role", s->reader ? "reader" : "writer");
+    field_bool(out, "ready", s->ready);
     if (!s->ready)
-        text(out, "not_ready", s->not_ready);
+        field_text(out, "not_ready", s->not_ready);
 }
 
 static void put_return(struct buffer *out, const struct node_status *s)
 {
-    name(out, "returning");
+    field_name(out, "returning");
     buffer_append_byte(out, '{');
-    text(out, "reason", s->return_reason);
-    text(out, "phase", s->return_phase);
-    text(out, "waits", s->return_waits);
-    number(out, "times", s->returns);
+    field_text(out, "reason", s->return_reason);
+    field_text(out, "phase", s->return_phase);
+    field_text(out, "waits", s->return_waits);
+    field_number(out, "times", s->returns);
     buffer_append_byte(out, '}');
-    name(out, "unsent");
+    field_name(out, "unsent");
     buffer_append_byte(out, '{');
-    number(out, "waiting", s->unsent.waiting);
-    number(out, "parked", s->unsent.parked);
+    field_number(out, "waiting", s->unsent.waiting);
+    field_number(out, "parked", s->unsent.parked);
     buffer_append_byte(out, '}');
 }
 
 static void put_counters(struct buffer *out, const struct node_status *s)
 {
-    name(out, "counters");
+    field_name(out, "counters");
     buffer_append_byte(out, '{');
-    number(out, "commits", s->commits);
-    number(out, "local_intents", s->local_intents);
-    number(out, "own_events", s->own_events);
-    number(out, "foreign_events", s->foreign_events);
-    number(out, "bad_input", s->refused.total);
-    number(out, "repairs", s->repairs);
-    number(out, "disk_full", s->disk_full);
-    number(out, "packets_sent", s->gossip.packets_sent);
-    number(out, "packets_received", s->gossip.packets_received);
-    number(out, "packets_refused", s->gossip.packets_refused);
-    number(out, "bytes_sent", s->gossip.bytes_sent);
-    number(out, "bytes_received", s->gossip.bytes_received);
-    number(out, "suspicions", s->gossip.suspicions);
-    number(out, "deaths", s->gossip.deaths);
+    field_number(out, "commits", s->commits);
+    field_number(out, "local_intents", s->local_intents);
+    field_number(out, "own_events", s->own_events);
+    field_number(out, "foreign_events", s->foreign_events);
+    field_number(out, "bad_input", s->refused.total);
+    field_number(out, "repairs", s->repairs);
+    field_number(out, "disk_full", s->disk_full);
+    field_number(out, "packets_sent", s->gossip.packets_sent);
+    field_number(out, "packets_received", s->gossip.packets_received);
+    field_number(out, "packets_refused", s->gossip.packets_refused);
+    field_number(out, "bytes_sent", s->gossip.bytes_sent);
+    field_number(out, "bytes_received", s->gossip.bytes_received);
+    field_number(out, "suspicions", s->gossip.suspicions);
+    field_number(out, "deaths", s->gossip.deaths);
     buffer_append_byte(out, '}');
 }
 
@@ -173,7 +108,7 @@ static void put_counters(struct buffer *out, const struct node_status *s)
 static void put_refused(struct buffer *out, const struct node *n,
                         const struct node_status *s)
 {
-    name(out, "refused");
+    field_name(out, "refused");
     buffer_append_byte(out, '{');
     for (size_t i = 0; i < REFUSAL_KINDS; i++) {
         const struct refusal_count *c = &s->refused.of[i];
@@ -183,13 +118,13 @@ static void put_refused(struct buffer *out, const struct node *n,
         if (c->count == 0)
             continue;
         memcpy(key.bytes, c->from, KEY_ID_SIZE);
-        name(out, refusal_text((enum refusal)i)->name);
+        field_name(out, refusal_text((enum refusal)i)->name);
         buffer_append_byte(out, '{');
-        number(out, "count", c->count);
-        number(out, "last_ms", c->last_ms);
+        field_number(out, "count", c->count);
+        field_number(out, "last_ms", c->last_ms);
         if (node_gossip(n) != NULL &&
             gossip_member_find(node_gossip(n), &key, &from))
-            text(out, "from", from.name);
+            field_text(out, "from", from.name);
         buffer_append_byte(out, '}');
     }
     buffer_append_byte(out, '}');
@@ -198,64 +133,65 @@ static void put_refused(struct buffer *out, const struct node *n,
 /* What pending events wait for just now. */
 static void put_waits(struct buffer *out, const struct node_status *s)
 {
-    name(out, "waits_for");
+    field_name(out, "waits_for");
     buffer_append_byte(out, '{');
     for (size_t i = 0; i < REFUSAL_KINDS; i++) {
         if (s->waits[i] > 0)
-            number(out, refusal_text((enum refusal)i)->reason, s->waits[i]);
+            field_number(out, refusal_text((enum refusal)i)->reason,
+                         s->waits[i]);
     }
     buffer_append_byte(out, '}');
 }
 
 static void put_cut_counters(struct buffer *out, const struct cut_counters *c)
 {
-    name(out, "counters");
+    field_name(out, "counters");
     buffer_append_byte(out, '{');
-    number(out, "served", c->served);
-    number(out, "resumed", c->resumed);
-    number(out, "adopted", c->adopted);
-    number(out, "refused_damaged", c->refused_damaged);
-    number(out, "refused_generation", c->refused_generation);
-    number(out, "refused_sealed", c->refused_sealed);
-    number(out, "refused_fork", c->refused_fork);
-    number(out, "failed", c->failed);
-    number(out, "held_clock", c->held_clock);
-    number(out, "held_deletion", c->held_deletion);
+    field_number(out, "served", c->served);
+    field_number(out, "resumed", c->resumed);
+    field_number(out, "adopted", c->adopted);
+    field_number(out, "refused_damaged", c->refused_damaged);
+    field_number(out, "refused_generation", c->refused_generation);
+    field_number(out, "refused_sealed", c->refused_sealed);
+    field_number(out, "refused_fork", c->refused_fork);
+    field_number(out, "failed", c->failed);
+    field_number(out, "held_clock", c->held_clock);
+    field_number(out, "held_deletion", c->held_deletion);
     buffer_append_byte(out, '}');
 }
 
 static void put_cuts(struct buffer *out, const struct node *n,
                      const struct cut_status *s)
 {
-    name(out, "cuts");
+    field_name(out, "cuts");
     buffer_append_byte(out, '{');
     if (s->phase[0] != '\0') {
         struct member_view from;
 
-        text(out, "phase", s->phase);
+        field_text(out, "phase", s->phase);
         if (node_gossip(n) != NULL &&
             gossip_member_find(node_gossip(n), &s->from, &from))
-            text(out, "from", from.name);
-        number(out, "bytes", s->bytes);
-        number(out, "of_bytes", s->bytes_total);
-        number(out, "messages", s->messages);
-        number(out, "of_messages", s->messages_total);
+            field_text(out, "from", from.name);
+        field_number(out, "bytes", s->bytes);
+        field_number(out, "of_bytes", s->bytes_total);
+        field_number(out, "messages", s->messages);
+        field_number(out, "of_messages", s->messages_total);
     }
     if (s->waits[0] != '\0') {
-        text(out, "waits", s->waits);
-        number(out, "would_delete", s->removed);
-        number(out, "of_keys", s->present);
+        field_text(out, "waits", s->waits);
+        field_number(out, "would_delete", s->removed);
+        field_number(out, "of_keys", s->present);
     }
-    boolean(out, "unconfirmed", s->unconfirmed);
-    number(out, "serving", s->serving);
+    field_bool(out, "unconfirmed", s->unconfirmed);
+    field_number(out, "serving", s->serving);
     if (s->serving > 0) {
-        number(out, "sent_bytes", s->sent_bytes);
-        number(out, "sent_of_bytes", s->sent_of_bytes);
+        field_number(out, "sent_bytes", s->sent_bytes);
+        field_number(out, "sent_of_bytes", s->sent_of_bytes);
     }
-    number(out, "spools", s->spools);
-    number(out, "spool_bytes", s->spool_bytes);
+    field_number(out, "spools", s->spools);
+    field_number(out, "spool_bytes", s->spool_bytes);
     if (s->last_refusal[0] != '\0')
-        text(out, "last_refusal", s->last_refusal);
+        field_text(out, "last_refusal", s->last_refusal);
     put_cut_counters(out, &s->counters);
     buffer_append_byte(out, '}');
 }
@@ -264,10 +200,10 @@ static void put_holder(struct buffer *out, const struct node *n,
                        const struct standing_holder *h)
 {
     buffer_append_string(out, out->data[out->size - 1] == '}' ? ",{" : "{");
-    hex(out, "incarnation", h->incarnation.bytes, INCARNATION_SIZE);
-    text(out, "name", node_name_of(n, &h->incarnation));
-    text(out, "lacks", h->for_fence ? "fence" : "acknowledgement");
-    number(out, "since_ms", hlc_wall_ms(h->since));
+    field_hex(out, "incarnation", h->incarnation.bytes, INCARNATION_SIZE);
+    field_text(out, "name", node_name_of(n, &h->incarnation));
+    field_text(out, "lacks", h->for_fence ? "fence" : "acknowledgement");
+    field_number(out, "since_ms", hlc_wall_ms(h->since));
     buffer_append_byte(out, '}');
 }
 
@@ -277,25 +213,25 @@ static void put_floor(struct buffer *out, const struct node *n,
 {
     const struct standing_view *v = s->standing;
 
-    name(out, "floor");
+    field_name(out, "floor");
     buffer_append_byte(out, '{');
-    number(out, "time_ms", hlc_wall_ms(s->floor_time));
-    number(out, "events_above", s->above_floor);
-    number(out, "moves", s->floors);
-    boolean(out, "proposed", v != NULL && v->proposal_open);
-    name(out, "held_back_by");
+    field_number(out, "time_ms", hlc_wall_ms(s->floor_time));
+    field_number(out, "events_above", s->above_floor);
+    field_number(out, "moves", s->floors);
+    field_bool(out, "proposed", v != NULL && v->proposal_open);
+    field_name(out, "held_back_by");
     buffer_append_byte(out, '[');
     for (size_t i = 0; v != NULL && i < v->holders_count; i++)
         put_holder(out, n, &v->holders[i]);
     buffer_append_string(out, "]}");
-    name(out, "evictions");
+    field_name(out, "evictions");
     buffer_append_byte(out, '{');
-    number(out, "epoch", v != NULL ? v->epoch : 0);
-    number(out, "orders_open", v != NULL ? v->heard_count : 0);
-    number(out, "orders_heard", s->orders_heard);
-    number(out, "orders_refused", s->orders_refused);
-    number(out, "orders_conflicting", s->orders_conflicting);
-    name(out, "leaving");
+    field_number(out, "epoch", v != NULL ? v->epoch : 0);
+    field_number(out, "orders_open", v != NULL ? v->heard_count : 0);
+    field_number(out, "orders_heard", s->orders_heard);
+    field_number(out, "orders_refused", s->orders_refused);
+    field_number(out, "orders_conflicting", s->orders_conflicting);
+    field_name(out, "leaving");
     buffer_append_byte(out, '[');
     for (size_t i = 0; v != NULL && i < v->members_count; i++) {
         const struct standing_view_member *m = &v->members[i];
@@ -350,33 +286,33 @@ void http_status(struct http_request *r)
     struct node_status s;
     struct buffer out;
 
-    if (!only_get(r))
+    if (!http_only_get(r))
         return;
     node_status_read(r->context->node, &s);
     buffer_init(&out, STATUS_SIZE_MAX);
     buffer_append_byte(&out, '{');
     put_identity(&out, &s);
-    number(&out, "revision", s.revision);
-    hex(&out, "digest", s.digest.bytes, sizeof(s.digest.bytes));
-    number(&out, "vv_entries", s.vv_entries);
-    number(&out, "roster", s.roster_count);
-    name(&out, "members");
+    field_number(&out, "revision", s.revision);
+    field_hex(&out, "digest", s.digest.bytes, sizeof(s.digest.bytes));
+    field_number(&out, "vv_entries", s.vv_entries);
+    field_number(&out, "roster", s.roster_count);
+    field_name(&out, "members");
     buffer_append_byte(&out, '{');
-    number(&out, "alive", s.members_alive);
-    number(&out, "total", s.members_total);
-    number(&out, "in_sync", s.members_in_sync);
+    field_number(&out, "alive", s.members_alive);
+    field_number(&out, "total", s.members_total);
+    field_number(&out, "in_sync", s.members_in_sync);
     buffer_append_byte(&out, '}');
-    name(&out, "pending");
+    field_name(&out, "pending");
     buffer_append_byte(&out, '{');
-    number(&out, "events", s.pending_events);
-    number(&out, "bytes", s.pending_bytes);
+    field_number(&out, "events", s.pending_events);
+    field_number(&out, "bytes", s.pending_bytes);
     put_waits(&out, &s);
     buffer_append_byte(&out, '}');
     put_refused(&out, r->context->node, &s);
     put_clocks(&out, r->context->node, &s);
     put_floor(&out, r->context->node, &s);
-    number(&out, "awaits", s.awaits);
-    name(&out, "revoke_deletes");
+    field_number(&out, "awaits", s.awaits);
+    field_name(&out, "revoke_deletes");
     buffer_append_byte(&out, '[');
     for (size_t i = 0; i < s.revoke_deletes_count; i++) {
         if (i > 0)
@@ -385,22 +321,21 @@ void http_status(struct http_request *r)
     }
     buffer_append_byte(&out, ']');
     put_cuts(&out, r->context->node, &s.cuts);
-    buffer_append_byte(&out, ',');
     http_put_heal(&out, &s.heal);
-    number(&out, "streams", s.streams);
-    name(&out, "snapshot");
+    field_number(&out, "streams", s.streams);
+    field_name(&out, "snapshot");
     buffer_append_byte(&out, '{');
-    number(&out, "sequence", s.snapshot_sequence);
-    number(&out, "wall_ms", s.snapshot_wall_ms);
-    number(&out, "covered_wall_ms", s.snapshot_covered_wall_ms);
-    number(&out, "interval_ms", s.snapshot_interval_ms);
-    number(&out, "age_ms", s.snapshot_age_ms);
-    number(&out, "deltas", s.snapshot_deltas);
-    number(&out, "delta_bytes", s.snapshot_delta_bytes);
-    number(&out, "failures", s.snapshot_failures);
-    text(&out, "error", s.snapshot_error);
+    field_number(&out, "sequence", s.snapshot_sequence);
+    field_number(&out, "wall_ms", s.snapshot_wall_ms);
+    field_number(&out, "covered_wall_ms", s.snapshot_covered_wall_ms);
+    field_number(&out, "interval_ms", s.snapshot_interval_ms);
+    field_number(&out, "age_ms", s.snapshot_age_ms);
+    field_number(&out, "deltas", s.snapshot_deltas);
+    field_number(&out, "delta_bytes", s.snapshot_delta_bytes);
+    field_number(&out, "failures", s.snapshot_failures);
+    field_text(&out, "error", s.snapshot_error);
     buffer_append_byte(&out, '}');
-    name(&out, "alarms");
+    field_name(&out, "alarms");
     buffer_append_byte(&out, '[');
     put_alarms(&out, &s);
     buffer_append_byte(&out, ']');
@@ -418,13 +353,13 @@ static void put_self(struct buffer *out, const struct node_status *s)
     if (s->address.family != 0)
         address_format(address, &s->address);
     buffer_append_byte(out, '{');
-    text(out, "name", s->name != NULL ? s->name : "");
-    text(out, "address", address);
-    text(out, "state", "alive");
-    boolean(out, "self", true);
-    boolean(out, "in_sync", true);
-    number(out, "round_trip_ms", 0);
-    hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
+    field_text(out, "name", s->name != NULL ? s->name : "");
+    field_text(out, "address", address);
+    field_text(out, "state", "alive");
+    field_bool(out, "self", true);
+    field_bool(out, "in_sync", true);
+    field_number(out, "round_trip_ms", 0);
+    field_hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
     buffer_append_byte(out, '}');
 }
 
@@ -438,15 +373,15 @@ static void put_member(struct buffer *out, const struct member_view *m)
     if (m->address.family != 0)
         address_format(address, &m->address);
     buffer_append_string(out, ",{");
-    text(out, "name", m->name);
-    text(out, "address", address);
-    text(out, "state", states[m->state]);
-    boolean(out, "self", false);
-    boolean(out, "in_sync", m->digest_equal);
-    number(out, "round_trip_ms", m->round_trip_ms);
+    field_text(out, "name", m->name);
+    field_text(out, "address", address);
+    field_text(out, "state", states[m->state]);
+    field_bool(out, "self", false);
+    field_bool(out, "in_sync", m->digest_equal);
+    field_number(out, "round_trip_ms", m->round_trip_ms);
     if (m->clock_known)
-        signed_number(out, "clock_offset_ms", m->clock_offset_ms);
-    hex(out, "key_id", m->key_id.bytes, sizeof(m->key_id.bytes));
+        field_signed(out, "clock_offset_ms", m->clock_offset_ms);
+    field_hex(out, "key_id", m->key_id.bytes, sizeof(m->key_id.bytes));
     buffer_append_byte(out, '}');
 }
 
@@ -457,7 +392,7 @@ void http_members(struct http_request *r)
     struct member_view m;
     struct buffer out;
 
-    if (!only_get(r))
+    if (!http_only_get(r))
         return;
     node_status_read(r->context->node, &s);
     buffer_init(&out, MEMBERS_SIZE_MAX);
@@ -487,7 +422,7 @@ static void on_token(void *ctx, int error, const char *token,
         CHECK(token != NULL);
         buffer_init(&out, STATUS_SIZE_MAX);
         buffer_append_byte(&out, '{');
-        text(&out, "token", token);
+        field_text(&out, "token", token);
         finish(r, 200, &out);
     }
     http_pending_wake(r);
@@ -504,7 +439,7 @@ void http_token(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (!only_post(r))
+    if (!http_only_post(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
@@ -548,13 +483,13 @@ static void on_snapshot(void *ctx, const struct snapshot_report *report)
     } else {
         buffer_init(&out, STATUS_SIZE_MAX);
         buffer_append_byte(&out, '{');
-        text(&out, "name", report->name);
-        number(&out, "sequence", report->sequence);
-        number(&out, "entries", report->entries);
-        number(&out, "chunks", report->chunks);
-        number(&out, "chunks_new", report->chunks_new);
-        number(&out, "bytes", report->bytes);
-        number(&out, "bytes_new", report->bytes_new);
+        field_text(&out, "name", report->name);
+        field_number(&out, "sequence", report->sequence);
+        field_number(&out, "entries", report->entries);
+        field_number(&out, "chunks", report->chunks);
+        field_number(&out, "chunks_new", report->chunks_new);
+        field_number(&out, "bytes", report->bytes);
+        field_number(&out, "bytes_new", report->bytes_new);
         finish(r, 200, &out);
     }
     http_pending_wake(r);
@@ -569,7 +504,7 @@ void http_snapshot(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (!only_post(r))
+    if (!http_only_post(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
@@ -598,7 +533,7 @@ void http_adopt(struct http_request *r)
     struct buffer out;
     int error;
 
-    if (!only_post(r))
+    if (!http_only_post(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
@@ -620,7 +555,7 @@ void http_adopt(struct http_request *r)
     }
     buffer_init(&out, STATUS_SIZE_MAX);
     buffer_append_byte(&out, '{');
-    boolean(&out, "agreed", true);
+    field_bool(&out, "agreed", true);
     finish(r, 200, &out);
 }
 
@@ -628,7 +563,7 @@ void http_adopt(struct http_request *r)
 
 void http_healthz(struct http_request *r)
 {
-    if (only_get(r))
+    if (http_only_get(r))
         http_answer(r, 200, HTTP_TYPE_TEXT, slice_of_string("ok\n"));
 }
 
@@ -636,7 +571,7 @@ void http_readyz(struct http_request *r)
 {
     const char *reason;
 
-    if (!only_get(r))
+    if (!http_only_get(r))
         return;
     if (node_is_ready(r->context->node)) {
         http_answer(r, 200, HTTP_TYPE_TEXT, slice_of_string("ready\n"));

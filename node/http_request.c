@@ -411,6 +411,32 @@ unsigned http_status_of(int code)
     }
 }
 
+void http_answer_built(struct http_request *r, unsigned status,
+                       struct buffer *out)
+{
+    if (out->error != 0)
+        http_refuse_code(r, out->error, NULL);
+    else
+        http_answer_buffer(r, status, HTTP_TYPE_JSON, out);
+    buffer_release(out);
+}
+
+bool http_only_get(struct http_request *r)
+{
+    if (r->method == HTTP_GET)
+        return true;
+    http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    return false;
+}
+
+bool http_only_post(struct http_request *r)
+{
+    if (r->method == HTTP_POST)
+        return true;
+    http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
+    return false;
+}
+
 void http_refuse(struct http_request *r, unsigned status, int code,
                  const char *format, ...)
 {

@@ -153,6 +153,13 @@ void http_answer(struct http_request *r, unsigned status, const char *type,
 /* Takes the memory of b, which is left empty. */
 void http_answer_buffer(struct http_request *r, unsigned status,
                         const char *type, struct buffer *b);
+/* JSON that was built in out, or the error that building it met; releases
+ * out. */
+void http_answer_built(struct http_request *r, unsigned status,
+                       struct buffer *out);
+/* Refuses any other method: 405. */
+bool http_only_get(struct http_request *r);
+bool http_only_post(struct http_request *r);
 /* An error: text in Consul's dialect, else a JSON object. */
 void http_refuse(struct http_request *r, unsigned status, int code,
                  const char *format, ...) __attribute__((format(printf, 4, 5)));

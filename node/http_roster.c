@@ -7,6 +7,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/http_field.h"
 #include "node/http_handlers.h"
 #include "node/http_json.h"
 #include "node/http_pending.h"
@@ -14,44 +15,6 @@
 
 #define ROSTER_SIZE_MAX (64u << 20)
 #define SHOWN_HOLDERS_MAX 4096
-
-static void name(struct buffer *out, const char *text)
-{
-    uint8_t last = out->size > 0 ? out->data[out->size - 1] : ',';
-
-    if (last != '{' && last != ',' && last != '[')
-        buffer_append_byte(out, ',');
-    http_json_text(out, text);
-    buffer_append_byte(out, ':');
-}
-
-static void number(struct buffer *out, const char *key, uint64_t v)
-{
-    name(out, key);
-    http_json_u64(out, v);
-}
-
-static void text(struct buffer *out, const char *key, const char *v)
-{
-    name(out, key);
-    http_json_text(out, v);
-}
-
-static void boolean(struct buffer *out, const char *key, bool v)
-{
-    name(out, key);
-    http_json_bool(out, v);
-}
-
-static void hex(struct buffer *out, const char *key, const void *bytes,
-                size_t size)
-{
-    char digits[2 * HASH_SIZE + 1];
-
-    CHECK(size <= HASH_SIZE);
-    hex_encode(digits, slice_of(bytes, size));
-    text(out, key, digits);
-}
 
 static void open_object(struct buffer *out)
 {
@@ -92,10 +55,10 @@ static void put_certificate(struct roster_answer *a,
     if (store_meta(a->reader, META_AUTHORITY, &authority) == 0 &&
         authority.size == 32 &&
         certificate_decode(&c, certificate, authority.data) == 0) {
-        text(&a->out, "name", c.name);
-        hex(&a->out, "key_id", c.key_id.bytes, KEY_ID_SIZE);
-        boolean(&a->out, "issuer", (c.roles & ROLE_ISSUER) != 0);
-        number(&a->out, "certificate_not_after_ms", c.not_after_ms);
+        field_text(&a->out, "name", c.name);
+        field_hex(&a->out, "key_id", c.key_id.bytes, KEY_ID_SIZE);
+        field_bool(&a->out, "issuer", (c.roles & ROLE_ISSUER) != 0);
+        field_number(&a->out, "certificate_not_after_ms", c.not_after_ms);
     }
     if (order.number != 0)
         generation_order_release(&order);
@@ -117,29 +80,29 @@ static void put_debts(struct roster_answer *a, const struct incarnation *who)
         else
             ack = hlc_wall_ms(h->since);
     }
-    boolean(&a->out, "acked", ack == 0);
+    field_bool(&a->out, "acked", ack == 0);
     if (ack != 0)
-        number(&a->out, "owes_ack_since_ms", ack);
+        field_number(&a->out, "owes_ack_since_ms", ack);
     if (fence != 0)
-        number(&a->out, "owes_fence_since_ms", fence);
+        field_number(&a->out, "owes_fence_since_ms", fence);
 }
 
 static void put_members(struct roster_answer *a)
 {
     const struct standing *s = a->standing;
 
-    name(&a->out, "members");
+    field_name(&a->out, "members");
     buffer_append_byte(&a->out, '[');
     for (size_t i = 0; i < standing_members(s); i++) {
         const struct incarnation *who = standing_member(s, i);
 
         open_object(&a->out);
-        hex(&a->out, "incarnation", who->bytes, INCARNATION_SIZE);
+        field_hex(&a->out, "incarnation", who->bytes, INCARNATION_SIZE);
         put_certificate(a, who);
-        boolean(&a->out, "self",
-                incarnation_equal(who, &a->status->incarnation));
-        boolean(&a->out, "stays", standing_stays(s, who));
-        boolean(&a->out, "evictee", standing_is_evictee(s, who));
+        field_bool(&a->out, "self",
+                   incarnation_equal(who, &a->status->incarnation));
+        field_bool(&a->out, "stays", standing_stays(s, who));
+        field_bool(&a->out, "evictee", standing_is_evictee(s, who));
         put_debts(a, who);
         buffer_append_byte(&a->out, '}');
     }
@@ -150,15 +113,15 @@ static void put_sealed(struct roster_answer *a)
 {
     const struct floor *f = standing_floor(a->standing);
 
-    name(&a->out, "sealed");
+    field_name(&a->out, "sealed");
     buffer_append_byte(&a->out, '[');
     for (size_t i = 0; i < f->count; i++) {
         if (f->rows[i].last == FLOOR_UNSEALED)
             continue;
         open_object(&a->out);
-        hex(&a->out, "incarnation", f->rows[i].incarnation.bytes,
-            INCARNATION_SIZE);
-        number(&a->out, "last_seq", f->rows[i].last);
+        field_hex(&a->out, "incarnation", f->rows[i].incarnation.bytes,
+                  INCARNATION_SIZE);
+        field_number(&a->out, "last_seq", f->rows[i].last);
         buffer_append_byte(&a->out, '}');
     }
     buffer_append_byte(&a->out, ']');
@@ -170,17 +133,17 @@ static void put_roster(struct roster_answer *a)
     struct hash order = standing_order(s);
 
     buffer_append_byte(&a->out, '{');
-    hex(&a->out, "mesh", a->status->mesh.bytes, MESH_ID_SIZE);
-    name(&a->out, "generation");
+    field_hex(&a->out, "mesh", a->status->mesh.bytes, MESH_ID_SIZE);
+    field_name(&a->out, "generation");
     buffer_append_byte(&a->out, '{');
-    number(&a->out, "number", a->status->generation.number);
-    hex(&a->out, "hash", a->status->generation.hash, 16);
+    field_number(&a->out, "number", a->status->generation.number);
+    field_hex(&a->out, "hash", a->status->generation.hash, 16);
     buffer_append_byte(&a->out, '}');
-    number(&a->out, "epoch", standing_epoch(s));
-    hex(&a->out, "order", order.bytes, HASH_SIZE);
-    number(&a->out, "orders_open", standing_heard(s, NULL, 0));
-    number(&a->out, "floor_time_ms", hlc_wall_ms(standing_floor_time(s)));
-    number(&a->out, "above_floor", a->status->above_floor);
+    field_number(&a->out, "epoch", standing_epoch(s));
+    field_hex(&a->out, "order", order.bytes, HASH_SIZE);
+    field_number(&a->out, "orders_open", standing_heard(s, NULL, 0));
+    field_number(&a->out, "floor_time_ms", hlc_wall_ms(standing_floor_time(s)));
+    field_number(&a->out, "above_floor", a->status->above_floor);
     put_members(a);
     put_sealed(a);
     buffer_append_string(&a->out, "}\n");
@@ -216,10 +179,8 @@ void http_roster(struct http_request *r)
     struct roster_answer *a;
     int error;
 
-    if (r->method != HTTP_GET) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    if (!http_only_get(r))
         return;
-    }
     a = cm_calloc(1, sizeof *a);
     if (a == NULL) {
         http_refuse_code(r, CM_ERR_NOMEM, NULL);
@@ -257,10 +218,8 @@ void http_orders(struct http_request *r)
     struct intent *i;
     int error;
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "orders are given by POST");
+    if (!http_only_post(r))
         return;
-    }
     i = intent_new(INTENT_ORDER);
     error =
         i == NULL ? CM_ERR_NOMEM : intent_set_event(i, buffer_slice(&r->body));
@@ -277,14 +236,11 @@ void http_retire(struct http_request *r)
 {
     struct buffer out;
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "retiring is a POST; use that");
+    if (!http_only_post(r))
         return;
-    }
     buffer_init(&out, 256);
     buffer_append_byte(&out, '{');
-    number(&out, "retired", node_retire_earlier(r->context->node));
+    field_number(&out, "retired", node_retire_earlier(r->context->node));
     buffer_append_string(&out, "}\n");
-    http_answer(r, 200, HTTP_TYPE_JSON, buffer_slice(&out));
-    buffer_release(&out);
+    http_answer_built(r, 200, &out);
 }

@@ -15,16 +15,6 @@ static void append(struct buffer *out, const char *text)
     buffer_append_string(out, text);
 }
 
-/* Answers with out, which is released. */
-static void finish(struct http_request *r, unsigned status, struct buffer *out)
-{
-    if (out->error != 0)
-        http_refuse_code(r, out->error, NULL);
-    else
-        http_answer_buffer(r, status, HTTP_TYPE_JSON, out);
-    buffer_release(out);
-}
-
 /* ---- Consul's answers ---- */
 
 static void put_consul_result(struct http_request *r, struct buffer *out,
@@ -70,7 +60,7 @@ static void consul_done(struct http_request *r, struct intent *intent)
     append(&out, "],\"Errors\":null");
     http_wait_put(r, &out);
     append(&out, "}\n");
-    finish(r, http_wait_status(r), &out);
+    http_answer_built(r, http_wait_status(r), &out);
 }
 
 static void consul_failed(struct http_request *r, struct intent *intent)
@@ -87,7 +77,7 @@ static void consul_failed(struct http_request *r, struct intent *intent)
         buffer_append_byte(&out, '}');
     }
     append(&out, "]}\n");
-    finish(r, http_status_of(intent->result), &out);
+    http_answer_built(r, http_status_of(intent->result), &out);
 }
 
 static void consul_written(struct http_request *r, struct intent *intent)

@@ -169,10 +169,8 @@ void http_unsent(struct http_request *r)
     uint64_t limit = UNSENT_DEFAULT;
     uint64_t from = 0;
 
-    if (r->method != HTTP_GET) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this can only be read; use GET");
+    if (!http_only_get(r))
         return;
-    }
     if (http_only_parameters(r, known) &&
         read_number(r, "limit", 1, UNSENT_MAX, &limit) &&
         read_number(r, "from", 0, UINT64_MAX, &from))
@@ -210,10 +208,8 @@ static void decide(struct http_request *r, bool apply)
     struct intent *i;
     bool all = http_query_has(&r->query, "all");
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
+    if (!http_only_post(r))
         return;
-    }
     if (!read_number(r, "id", 1, UINT64_MAX, &id))
         return;
     if ((id == 0) != all) {

@@ -14,18 +14,6 @@
 #include "crdt/join.h"
 #include "node/writer_internal.h"
 
-/* Siblings of one dot are the same: entry_join has seen to it. */
-static bool same_siblings(const struct entry *a, const struct entry *b)
-{
-    if (a->count != b->count)
-        return false;
-    for (size_t i = 0; i < a->count; i++) {
-        if (!dot_equal(&a->siblings[i].dot, &b->siblings[i].dot))
-            return false;
-    }
-    return true;
-}
-
 static int join_entry(struct batch *b, const struct replacement *r,
                       const struct entry_id *id, const struct entry *theirs,
                       struct cm_detail *detail)
@@ -50,7 +38,7 @@ static int join_entry(struct batch *b, const struct replacement *r,
                        "is known here");
     if (error != 0)
         return error;
-    if (!same_siblings(&joined, &w->entry))
+    if (!entry_same_dots(&joined, &w->entry))
         error = state_exchange(b, id, &w->entry, &joined, &local);
     entry_release(&joined);
     return error;
