@@ -292,6 +292,21 @@ json_t *cli_json_body(const struct cli *c, const struct client_response *r)
     return value;
 }
 
+int cli_json_answer(const struct cli *c, struct client_response *r,
+                    json_t **ret_json)
+{
+    int code;
+
+    if (r->status != 200) {
+        code = cli_refused(c, r);
+    } else {
+        *ret_json = cli_json_body(c, r);
+        code = *ret_json == NULL ? CLI_FAILED : 0;
+    }
+    client_response_release(r);
+    return code;
+}
+
 int cli_call_json(const struct cli *c, const char *path, const json_t *body,
                   uint64_t timeout_ms, struct client_response *ret_response)
 {
@@ -330,14 +345,7 @@ int cli_get_json(const struct cli *c, const char *path, const json_t *body,
     int code = cli_call_json(c, path, body, timeout_ms, &response);
     if (code != 0)
         return code;
-    if (response.status != 200) {
-        code = cli_refused(c, &response);
-    } else {
-        *ret_json = cli_json_body(c, &response);
-        code = *ret_json == NULL ? CLI_FAILED : 0;
-    }
-    client_response_release(&response);
-    return code;
+    return cli_json_answer(c, &response, ret_json);
 }
 
 /* What a transaction read: KEY, a tab, VALUE. */

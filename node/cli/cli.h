@@ -87,6 +87,10 @@ int cli_call(const struct cli *c, struct client_request *request,
 int cli_refused(const struct cli *c, const struct client_response *r);
 /* Parses a JSON body; NULL after saying so. The caller decrefs. */
 json_t *cli_json_body(const struct cli *c, const struct client_response *r);
+/* The same of a 200, which it releases; another status is reported. 0 or the
+ * exit code. */
+int cli_json_answer(const struct cli *c, struct client_response *r,
+                    json_t **ret_json);
 
 /* POST of a JSON body (borrowed) to a path, or GET when it is NULL. */
 int cli_call_json(const struct cli *c, const char *path, const json_t *body,

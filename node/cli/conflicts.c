@@ -106,14 +106,7 @@ static int conflicts_page(const struct cli *c, const char *prefix,
     buffer_release(&target);
     if (code != 0)
         return code;
-    if (response.status != 200) {
-        code = cli_refused(c, &response);
-    } else {
-        *ret_page = cli_json_body(c, &response);
-        code = *ret_page == NULL ? CLI_FAILED : 0;
-    }
-    client_response_release(&response);
-    return code;
+    return cli_json_answer(c, &response, ret_page);
 }
 
 static void print_page(const struct cli *c, const json_t *page)
@@ -196,14 +189,7 @@ static int explain_call(const struct cli *c, const char *ask, json_t **ret)
     buffer_release(&target);
     if (code != 0)
         return code;
-    if (response.status != 200) {
-        code = cli_refused(c, &response);
-    } else {
-        *ret = cli_json_body(c, &response);
-        code = *ret == NULL ? CLI_FAILED : 0;
-    }
-    client_response_release(&response);
-    return code;
+    return cli_json_answer(c, &response, ret);
 }
 
 static void print_waiting(const json_t *story, const char *name)
