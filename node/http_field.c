@@ -33,9 +33,8 @@ void field_signed(struct buffer *out, const char *name, int64_t v)
 
 void field_text(struct buffer *out, const char *name, const char *text)
 {
-    CHECK(text != NULL);
     field_name(out, name);
-    http_json_text(out, text);
+    http_json_text(out, text != NULL ? text : "");
 }
 
 void field_hex(struct buffer *out, const char *name, const void *bytes,

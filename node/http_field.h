@@ -9,6 +9,7 @@
 void field_name(struct buffer *out, const char *name);
 void field_number(struct buffer *out, const char *name, uint64_t v);
 void field_signed(struct buffer *out, const char *name, int64_t v);
+/* NULL is the empty text. */
 void field_text(struct buffer *out, const char *name, const char *text);
 /* At most HASH_SIZE bytes, as lower-case hex. */
 void field_hex(struct buffer *out, const char *name, const void *bytes,
