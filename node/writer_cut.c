@@ -149,8 +149,11 @@ int adopt_join_standing(struct batch *b, const struct replacement *r,
     error = control_settle(b, &changes);
     if (error == 0)
         error = control_act(b, &changes);
-    /* The floor of the other side may be what is news here. */
-    if (error == 0 && !changes.floor)
+    /* The floor of the other side may be what is news here. Before the first
+     * one of a generation has passed nobody collapses anything: what the
+     * generation began with lies below the floor from the start, and stays at
+     * all replicas alike. */
+    if (error == 0 && !changes.floor && standing_floor_time(w->standing) > 0)
         error = collapse_candidates(b);
     if (error != 0)
         return refuse(detail, error);
