@@ -15,8 +15,7 @@
 #define BLOCK_DOMAIN "confmesh cut difference v1"
 
 struct cut_diff {
-    struct snapshot_sink *sink; /* borrowed */
-    struct replacement cut;     /* of the sink: where the cut comes from */
+    struct replacement cut; /* where the cut comes from */
     struct store_reader *reader;
     struct store_cursor *cursor;
     enum space space; /* that the cursor walks */
@@ -48,13 +47,27 @@ int cut_diff_create(struct cut_diff **ret_diff, struct store *store,
                     struct snapshot_sink *sink, const char *spool_dir,
                     uint64_t wall_ms, struct cm_detail *detail)
 {
+    struct replacement cut;
+    int error = snapshot_sink_replacement(sink, &cut, detail);
+
+    cut.mode = ADOPT_JOIN;
+    return error != 0 ? error
+                      : cut_diff_create_of(ret_diff, store, &cut, spool_dir,
+                                           wall_ms, detail);
+}
+
+int cut_diff_create_of(struct cut_diff **ret_diff, struct store *store,
+                       const struct replacement *cut, const char *spool_dir,
+                       uint64_t wall_ms, struct cm_detail *detail)
+{
     struct cut_diff *d = cm_calloc(1, sizeof *d);
     int error;
 
-    CHECK(ret_diff != NULL);
+    CHECK(ret_diff != NULL &&
+          (cut->mode == ADOPT_JOIN || cut->mode == ADOPT_RETAIN));
     if (d == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
-    d->sink = sink;
+    d->cut = *cut;
     d->space = SPACE_REGISTER;
     d->now = hlc_make(wall_ms < HLC_WALL_MS_MAX ? wall_ms : HLC_WALL_MS_MAX, 0);
     d->spool.fd = -1;
@@ -63,8 +76,6 @@ int cut_diff_create(struct cut_diff **ret_diff, struct store *store,
     buffer_init(&d->block, SNAPSHOT_OBJECT_MAX);
     unpack_init(&d->unpacker, slice_of(NULL, 0));
     error = snapshot_spool_open(&d->spool, spool_dir, detail);
-    if (error == 0)
-        error = snapshot_sink_replacement(sink, &d->cut, detail);
     if (error == 0)
         error = store_reader_begin(store, &d->reader);
     if (error == 0)
@@ -218,6 +229,22 @@ static int compare(struct cut_diff *d, const struct entry_id *id,
     return error;
 }
 
+/* What a state of another generation has that the local vector lacks. */
+static int retain_one(struct cut_diff *d, struct cm_detail *detail)
+{
+    struct entry beyond;
+    int error = 0;
+
+    entry_init(&beyond);
+    for (size_t i = 0; i < d->theirs->count && error == 0; i++)
+        if (!vv_covers(&d->vv, &d->theirs->siblings[i].dot))
+            error = entry_add_sibling(&beyond, &d->theirs->siblings[i]);
+    if (error == 0 && beyond.count > 0 && d->id.space <= SPACE_CLIENT_LAST)
+        error = spool_entry(d, &d->id, &beyond, detail);
+    entry_release(&beyond);
+    return error != 0 ? error : next_theirs(d);
+}
+
 static int merge_one(struct cut_diff *d, struct cm_detail *detail)
 {
     static const struct entry nothing = {.count = 0};
@@ -243,7 +270,7 @@ int cut_diff_step(struct cut_diff *d, struct cm_detail *detail)
     CHECK(!d->done);
     if (!d->started) {
         d->started = true;
-        error = next_mine(d);
+        error = d->cut.mode == ADOPT_RETAIN ? 0 : next_mine(d);
         if (error == 0)
             error = next_theirs(d);
     }
@@ -254,7 +281,8 @@ int cut_diff_step(struct cut_diff *d, struct cm_detail *detail)
             d->done = error == 0;
             return error == 0 ? SNAPSHOT_DONE : error;
         }
-        error = merge_one(d, detail);
+        error = d->cut.mode == ADOPT_RETAIN ? retain_one(d, detail)
+                                            : merge_one(d, detail);
     }
     if (error != 0 && detail != NULL && detail->text[0] == '\0')
         (void)cm_fail(detail, error, "cannot compare a cut: %s",
@@ -322,7 +350,7 @@ void cut_diff_replacement(struct cut_diff *d, struct replacement *ret)
     d->next_block = 0;
     unpack_init(&d->unpacker, slice_of(NULL, 0));
     *ret = (struct replacement){
-        .mode = ADOPT_JOIN,
+        .mode = d->cut.mode,
         .vv = d->cut.vv,
         .hlc_max = d->cut.hlc_max,
         .generation_order = d->cut.generation_order,

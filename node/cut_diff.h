@@ -30,6 +30,12 @@ bool cut_diff_is_mass_deletion(const struct cut_diff_counts *c);
 int cut_diff_create(struct cut_diff **ret_diff, struct store *store,
                     struct snapshot_sink *sink, const char *spool_dir,
                     uint64_t wall_ms, struct cm_detail *detail);
+/* The same of any state, given as a replacement of mode ADOPT_JOIN, or
+ * ADOPT_RETAIN: then the difference is what lies beyond the local vector. What
+ * it borrows outlives the difference. */
+int cut_diff_create_of(struct cut_diff **ret_diff, struct store *store,
+                       const struct replacement *cut, const char *spool_dir,
+                       uint64_t wall_ms, struct cm_detail *detail);
 void cut_diff_free(struct cut_diff *d); /* NULL is fine */
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (the read transaction is over) or an error. */
 int cut_diff_step(struct cut_diff *d, struct cm_detail *detail);

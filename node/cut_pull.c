@@ -163,7 +163,7 @@ void cut_pull_begin(struct node *n, const struct key_id *peer,
 {
     struct cut_pull *p = &n->cuts.pull;
 
-    if (p->phase != PULL_NONE || p->comparing || !n->ready)
+    if (p->phase != PULL_NONE || p->comparing || !n->ready || n->merging)
         return;
     p->peer = *peer;
     p->address = *address;

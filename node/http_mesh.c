@@ -274,6 +274,9 @@ static void put_alarms(struct buffer *out, const struct node_status *s)
              "one names the one that stands");
     alarm_if(out, s->alarm_dropped,
              "orders: this node acted on an eviction order that was dropped");
+    alarm_if(out, s->alarm_generation,
+             "generation: a peer is of another restore of this mesh, with the "
+             "same number; the two never mix");
     alarm_if(out, s->alarm_overrun,
              "sealed: this node holds something beyond the seal of an evicted "
              "incarnation");

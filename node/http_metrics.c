@@ -111,6 +111,9 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
     gauge(out, "alarm_hazard",
           "1 when a peer knows events of this node that its disk lacks.",
           s->alarm_hazard);
+    gauge(out, "alarm_generation",
+          "1 when a peer is of another generation with this one's number.",
+          s->alarm_generation);
     gauge(out, "alarm_returning", "1 while this node's incarnation has to end.",
           s->return_reason[0] != '\0');
     counter(out, "returns_total", "Times that this node returned.", s->returns);

@@ -325,6 +325,7 @@ static void look_at_generation(struct node *n, const struct link *l,
     } else if (f->generation.number == n->generation.number &&
                !n->generation_clash) {
         n->generation_clash = true;
+        n->status.alarm_generation = true;
         node_log(n, 'E',
                  "generation: a peer is of another generation with this one's "
                  "number %llu; they never mix: the authority's next order "

@@ -178,6 +178,7 @@ struct node_status {
     uint64_t orders_refused;     /* forged, malformed, of another mesh */
     uint64_t orders_conflicting; /* another one has their epoch */
     bool alarm_conflict;         /* two orders of one epoch */
+    bool alarm_generation;       /* a peer's has this one's number */
     bool alarm_overrun;          /* holds something beyond a seal */
     bool alarm_evicted;          /* this incarnation is out, or on its way */
     bool alarm_dropped;          /* acted on an order that was dropped */

@@ -241,6 +241,7 @@ struct node {
     size_t snapshot_recipients_count;
     uint64_t snapshot_due_ms;
     bool snapshot_running;
+    bool merging;                         /* merge.c */
     struct snapshot_chain snapshot_chain; /* of deltas, for snapshot_to */
     uint64_t delta_interval_ms;           /* 0: none */
     uint64_t delta_due_ms;

@@ -448,6 +448,8 @@ static void arrive(struct node *n)
     buffer_clear(&r->certificate);
     n->status.alarm_fork = false;
     n->status.alarm_hazard = false;
+    n->status.alarm_generation = false;
+    n->generation_clash = false;
     n->told_evicted = false;
     if (n->standing != NULL)
         orders_view_changed(n);

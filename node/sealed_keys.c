@@ -98,6 +98,18 @@ int sealed_keys_decode(struct slice sealed, uint8_t (*ret_recipients)[32],
     return unpack_finish(&u);
 }
 
+int sealed_keys_id(uint8_t ret_id[SEALED_KEY_ID_SIZE], struct slice sealed)
+{
+    uint8_t recipients[SEALED_RECIPIENTS_MAX][32];
+    uint8_t boxes[SEALED_RECIPIENTS_MAX][BOX_SIZE];
+    struct unpacker u;
+    size_t count = 0;
+
+    unpack_init(&u, sealed);
+    unpack_sealed(&u, ret_id, recipients, boxes, &count);
+    return unpack_finish(&u);
+}
+
 int sealed_keys_open(uint8_t ret_data_key[32], const struct mesh_id *mesh,
                      struct slice sealed, const struct authority *recovery,
                      struct cm_detail *detail)

@@ -40,6 +40,8 @@ int sealed_keys_open(uint8_t ret_data_key[32], const struct mesh_id *mesh,
 /* 64 hex digits, or "authority", which is authority's. CM_ERR_INVALID. */
 int recovery_key_parse(uint8_t ret_key[32], const char *text,
                        const uint8_t authority[32], struct cm_detail *detail);
+/* What tells one data key from another, without opening it. */
+int sealed_keys_id(uint8_t ret_id[SEALED_KEY_ID_SIZE], struct slice sealed);
 /* Strictly; counts the recipients, copies their keys. */
 int sealed_keys_decode(struct slice sealed, uint8_t (*ret_recipients)[32],
                        size_t *ret_count);

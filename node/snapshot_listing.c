@@ -283,25 +283,54 @@ int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
                   struct cm_detail *detail)
 {
     struct object_store d;
-    struct walk w = {.d = &d, .expected_authority = expected_authority};
     int error = object_store_open(&d, target, OBJECT_STORE_MAY_EXEC, detail);
 
-    CHECK(ret_listing != NULL);
     if (error != 0)
         return error;
+    error = snapshot_list_in(ret_listing, &d, expected_authority, detail);
+    object_store_close(&d);
+    return error;
+}
+
+int snapshot_list_in(struct snapshot_listing *ret_listing,
+                     struct object_store *store,
+                     const uint8_t expected_authority[32],
+                     struct cm_detail *detail)
+{
+    struct walk w = {.d = store, .expected_authority = expected_authority};
+    int error;
+
+    CHECK(ret_listing != NULL);
     buffer_init(&w.bytes, SNAPSHOT_MANIFEST_MAX);
     error = walk_target(&w, detail);
     buffer_release(&w.bytes);
-    object_store_close(&d);
     if (error != 0) {
         snapshot_listing_release(&w.listing);
         return error;
     }
-    if (w.listing.count > 1)
-        qsort(w.listing.items, w.listing.count, sizeof *w.listing.items,
-              compare_listed);
+    snapshot_listing_sort(&w.listing);
     *ret_listing = w.listing;
     return 0;
+}
+
+void snapshot_listing_sort(struct snapshot_listing *l)
+{
+    if (l->count > 1)
+        qsort(l->items, l->count, sizeof *l->items, compare_listed);
+}
+
+bool snapshot_listing_is_settled(const struct snapshot_listing *l, size_t at)
+{
+    const char *name = l->items[at].name;
+    const char *slash = strrchr(name, '/');
+    size_t size = slash != NULL ? (size_t)(slash - name) + 1 : 0;
+
+    CHECK(at < l->count);
+    for (size_t i = 0; i < at && size > 0; i++)
+        if (l->items[i].looked && l->items[i].target == l->items[at].target &&
+            strncmp(l->items[i].name, name, size) == 0)
+            return true;
+    return false;
 }
 
 void snapshot_listing_release(struct snapshot_listing *l)

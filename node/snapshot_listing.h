@@ -18,6 +18,8 @@ struct snapshot_listed {
     uint64_t entries;
     uint64_t chunks;
     uint64_t bytes;    /* uncompressed */
+    size_t target;     /* the caller's: at which of several targets */
+    bool looked;       /* the caller's: it was read */
     int error;         /* 0: signed and well-formed (objects not read) */
     char verdict[256]; /* "good", or what is wrong */
 };
@@ -33,7 +35,17 @@ struct snapshot_listing {
 int snapshot_list(struct snapshot_listing *ret_listing, const char *target,
                   const uint8_t expected_authority[32],
                   struct cm_detail *detail);
+/* The same of a target that is open. */
+int snapshot_list_in(struct snapshot_listing *ret_listing,
+                     struct object_store *store,
+                     const uint8_t expected_authority[32],
+                     struct cm_detail *detail);
 void snapshot_listing_release(struct snapshot_listing *l);
+/* Newest first, damaged last: for who puts several listings together. */
+void snapshot_listing_sort(struct snapshot_listing *l);
+/* Whether one before item at, of the same signer and target, was looked at: a
+ * later snapshot of that signer, since the newest come first. */
+bool snapshot_listing_is_settled(const struct snapshot_listing *l, size_t at);
 
 /* Called now and then during long work; total may be 0 at first. */
 typedef void (*snapshot_progress)(void *ctx, uint64_t chunks_done,

@@ -293,3 +293,20 @@ int snapshot_stage_next(void *stage, struct entry_id *ret_id,
         s->space++;
     }
 }
+
+int snapshot_stage_standing(struct snapshot_stage *s, struct buffer *out)
+{
+    struct store_reader *reader;
+    struct slice bytes;
+    int error = store_reader_begin(s->store, &reader);
+
+    if (error != 0)
+        return error;
+    error = store_meta(reader, META_STANDING, &bytes);
+    if (error == 0)
+        buffer_append_slice(out, bytes);
+    else if (error == CM_ERR_NOT_FOUND)
+        error = 0;
+    store_reader_release(reader);
+    return error != 0 ? error : out->error;
+}

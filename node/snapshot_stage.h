@@ -37,6 +37,9 @@ hlc_t snapshot_stage_hlc(const struct snapshot_stage *s);
 /* Events that wait for others which did not come. */
 size_t snapshot_stage_pending(const struct snapshot_stage *s);
 
+/* META_STANDING as of now, appended to out. */
+int snapshot_stage_standing(struct snapshot_stage *s, struct buffer *out);
+
 /* Its entries, for a struct replacement: begin, then next as in writer.h. */
 int snapshot_stage_begin(struct snapshot_stage *s, struct cm_detail *detail);
 int snapshot_stage_next(void *stage, struct entry_id *ret_id,

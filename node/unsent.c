@@ -325,15 +325,15 @@ struct keeping {
     const struct incarnation *branch; /* or this one's above the floor */
 };
 
-static int keep_sibling(struct batch *b, const struct keeping *k,
-                        const struct entry_id *id, const struct sibling *s)
+int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
+                        const struct sibling *s, bool doubtful)
 {
     struct unsent u = {
         .dot = s->dot,
         .hlc = s->hlc,
         .sibling = true,
-        .foreign_generation = k->branch == NULL,
-        .doubtful = k->branch != NULL,
+        .foreign_generation = !doubtful,
+        .doubtful = doubtful,
     };
     struct entry one;
     struct buffer bytes;
@@ -395,7 +395,7 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
             done = i + 1;
             if (!is_wanted(b, k, s))
                 continue;
-            error = keep_sibling(b, k, &id, s);
+            error = unsent_keep_sibling(b, &id, s, k->branch != NULL);
             more = true; /* look again: it was a write */
         }
     }

@@ -104,6 +104,10 @@ struct replacement;
 /* For replacement.unsent: the event, unless nothing of a client is in it. */
 int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
                       struct slice event, bool doubtful);
+/* One sibling of another generation, or (doubtful) of a branch of this one. s
+ * must not lie in the map. */
+int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
+                        const struct sibling *s, bool doubtful);
 /* Every sibling beyond the cut's vector of which no event is kept. To be called
  * before anything is dropped; former is the incarnation that is given up. */
 int unsent_keep_siblings(struct batch *b, const struct replacement *r,

@@ -73,6 +73,11 @@ enum adopt_mode {
     /* It goes, whatever the vector says: returning. The cut comes whole; own
      * events that it does not cover are handed to unsent. */
     ADOPT_RETURN = 2,
+    /* It stays, and so does its vector: what another generation's state holds
+     * beyond it becomes unsent operations, which the batches that follow write
+     * anew or park (writer_retain.c). Entries come as a difference: those
+     * siblings alone. */
+    ADOPT_RETAIN = 3,
 };
 
 struct batch;
@@ -108,11 +113,13 @@ struct replacement {
     int (*unsent)(void *unsent_context, struct batch *b, const struct dot *dot,
                   struct slice event, bool doubtful);
     void *unsent_context;
+    uint64_t *kept; /* RETAIN: how many siblings were kept; or NULL */
 };
 /* EMPTY: CM_ERR_EXISTS unless the replica is empty; sets META_READY. All modes:
  * CM_ERR_WRONG_GENERATION (but RETURN), CM_ERR_SEALED beyond a seal,
  * CM_ERR_FORK when the cut knows other or later events of a name that is
  * known here, CM_ERR_HELD while its greatest stamp is ahead of the clocks,
+ * CM_ERR_INVALID to RETAIN a state of this generation,
  * CM_ERR_NOT_FOUND without the incarnation that it should contain,
  * CM_ERR_DAMAGED when its digest is not the promised one. wall_ms is the local
  * clock. */

@@ -306,4 +306,8 @@ int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
 /* Ends it without a trace on disk or in memory. */
 void batch_abort(struct batch *b);
 
+/* ADOPT_RETAIN. */
+int writer_retain(struct writer *w, const struct replacement *r,
+                  uint64_t wall_ms, struct cm_detail *detail);
+
 #endif

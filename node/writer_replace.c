@@ -172,6 +172,8 @@ static int adopt(struct batch *b, const struct replacement *r,
     case ADOPT_RETURN:
         error = adopt_return(b, r, detail);
         break;
+    case ADOPT_RETAIN:
+        CHECK(!"it adopts nothing");
     }
     if (error == 0)
         error = state_put_meta(b, META_GENERATION, r->generation_order);
@@ -269,6 +271,8 @@ int writer_replace(struct writer *w, const struct replacement *r,
     int error = w->stale ? writer_reload(w, detail) : 0;
 
     CHECK(r->vv != NULL && r->next != NULL);
+    if (r->mode == ADOPT_RETAIN)
+        return error == 0 ? writer_retain(w, r, wall_ms, detail) : error;
     if (error == 0)
         error = check_generation(w, r, detail);
     if (error == 0)

@@ -99,6 +99,10 @@ int cli_call_json(const struct cli *c, const char *path, const json_t *body,
 int cli_get_json(const struct cli *c, const char *path, const json_t *body,
                  uint64_t timeout_ms, json_t **ret_json);
 
+/* The node's working directory is another one: a target with its path made
+ * absolute, into ret. 0 or an exit code, said. */
+int cli_absolute_target(const struct cli *c, const char *field, const char *to,
+                        char *ret, size_t room);
 /* One transaction: ops is given away. Prints the answer with --json; exit code
  * (CLI_FALSE when a condition was false). */
 int cli_transact(const struct cli *c, json_t *ops, bool quiet);
@@ -138,6 +142,7 @@ int cli_verb_snapshot_now(struct cli *c);
 int cli_verb_snapshot_diff(struct cli *c);
 int cli_verb_snapshot_prune(struct cli *c);
 int cli_verb_restore(struct cli *c);
+int cli_merge(struct cli *c); /* restore --merge */
 int cli_verb_snapshot_list(struct cli *c);
 int cli_verb_snapshot_verify(struct cli *c);
 int cli_verb_version(struct cli *c);

@@ -181,6 +181,11 @@ static const char *alarm_remedy(const char *text)
         {"orders:", "give the mesh the authority's next order ('confmesh "
                     "evict NODE... --authority FILE'; no NODE evicts nobody "
                     "more): it names the one that stands"},
+        {"generation:",
+         "the mesh was restored twice: choose the one that stays; on a node of "
+         "the other one 'confmesh snapshot now --to URL', stop its nodes, and "
+         "on one that stays 'confmesh restore --merge URL'; then let the "
+         "others join with fresh tokens in new directories"},
         {"sealed:", "it returns by itself as soon as it reaches another "
                     "member; see 'confmesh unsent' afterwards"},
     };

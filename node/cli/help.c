@@ -340,20 +340,36 @@ const struct cli_verb cli_verbs[] = {
      "  --recovery-key FILE  of an encrypted snapshot\n\n"
      "  confmesh snapshot diff /backup/confmesh --prefix app/\n",
      1, 2, cli_verb_snapshot_diff},
-    {"restore", "URL [NAME]",
-     "mode prefix yes recovery-key passphrase-file no-passphrase ca-file",
-     "write the values of a snapshot again",
-     "For a living mesh: plain keys under the prefix become what the snapshot "
-     "has,\n"
-     "by ordinary writes, and keys that it has not are deleted. A lost mesh "
-     "is\n"
-     "brought back by confmesh-restore.\n"
-     "  --mode reassert  the only one here\n"
+    {"restore", "URL [NAME]...",
+     "mode merge prefix yes dry-run recovery-key passphrase-file "
+     "no-passphrase ca-file",
+     "bring what snapshots hold into a living mesh",
+     "Old values again (--mode reassert, the default): plain keys under the\n"
+     "prefix become what the snapshot has, by ordinary writes, and keys that "
+     "it\n"
+     "has not are deleted.\n"
      "  --prefix PREFIX  needed; '' for every key\n"
      "  --yes            without it the difference is shown, nothing "
-     "written\n\n"
-     "  confmesh restore /backup/confmesh --prefix app/ --yes\n",
-     1, 2, cli_verb_restore},
+     "written\n"
+     "What got lost (--merge, or --mode merge): the node joins the snapshots,\n"
+     "several URLs in any order, all that are there or the NAMEs behind a "
+     "URL.\n"
+     "Newer values here win; of an earlier generation, what is not known here "
+     "is\n"
+     "written anew.\n"
+     "  --dry-run        say what would change\n"
+     "  --yes            even if it removes more than a tenth of the keys\n"
+     "  --recovery-key FILE, --passphrase-file FILE, --no-passphrase\n"
+     "                   for encrypted ones; the node sees their data key "
+     "only\n"
+     "Exit codes of --merge: 0 all of it was whole and is here, 3 damaged, 4 "
+     "of\n"
+     "another mesh or beyond a seal, 5 cannot be read, 6 something was left "
+     "out.\n"
+     "A lost mesh is brought back by confmesh-restore.\n\n"
+     "  confmesh restore /backup/confmesh --prefix app/ --yes\n"
+     "  confmesh restore --merge /backup/east /backup/west\n",
+     1, WORDS_MANY, cli_verb_restore},
     {"snapshot prune", "URL",
      "keep-last keep-hourly keep-daily keep-weekly grace dry-run ca-file",
      "delete the snapshots that are not wanted any more",

@@ -25,6 +25,7 @@ static struct args_flag flags[] = {
     {.name = "snapshot-recipient", .kind = ARGS_LIST},
     {.name = "snapshot-delta", .kind = ARGS_VALUE},
     {.name = "mode", .kind = ARGS_VALUE},
+    {.name = "merge", .kind = ARGS_SWITCH},
     {.name = "keep-last", .kind = ARGS_VALUE},
     {.name = "keep-hourly", .kind = ARGS_VALUE},
     {.name = "keep-daily", .kind = ARGS_VALUE},

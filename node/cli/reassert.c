@@ -276,10 +276,14 @@ int cli_verb_snapshot_diff(struct cli *c)
 int cli_verb_restore(struct cli *c)
 {
     const char *mode = cli_value(c, "mode");
+    if (cli_has(c, "merge") || (mode != NULL && strcmp(mode, "merge") == 0))
+        return cli_merge(c);
+    if (c->words_count > 2)
+        return cli_usage_error(c, "'%.80s' is a word too many", c->words[2]);
     if (mode != NULL && strcmp(mode, "reassert") != 0)
-        return cli_usage_error(c, "a living node knows --mode reassert; a "
-                                  "lost mesh is brought back by "
-                                  "confmesh-restore");
+        return cli_usage_error(c, "a living node knows --mode reassert and "
+                                  "--mode merge; a lost mesh is brought back "
+                                  "by confmesh-restore");
     if (cli_value(c, "prefix") == NULL)
         return cli_usage_error(c, "--prefix PREFIX is needed ('' for all)");
     if (cli_has(c, "yes"))

@@ -13,25 +13,26 @@
 #define SNAPSHOT_TIMEOUT_MS 3600000
 
 /* The node's working directory is another one: make a path absolute. */
-static int absolute_target(const struct cli *c, const char *to, char *ret,
-                           size_t room)
+int cli_absolute_target(const struct cli *c, const char *field, const char *to,
+                        char *ret, size_t room)
 {
     struct cm_detail detail = {""};
     char path[PATHS_SIZE_MAX];
     bool file = strncmp(to, "file:", 5) == 0;
     if (to[0] == 0 || strcmp(to, "file:") == 0)
-        return cli_usage_error(c, "--to is empty; give a directory");
+        return cli_usage_error(c, "%s is empty; give a directory", field);
     /* Another scheme is the node's to judge. */
     size_t scheme = strspn(to, "abcdefghijklmnopqrstuvwxyz"
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-");
     if (!file && scheme > 0 && to[scheme] == ':') {
         int length = snprintf(ret, room, "%s", to);
         if (length < 0 || (size_t)length >= room)
-            return cli_usage_error(c, "--to is longer than a target may be");
+            return cli_usage_error(c, "%s is longer than a target may be",
+                                   field);
         return 0;
     }
     if (paths_absolute(path, file ? to + 5 : to, &detail) != 0)
-        return cli_usage_error(c, "--to: %s", detail.text);
+        return cli_usage_error(c, "%s: %s", field, detail.text);
     (void)snprintf(ret, room, "file:%s", path);
     return 0;
 }
@@ -45,7 +46,9 @@ int cli_verb_snapshot_now(struct cli *c)
 {
     const char *to = cli_value(c, "to");
     char target[PATHS_SIZE_MAX + 8] = "";
-    int code = to != NULL ? absolute_target(c, to, target, sizeof(target)) : 0;
+    int code = to != NULL
+                   ? cli_absolute_target(c, "--to", to, target, sizeof(target))
+                   : 0;
     if (code != 0)
         return code;
     json_t *body = json_object();

@@ -15,10 +15,10 @@
 static const char help[] =
     "confmesh-restore: bring a mesh back from its snapshots\n"
     "\n"
-    "  confmesh-restore URL --data NEWDIR --authority FILE\n"
+    "  confmesh-restore URL... --data NEWDIR --authority FILE\n"
     "      The mesh goes on under its authority: its id stays, a new\n"
     "      generation begins. Nodes that survived return to it.\n"
-    "  confmesh-restore URL --data NEWDIR --new-authority FILE\n"
+    "  confmesh-restore URL... --data NEWDIR --new-authority FILE\n"
     "      The authority is lost too: a new one is made in FILE, and with it "
     "a\n"
     "      new mesh. Nodes that survived have to join it by token.\n"
@@ -26,7 +26,9 @@ static const char help[] =
     "URL is what --snapshot-to named: file:DIR or a path,\n"
     "'s3://BUCKET/PREFIX?endpoint=https://HOST&region=NAME' (keys in\n"
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or ~/.aws/credentials), or\n"
-    "exec:COMMAND.\n"
+    "exec:COMMAND. Several URLs, and the snapshots of several nodes, are "
+    "joined,\n"
+    "in any order. Names behind a URL (v1/...) mean those snapshots alone.\n"
     "\n"
     "  --data NEWDIR            must not exist, or be empty\n"
     "  --name NAME              of the restored node (default: the host's)\n"
@@ -41,6 +43,10 @@ static const char help[] =
     "  --ca-file FILE           PEM authorities that the S3 endpoint's "
     "certificate\n"
     "                           is checked with (default: the system's)\n"
+    "  --mode merge             also what snapshots of other generations "
+    "know and\n"
+    "                           these do not, as new writes (default: "
+    "new-mesh)\n"
     "  --at TIME                the state as of then, not later\n"
     "                           (2026-11-21T10:00:00Z, or seconds since "
     "1970)\n"
@@ -68,6 +74,7 @@ static struct args_flag flags[] = {
     {.name = "no-passphrase", .kind = ARGS_SWITCH},
     {.name = "recovery-key", .kind = ARGS_VALUE},
     {.name = "recovery-passphrase-file", .kind = ARGS_VALUE},
+    {.name = "mode", .kind = ARGS_VALUE},
     {.name = "at", .kind = ARGS_VALUE},
     {.name = "seq", .kind = ARGS_VALUE},
     {.name = "min-seq", .kind = ARGS_VALUE},
@@ -222,6 +229,46 @@ static int take_limits(struct restore *r, struct restore_options *o)
     return RESTORE_OK;
 }
 
+/* URL [NAME...] URL [NAME...]: names belong to the URL before them. */
+static int take_targets(struct restore *r, struct restore_options *o,
+                        const struct args *args)
+{
+    struct cm_detail detail = {""};
+    const char *url = NULL;
+    size_t i;
+
+    for (i = 0; i < args->words_count; i++) {
+        const char *word = args->words[i];
+        const char *next =
+            i + 1 < args->words_count ? args->words[i + 1] : NULL;
+        bool name = strncmp(word, "v1/", 3) == 0;
+
+        if (name && url == NULL)
+            return usage(r, "a URL comes before the name of a snapshot");
+        if (!name && object_store_check(word, true, &detail) != 0)
+            return usage(r, detail.text);
+        url = name ? url : word;
+        if (!name && next != NULL && strncmp(next, "v1/", 3) == 0)
+            continue;
+        if (o->targets_count == RESTORE_TARGETS_MAX)
+            return usage(r, "more than 16 URLs and names are given");
+        o->targets[o->targets_count++] =
+            (struct restore_target){.url = url, .name = name ? word : NULL};
+    }
+    return RESTORE_OK;
+}
+
+static int take_mode(struct restore *r, struct restore_options *o)
+{
+    const char *mode = args_value(FLAGS, "mode", "new-mesh");
+
+    o->merge = strcmp(mode, "merge") == 0;
+    if (!o->merge && strcmp(mode, "new-mesh") != 0)
+        return usage(r, "--mode must be new-mesh or merge; into a living "
+                        "node: confmesh restore");
+    return RESTORE_OK;
+}
+
 static int take_options(struct restore *r, struct restore_options *o,
                         const struct args *args)
 {
@@ -232,9 +279,9 @@ static int take_options(struct restore *r, struct restore_options *o,
     if (args->words_count == 0)
         return usage(r, "URL is missing: give what --snapshot-to named, "
                         "file:DIR, s3://BUCKET/PREFIX or exec:COMMAND");
-    if (args->words_count > 1)
-        return usage(r, "more than one URL is given");
-    o->url = args->words[0];
+    code = take_targets(r, o, args);
+    if (code != RESTORE_OK)
+        return code;
     object_store_set_ca_file(args_value(FLAGS, "ca-file", NULL));
     o->data = args_value(FLAGS, "data", NULL);
     o->authority = args_value(FLAGS, "authority", NULL);
@@ -249,10 +296,10 @@ static int take_options(struct restore *r, struct restore_options *o,
     o->prefix = args_value(FLAGS, "prefix", NULL);
     o->dry_run = args_given(FLAGS, "dry-run");
     code = take_limits(r, o);
+    if (code == RESTORE_OK)
+        code = take_mode(r, o);
     if (code != RESTORE_OK)
         return code;
-    if (object_store_check(o->url, true, &detail) != 0)
-        return usage(r, detail.text);
     if (o->data == NULL || o->data[0] == '\0')
         return usage(r, "--data NEWDIR is missing");
     if (strlen(o->data) > PATH_MAX - 64)
@@ -365,6 +412,8 @@ static void report_json(const struct restore *r, int code, uint64_t took_ms)
     print_number("joined", r->sources_count);
     print_number("deltas", r->deltas);
     print_number("events", r->events);
+    print_number("anew", r->anew);
+    print_number("parked", r->parked);
     (void)printf("}\n");
 }
 
@@ -393,6 +442,10 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
         (void)printf("%zu snapshots joined, %llu events of %llu deltas\n",
                      r->sources_count, (unsigned long long)r->events,
                      (unsigned long long)r->deltas);
+    if (r->others_count > 0)
+        (void)printf("%zu snapshots of other generations: %llu writes made "
+                     "anew, %zu parked (see 'confmesh unsent')\n",
+                     r->others_count, (unsigned long long)r->anew, r->parked);
     (void)printf("mesh %s, generation %llu, node %s in %s\n", mesh,
                  (unsigned long long)r->generation.number, r->o->name,
                  r->o->data);
@@ -411,7 +464,8 @@ static void clear(struct restore *r)
 {
     restore_sources_release(r);
     buffer_release(&r->scratch);
-    object_store_close(&r->store);
+    for (size_t i = 0; i < r->o->targets_count; i++)
+        object_store_close(&r->stores[i]);
     snapshot_listing_release(&r->listing);
     if (r->has_manifest)
         manifest_release(&r->manifest);
@@ -427,7 +481,7 @@ static void clear(struct restore *r)
 int main(int argc, char **argv)
 {
     struct restore_options o = {0};
-    struct restore r = {.o = &o, .store = OBJECT_STORE_CLOSED};
+    struct restore r = {.o = &o};
     struct cm_detail detail = {""};
     uint64_t started = mono_ms();
     struct args args;
@@ -435,6 +489,8 @@ int main(int argc, char **argv)
 
     if (sodium_init() < 0)
         return RESTORE_TRANSPORT;
+    for (size_t i = 0; i < RESTORE_TARGETS_MAX; i++)
+        r.stores[i] = (struct object_store)OBJECT_STORE_CLOSED;
     (void)signal(SIGPIPE, SIG_IGN);
     buffer_init(&r.manifest_bytes, SNAPSHOT_MANIFEST_MAX);
     buffer_init(&r.scratch, SNAPSHOT_MANIFEST_MAX);

@@ -26,9 +26,17 @@ enum restore_exit {
     RESTORE_USAGE = 64,
 };
 
+#define RESTORE_TARGETS_MAX 16
+
+struct restore_target {
+    const char *url;
+    const char *name; /* of one manifest; NULL: every snapshot there */
+};
+
 /* Strings are borrowed from argv. */
 struct restore_options {
-    const char *url;
+    struct restore_target targets[RESTORE_TARGETS_MAX];
+    size_t targets_count;
     const char *data;
     char name[NAME_SIZE_MAX + 1]; /* of the node; never empty */
     const char *authority;        /* one of these two is NULL */
@@ -43,6 +51,8 @@ struct restore_options {
     uint64_t min_sequence; /* an older one is stale */
     const char *prefix;    /* of the keys that are wanted; NULL: all */
     bool dry_run;
+    /* --mode merge: writes of other generations, too, as new ones. */
+    bool merge;
 };
 
 #define RESTORE_SOURCES_MAX 64
@@ -50,8 +60,8 @@ struct restore_source;
 
 struct restore {
     const struct restore_options *o;
-    struct object_store store;
-    struct snapshot_listing listing;
+    struct object_store stores[RESTORE_TARGETS_MAX];
+    struct snapshot_listing listing;      /* of all of them */
     const struct snapshot_listed *chosen; /* in listing */
     struct buffer manifest_bytes;         /* backs manifest */
     struct manifest manifest;             /* the chosen one */
@@ -65,16 +75,19 @@ struct restore {
 
     struct restore_source *sources[RESTORE_SOURCES_MAX]; /* owned */
     size_t sources_count;
+    struct restore_source *others[RESTORE_SOURCES_MAX]; /* of generations… */
+    size_t others_count;                                /* …before; owned */
     struct entry joined_entry;
-    struct snapshot_keys plain; /* of the mesh, without encryption */
-    hlc_t hlc_limit;            /* UINT64_MAX: none */
-    struct buffer scratch;      /* for manifests that are only looked at */
+    hlc_t hlc_limit;       /* UINT64_MAX: none */
+    struct buffer scratch; /* for manifests that are only looked at */
 
     size_t damaged;     /* manifests or snapshots that did not verify */
     size_t lost;        /* deltas that are missing or could not be used */
     uint64_t deltas;    /* used */
     uint64_t events;    /* of them */
     uint64_t entries;   /* written */
+    uint64_t anew;      /* of other generations, written anew */
+    size_t parked;      /* of these, that wait for a person */
     struct hash digest; /* of the result, known or added up */
 
     struct incarnation incarnation;
@@ -99,17 +112,14 @@ int restore_exit_of(int error); /* of a cm_error */
 int restore_choose(struct restore *r);
 /* Whether --at and --seq permit it. */
 bool restore_may_use(const struct restore *r, const struct snapshot_listed *l);
-/* Reads all objects of a snapshot. */
-int restore_check_objects(struct restore *r, const struct manifest *m,
-                          const struct snapshot_keys *keys,
-                          struct cm_detail *detail);
-/* The keys for a manifest, if it is encrypted. */
-int restore_unlock(const struct restore *r, const struct manifest *m,
+/* Where a listed snapshot lies. */
+struct object_store *restore_store(struct restore *r,
+                                   const struct snapshot_listed *l);
+/* The keys for a manifest, if it is encrypted; context is a struct restore. */
+int restore_unlock(void *context, const struct manifest *m,
                    struct snapshot_keys *ret_keys, struct cm_detail *detail);
-/* A path beside --data that does not exist yet. */
-void restore_scratch_path(char ret_path[PATH_MAX + 32], const struct restore *r,
-                          const char *what);
-void restore_remove_directory(const char *path);
+/* --data without trailing slashes: what goes beside it begins with this. */
+void restore_place(char ret_path[PATH_MAX], const struct restore *r);
 int restore_take_recovery(struct restore *r);  /* reads --recovery-key */
 int restore_take_authority(struct restore *r); /* before choosing */
 int restore_mint_authority(struct restore *r); /* after choosing, if new */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crdt/base/check.h"
@@ -17,7 +18,7 @@
 #include "node/writer.h"
 
 /* Without trailing slashes, so that ".tmp-" can be appended. */
-static void place(char ret_path[PATH_MAX], const struct restore *r)
+void restore_place(char ret_path[PATH_MAX], const struct restore *r)
 {
     size_t size = strlen(r->o->data);
 
@@ -28,16 +29,6 @@ static void place(char ret_path[PATH_MAX], const struct restore *r)
     ret_path[size] = '\0';
 }
 
-void restore_scratch_path(char ret_path[PATH_MAX + 32], const struct restore *r,
-                          const char *what)
-{
-    char path[PATH_MAX];
-
-    place(path, r);
-    (void)snprintf(ret_path, PATH_MAX + 32, "%s.%s-%08x", path, what,
-                   (unsigned)randombytes_random());
-}
-
 int restore_check_place(struct restore *r)
 {
     char path[PATH_MAX];
@@ -45,7 +36,7 @@ int restore_check_place(struct restore *r)
     bool empty = true;
     DIR *dir;
 
-    place(path, r);
+    restore_place(path, r);
     dir = opendir(path);
     if (dir == NULL && errno == ENOENT)
         return RESTORE_OK;
@@ -161,6 +152,79 @@ static int check_store(struct restore *r, struct store *store,
     return 0;
 }
 
+static uint64_t wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int count_unsent(struct writer *w, struct unsent_counts *ret)
+{
+    struct commit_result *now = NULL;
+    int error = writer_snapshot(w, &now);
+
+    if (error == 0) {
+        *ret = now->unsent;
+        commit_result_free(now);
+    }
+    return error;
+}
+
+/* A batch of nothing: what is kept is judged in it, and written. */
+static int settle(struct writer *w, struct unsent_counts *ret,
+                  struct cm_detail *detail)
+{
+    struct intent *nothing = intent_new(INTENT_EXPIRE);
+    struct commit_result *result =
+        nothing != NULL ? writer_commit(w, nothing, wall_ms()) : NULL;
+    int error = result == NULL ? CM_ERR_NOMEM : nothing->result;
+
+    if (error == 0)
+        *ret = result->unsent;
+    if (error != 0)
+        (void)cm_fail(detail, error, "%s", cm_strerror(error));
+    if (result != NULL)
+        commit_result_free(result);
+    intent_free(nothing);
+    return error;
+}
+
+/* "A snapshot of another generation brings what the VV does not cover as new
+ * writes": by the new founder, whose first ones they are. */
+static int write_anew(struct restore *r, struct writer *w,
+                      struct cm_detail *detail)
+{
+    struct unsent_counts kept = {0};
+    struct unsent_counts left = {0};
+    int error = 0;
+    size_t i;
+
+    for (i = 0; i < r->others_count && error == 0; i++) {
+        struct snapshot_state *s = r->others[i]->state;
+        struct replacement replacement = {
+            .mode = ADOPT_RETAIN,
+            .vv = snapshot_state_vv(s),
+            .hlc_max = snapshot_state_hlc(s),
+            .generation_order = s->manifest.generation_order,
+            .next = snapshot_state_next,
+            .context = s,
+        };
+
+        error = snapshot_state_begin(s, detail);
+        if (error == 0)
+            error = writer_replace(w, &replacement, wall_ms(), detail);
+    }
+    if (error == 0 && r->others_count > 0)
+        error = count_unsent(w, &kept);
+    if (error == 0 && kept.waiting > 0)
+        error = settle(w, &left, detail);
+    r->parked = left.parked;
+    r->anew = kept.waiting - left.waiting - left.parked;
+    return error;
+}
+
 static int fill_store(struct restore *r, const struct datadir *d,
                       struct store *store, struct cm_detail *detail)
 {
@@ -183,9 +247,11 @@ static int fill_store(struct restore *r, const struct datadir *d,
     if (error != 0)
         return error;
     error = adopt(r, w, detail);
-    writer_close(w);
     if (error == 0)
         error = check_store(r, store, detail);
+    if (error == 0)
+        error = write_anew(r, w, detail);
+    writer_close(w);
     return error;
 }
 
@@ -210,20 +276,6 @@ static int build_in(struct restore *r, const char *path)
         code = restore_fail(r, restore_exit_of(error), "cannot build %s: %s",
                             path, detail.text);
     return code;
-}
-
-/* Files of one directory; nothing nests here. */
-void restore_remove_directory(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-
-    if (dir == NULL)
-        return;
-    while ((entry = readdir(dir)) != NULL)
-        (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    (void)closedir(dir);
-    (void)rmdir(path);
 }
 
 static int sync_path(const char *path, int flags)
@@ -295,20 +347,17 @@ static int publish(struct restore *r, const char *temporary, const char *path)
 int restore_build(struct restore *r)
 {
     char path[PATH_MAX];
-    char temporary[PATH_MAX + 32];
+    char temporary[SCRATCH_PATH_SIZE];
+    struct cm_detail detail = {""};
     int code;
 
-    place(path, r);
-    restore_scratch_path(temporary, r, "tmp");
-    if (mkdir(temporary, 0700) != 0)
-        return restore_fail(r, RESTORE_TRANSPORT, "cannot create %s: %s%s",
-                            temporary, strerror(errno),
-                            errno == ENOENT ? " (create its parent first)"
-                                            : "");
+    restore_place(path, r);
+    if (scratch_make(temporary, path, "tmp", &detail) != 0)
+        return restore_fail(r, RESTORE_TRANSPORT, "%s", detail.text);
     code = build_in(r, temporary);
     if (code == RESTORE_OK)
         code = publish(r, temporary, path);
     if (code != RESTORE_OK)
-        restore_remove_directory(temporary);
+        scratch_remove(temporary);
     return code;
 }

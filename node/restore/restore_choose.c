@@ -5,12 +5,17 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/restore/restore.h"
-#include "node/snapshot_packs.h"
-#include "node/snapshot_pull.h"
 
 #define TOLD_MAX 8 /* names of one kind that are listed */
+
+/* What is said of where it was looked for. */
+static const char *places(const struct restore *r)
+{
+    return r->o->targets_count == 1 ? r->o->targets[0].url : "the targets";
+}
 
 /* The authority's file says which mesh is meant, so that one target can hold
  * several. If none is of that mesh, all stay, for check_trust to tell. */
@@ -53,7 +58,7 @@ static int check_one_mesh(struct restore *r)
             r, RESTORE_TRUST,
             "%s holds snapshots of two meshes, %s and %s; move the folder "
             "v1/ID of the one that is not wanted away",
-            r->o->url, first, other);
+            places(r), first, other);
     }
     return RESTORE_OK;
 }
@@ -73,8 +78,9 @@ static int check_generations(struct restore *r)
                 r, RESTORE_TRUST,
                 "%s holds snapshots of two generations with the number %llu "
                 "(two restores happened at once); move those of one signer, "
-                "%s or %s, away",
-                r->o->url, (unsigned long long)l->generation.number,
+                "%s or %s, away, restore, and merge those afterwards: "
+                "confmesh restore --merge URL",
+                places(r), (unsigned long long)l->generation.number,
                 first->name, l->name);
     }
     return RESTORE_OK;
@@ -132,49 +138,35 @@ bool restore_may_use(const struct restore *r, const struct snapshot_listed *l)
            (r->o->sequence == 0 || l->sequence <= r->o->sequence);
 }
 
-int restore_check_objects(struct restore *r, const struct manifest *m,
-                          const struct snapshot_keys *keys,
-                          struct cm_detail *detail)
+struct object_store *restore_store(struct restore *r,
+                                   const struct snapshot_listed *l)
 {
-    const struct entry *entry;
-    struct snapshot_packs packs;
-    struct snapshot_pull pull;
-    struct entry_id id;
-    int error = snapshot_packs_open(&packs, &r->store, m, detail);
+    CHECK(l->target < r->o->targets_count);
+    return &r->stores[l->target];
+}
 
-    if (error != 0)
-        return error;
-    error = snapshot_pull_begin(&pull, m, m->sealed.size > 0 ? keys : NULL,
-                                snapshot_packs_get, &packs);
-    if (error != 0)
-        (void)cm_fail(detail, error, "%s", cm_strerror(error));
-    while (error == 0) {
-        error = snapshot_pull_next(&pull, &id, &entry);
-        if (error == 0)
-            restore_progress("checking",
-                             snapshot_reader_chunks_read(pull.reader),
-                             m->chunk_count);
-        else if (error != CM_ERR_NOT_FOUND)
-            *detail = pull.detail;
-    }
-    snapshot_pull_release(&pull);
-    snapshot_packs_close(&packs);
-    return error == CM_ERR_NOT_FOUND ? 0 : error;
+static void on_progress(void *context, uint64_t done, uint64_t total)
+{
+    (void)context;
+    restore_progress("checking", done, total);
 }
 
 static int try_candidate(struct restore *r, const struct snapshot_listed *l,
                          struct cm_detail *detail)
 {
+    struct object_store *store = restore_store(r, l);
     struct snapshot_keys keys = {.encrypted = false};
     int error =
-        snapshot_manifest_load(&r->store, l->name, l->authority_public_key,
+        snapshot_manifest_load(store, l->name, l->authority_public_key,
                                &r->manifest_bytes, &r->manifest, detail);
 
     if (error != 0)
         return error;
     error = restore_unlock(r, &r->manifest, &keys, detail);
     if (error == 0)
-        error = restore_check_objects(r, &r->manifest, &keys, detail);
+        error = snapshot_objects_verify(
+            store, &r->manifest, r->manifest.sealed.size > 0 ? &keys : NULL,
+            on_progress, NULL, detail);
     sodium_memzero(&keys, sizeof keys);
     if (error != 0) {
         manifest_release(&r->manifest);
@@ -206,7 +198,7 @@ static int choose_newest_whole(struct restore *r)
             return restore_fail(r, RESTORE_TRANSPORT, "out of memory");
         /* An older one instead of a network that fails would be a loss that
          * nobody asked for. */
-        if (error == CM_ERR_IO && object_store_is_remote(&r->store))
+        if (error == CM_ERR_IO && object_store_is_remote(restore_store(r, l)))
             return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
                                 detail.text);
         restore_note("damaged: %s: %s", l->name, detail.text);
@@ -218,13 +210,13 @@ static int choose_newest_whole(struct restore *r)
         return restore_fail(r, RESTORE_TRANSPORT,
                             "%s holds no whole snapshot as old as --at or "
                             "--seq asks for",
-                            r->o->url);
+                            places(r));
     CHECK(r->damaged > 0);
     return restore_fail(
         r, first_error != 0 ? restore_exit_of(first_error) : RESTORE_INTEGRITY,
         "none of the %zu snapshots in %s is whole; try another "
         "copy of the folder",
-        r->listing.count, r->o->url);
+        r->listing.count, places(r));
 }
 
 /* "--min-seq against rollback": a target that serves old snapshots only. */
@@ -240,24 +232,66 @@ static int check_stale(struct restore *r)
                         (unsigned long long)r->o->min_sequence);
 }
 
-int restore_choose(struct restore *r)
+/* The listing of one target, appended. */
+static int add_listing(struct restore *r, size_t target,
+                       const struct snapshot_listing *l)
 {
+    const char *wanted = r->o->targets[target].name;
+    struct snapshot_listed *grown;
+    size_t i;
+
+    grown = cm_realloc(r->listing.items,
+                       (r->listing.count + l->count + 1) * sizeof *grown);
+    if (grown == NULL)
+        return restore_fail(r, RESTORE_TRANSPORT, "out of memory");
+    r->listing.items = grown;
+    for (i = 0; i < l->count; i++) {
+        if (wanted != NULL && strcmp(wanted, l->items[i].name) != 0)
+            continue;
+        grown[r->listing.count] = l->items[i];
+        grown[r->listing.count++].target = target;
+    }
+    return RESTORE_OK;
+}
+
+static int list_target(struct restore *r, size_t target)
+{
+    const struct restore_target *t = &r->o->targets[target];
     struct cm_detail detail = {""};
-    int error =
-        object_store_open(&r->store, r->o->url, OBJECT_STORE_MAY_EXEC, &detail);
+    struct snapshot_listing l;
+    size_t before = r->listing.count;
     int code;
+    int error = object_store_open(&r->stores[target], t->url,
+                                  OBJECT_STORE_MAY_EXEC, &detail);
 
     if (error == 0)
-        error = snapshot_list(&r->listing, r->o->url, NULL, &detail);
+        error = snapshot_list_in(&l, &r->stores[target], NULL, &detail);
     if (error != 0)
         return restore_fail(
             r, error == CM_ERR_INVALID ? RESTORE_USAGE : RESTORE_TRANSPORT,
             "%s", detail.text);
-    if (r->listing.count == 0)
-        return restore_fail(r, RESTORE_TRANSPORT,
-                            "%s holds no snapshot (no manifest below v1/); is "
-                            "it the right place?",
-                            r->o->url);
+    code = add_listing(r, target, &l);
+    snapshot_listing_release(&l);
+    if (code == RESTORE_OK && r->listing.count == before)
+        code = restore_fail(r, RESTORE_TRANSPORT,
+                            "%s holds no snapshot%s%s; is it the right "
+                            "place?",
+                            t->url,
+                            t->name != NULL ? " " : " (no manifest below v1/)",
+                            t->name != NULL ? t->name : "");
+    return code;
+}
+
+int restore_choose(struct restore *r)
+{
+    int code = RESTORE_OK;
+    size_t i;
+
+    for (i = 0; i < r->o->targets_count && code == RESTORE_OK; i++)
+        code = list_target(r, i);
+    if (code != RESTORE_OK)
+        return code;
+    snapshot_listing_sort(&r->listing);
     keep_own_mesh(r);
     code = check_one_mesh(r);
     if (code == RESTORE_OK)

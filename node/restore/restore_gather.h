@@ -1,35 +1,25 @@
-/* What the target holds, as one state: see restore_gather.c. */
+/* What the targets hold, as one state: see restore_gather.c. */
 #ifndef NODE_RESTORE_RESTORE_GATHER_H
 #define NODE_RESTORE_RESTORE_GATHER_H
 
-#include "backup/delta.h"
 #include "node/restore/restore.h"
-#include "node/snapshot_packs.h"
-#include "node/snapshot_pull.h"
-#include "node/snapshot_stage.h"
+#include "node/snapshot_state.h"
 
 /* A snapshot with its deltas. */
 struct restore_source {
-    struct buffer manifest_bytes;
-    struct manifest manifest;
-    struct snapshot_keys keys; /* if it is encrypted */
-    struct vv joined;          /* this one's and all before it */
-    struct snapshot_packs packs;
-    bool has_packs;
-    struct snapshot_pull pull;
-    bool has_pull;
-    struct snapshot_stage *stage; /* or NULL: no deltas */
-    char dir[PATH_MAX + 32];      /* of the stage; empty: none */
+    struct snapshot_state *state; /* owned */
+    struct vv joined;             /* this one's and all before it */
     /* The walk. */
     struct entry_id id;
     const struct entry *entry;
-    bool has_entry;
     bool consumed; /* the next is wanted */
     bool ended;
 };
 
 int restore_gather(struct restore *r); /* after restore_choose */
 void restore_sources_release(struct restore *r);
+/* What all sources cover, of every generation; NULL before the first. */
+const struct vv *restore_seen(const struct restore *r);
 /* Of the joined state. */
 const struct vv *restore_vv(const struct restore *r);
 hlc_t restore_hlc(const struct restore *r);

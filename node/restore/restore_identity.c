@@ -54,9 +54,10 @@ int restore_take_recovery(struct restore *r)
 }
 
 /* The recovery key that was named, or the authority, which can be one. */
-int restore_unlock(const struct restore *r, const struct manifest *m,
+int restore_unlock(void *context, const struct manifest *m,
                    struct snapshot_keys *ret_keys, struct cm_detail *detail)
 {
+    const struct restore *r = context;
     const struct authority *key = r->has_recovery    ? &r->recovery
                                   : r->has_authority ? &r->authority
                                                      : NULL;

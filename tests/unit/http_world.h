@@ -25,6 +25,7 @@
 
 #include "crdt/authority.h"
 #include "node/http_server.h"
+#include "node/merge.h"
 #include "node/node.h"
 
 #define REPLY_MAX (4u << 20)
@@ -214,6 +215,18 @@ int node_adopt_from(struct node *n, const char *name, struct cm_detail *detail)
     return strcmp(name, "node-2") == 0
                ? 0
                : cm_fail(detail, CM_ERR_NOT_FOUND, "no member is named so");
+}
+
+int node_merge(struct node *n, const struct merge_request *request,
+               node_merge_done done, void *ctx, struct cm_detail *detail)
+{
+    struct merge_report report = {.found = request->targets_count};
+
+    (void)n;
+    if (request->dry_run)
+        return cm_fail(detail, CM_ERR_BUSY, "another one is under way");
+    done(ctx, &report);
+    return 0;
 }
 
 void node_note_damage(struct node *n)

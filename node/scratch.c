@@ -1,0 +1,50 @@
+/* See scratch.h. */
+#include "node/scratch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crdt/base/check.h"
+
+void scratch_path(char ret_path[SCRATCH_PATH_SIZE], const char *base,
+                  const char *what)
+{
+    int length;
+
+    CHECK(base != NULL && what != NULL);
+    length = snprintf(ret_path, SCRATCH_PATH_SIZE, "%s.%s-%08x", base, what,
+                      (unsigned)randombytes_random());
+    CHECK(length > 0 && length < SCRATCH_PATH_SIZE);
+}
+
+int scratch_make(char ret_path[SCRATCH_PATH_SIZE], const char *base,
+                 const char *what, struct cm_detail *detail)
+{
+    scratch_path(ret_path, base, what);
+    if (mkdir(ret_path, 0700) == 0)
+        return 0;
+    (void)cm_fail(detail, CM_ERR_IO, "cannot create %.150s: %s%s", ret_path,
+                  strerror(errno),
+                  errno == ENOENT ? " (create its parent first)" : "");
+    ret_path[0] = '\0';
+    return CM_ERR_IO;
+}
+
+void scratch_remove(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    (void)closedir(dir);
+    (void)rmdir(path);
+}
