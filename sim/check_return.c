@@ -12,6 +12,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/store_txn.h"
 #include "sim/check_internal.h"
 
 void sim_check_on_old_disk(struct sim_check *c, unsigned host)
@@ -150,12 +151,50 @@ static bool is_unsent(const struct sim_check *c, const struct check_host *h,
     return ret;
 }
 
-/* A delete or remove that finds nothing any more is not written again. */
-static bool op_is_again(const struct op *was, const struct event *now)
+/* Whether the store shows already what the operation is for: then there is
+ * nothing to be written again. */
+static bool is_there(const struct sim_check *c, const struct check_host *h,
+                     const struct op *op)
 {
-    if (!unsent_is_client_op(was) || was->kind == OP_DEL ||
-        was->kind == OP_SET_REMOVE)
+    struct entry_id id = op_entry_id(op);
+    struct store_reader *r = NULL;
+    struct resolution found;
+    struct entry e;
+    bool ret = false;
+
+    if (c->options.hosts == NULL ||
+        store_reader_begin(sim_host_store(c->options.hosts[h->number]), &r) !=
+            0)
         return true;
+    entry_init(&e);
+    if (store_txn_entry(&r->txn, &id, &e, NULL) == 0) {
+        found = entry_resolve(&e, 0);
+        ret = op->kind == OP_SET_ADD ? found.present : found.revoke != NULL;
+    }
+    entry_release(&e);
+    store_reader_release(r);
+    return ret;
+}
+
+/* A delete or remove that finds nothing any more is not written again, nor is
+ * an add or a revoke of what is there or revoked. */
+static bool is_idle(const struct sim_check *c, const struct check_host *h,
+                    const struct op *op)
+{
+    switch (op->kind) {
+    case OP_PUT:
+        return false;
+    case OP_SET_ADD:
+    case OP_REVOKE:
+    case OP_SET_REVOKE:
+        return is_there(c, h, op);
+    default:
+        return true;
+    }
+}
+
+static bool op_is_in(const struct op *was, const struct event *now)
+{
     for (size_t i = 0; i < now->ops_count; i++) {
         const struct op *op = &now->ops[i];
 
@@ -167,12 +206,28 @@ static bool op_is_again(const struct op *was, const struct event *now)
     return false;
 }
 
+/* now NULL: nothing was written. */
+static bool ops_are_again(const struct sim_check *c, const struct check_host *h,
+                          const struct sim_model_event *e,
+                          const struct event *now)
+{
+    for (size_t k = 0; k < e->decoded.ops_count; k++) {
+        const struct op *was = &e->decoded.ops[k];
+
+        if (!is_idle(c, h, was) && (now == NULL || !op_is_in(was, now)))
+            return false;
+    }
+    return true;
+}
+
 /* Where its former name is sealed already, a node writes what it kept again
  * in the commit that gives it the new one. */
-static bool is_written_again(const struct sim_model_event *e,
+static bool is_written_again(const struct sim_check *c,
+                             const struct check_host *h,
+                             const struct sim_model_event *e,
                              const struct commit_result *r)
 {
-    bool again = false;
+    bool again = ops_are_again(c, h, e, NULL);
 
     for (size_t i = 0; i < r->events_count && !again; i++) {
         struct event now;
@@ -180,9 +235,7 @@ static bool is_written_again(const struct sim_model_event *e,
         if (!r->events[i].own)
             continue;
         CHECK(event_decode(&now, r->events[i].bytes) == 0);
-        again = true;
-        for (size_t k = 0; k < e->decoded.ops_count && again; k++)
-            again = op_is_again(&e->decoded.ops[k], &now);
+        again = ops_are_again(c, h, e, &now);
         event_release(&now);
     }
     return again;
@@ -206,7 +259,7 @@ void check_return(struct sim_check *c, struct check_host *h,
         char text[DOT_TEXT_SIZE];
 
         if (e == NULL || !e->acknowledged || e->is_void || !has_client_op(e) ||
-            is_unsent(c, h, &dot) || is_written_again(e, r))
+            is_unsent(c, h, &dot) || is_written_again(c, h, e, r))
             continue;
         dot_format(text, &dot);
         sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, h->number,
