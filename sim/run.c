@@ -79,17 +79,30 @@ static void look_at_check(struct sim_run *r)
     r->result->at_us = v->at_us;
 }
 
-/* Runs until limit_us; false once the run has failed. */
+/* When nobody wants to know any more what comes; UINT64_MAX: never. */
+static uint64_t stop_us(const struct sim_run *r)
+{
+    return r->options.stop_us > 0 && r->result->start_us > 0
+               ? r->result->start_us + r->options.stop_us
+               : UINT64_MAX;
+}
+
+/* Runs until limit_us; false once the run has failed, or is stopped. */
 static bool advance(struct sim_run *r, uint64_t limit_us)
 {
     struct sim_sched *s = &r->world->sched;
+    bool stops = stop_us(r) < limit_us;
 
-    while (!r->over && sim_sched_step(s, limit_us)) {
+    while (!r->over && sim_sched_step(s, stops ? stop_us(r) : limit_us)) {
+        r->result->virtual_us = s->now_us; /* should it crash */
         sim_check_step(r->world->check);
         if (r->options.observer != NULL)
             r->options.observer(r->options.observer_ctx, r);
         look_at_check(r);
     }
+    if (stops)
+        sim_run_fail(r, SIM_INCONCLUSIVE, "stopped", SIM_PLAN_HOSTS_MAX,
+                     "it was to be stopped then");
     return !r->over;
 }
 

@@ -66,6 +66,9 @@ struct sim_run;
 typedef void (*sim_run_observer)(void *ctx, struct sim_run *run);
 
 struct sim_run_options {
+    /* Of the plan's time: what has not failed by then is not looked at any
+     * longer, and inconclusive. 0: it runs to its end. */
+    uint64_t stop_us;
     FILE *log;   /* lines of the nodes; borrowed, NULL: none */
     FILE *trace; /* every event as text, likewise */
     /* Chain links, for finding the first difference: 8 bytes each. */

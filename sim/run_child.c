@@ -103,6 +103,7 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
          const struct sim_child_options *o)
 {
     const struct sim_run_options options = {
+        .stop_us = o->stop_us,
         .log = o->log,
         .trace = o->trace,
         .links = o->links,
@@ -280,6 +281,7 @@ void sim_child_finish(struct sim_child *c, int status,
                        "too long");
     } else {
         ret_result->outcome = SIM_CRASH;
+        ret_result->at_us = ret_result->virtual_us;
         name_crash(ret_result, (char *)output.data, status);
     }
     buffer_release(&output);

@@ -18,9 +18,10 @@ struct sim_child_options {
     /* Heap filled and laid out differently, other environment and locale: what
      * a run must not depend on. */
     bool elsewhere;
-    FILE *log;   /* of the nodes; stderr is not kept then */
-    FILE *trace; /* every event as text */
-    FILE *links; /* see run.h */
+    uint64_t stop_us; /* see run.h */
+    FILE *log;        /* of the nodes; stderr is not kept then */
+    FILE *trace;      /* every event as text */
+    FILE *links;      /* see run.h */
     sim_run_observer observer;
     void *observer_ctx; /* what it writes must be shared, or a file */
 };

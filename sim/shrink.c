@@ -11,6 +11,11 @@
 
 /* Steps that propose per line wait until there are few. */
 #define LINES_FEW 48
+#define COARSE 8 /* of a first look: eighths */
+/* How much later than the best plan a smaller one may fail: looks go by turns,
+ * and what is awaited takes a little longer or shorter. */
+#define GRACE_US UINT64_C(10000000)
+#define GRACE_PART 4 /* of what came after the plan's own time */
 #define SEEN_SLOTS (4u * SIM_SHRINK_RUNS_MAX)
 
 _Static_assert((SEEN_SLOTS & (SEEN_SLOTS - 1)) == 0, "a power of two");
@@ -110,6 +115,18 @@ static bool fails_alike(const struct shrinker *s,
            strcmp(r->fingerprint, s->fingerprint) == 0;
 }
 
+/* When a plan made from the best one has to have failed. */
+static uint64_t stop_us(const struct shrinker *s, const struct sim_plan *plan)
+{
+    const struct sim_run_result *r = &s->report->result;
+    uint64_t at_us = r->at_us > r->start_us ? r->at_us - r->start_us : 0;
+    uint64_t end_us = s->best->duration_ms * 1000;
+    uint64_t after_us = at_us > end_us ? at_us - end_us : 0;
+
+    return plan->duration_ms * 1000 + after_us + after_us / GRACE_PART +
+           GRACE_US;
+}
+
 static void drop_trials(struct shrinker *s)
 {
     for (size_t i = 0; i < s->count; i++)
@@ -158,6 +175,7 @@ static bool gather(struct shrinker *s, sim_step step, size_t unit, size_t *at)
             if (sim_plan_check(&t->plan, NULL) == 0 && is_new(s, &t->plan)) {
                 memset(&t->result, 0, sizeof t->result);
                 t->error = 0;
+                t->stop_us = stop_us(s, &t->plan);
                 s->indexes[s->count++] = *at;
             } else {
                 sim_plan_release(&t->plan);
@@ -196,35 +214,50 @@ static bool sweep(struct shrinker *s, const char *pass, sim_step step,
     return any;
 }
 
-/* Pieces from size to 1, each size until it takes nothing more away. */
+/* Pieces from size to least, each size until it takes nothing more away. */
 static bool sweep_sizes(struct shrinker *s, const char *pass, sim_step step,
-                        size_t size)
+                        size_t size, size_t least)
 {
     bool any = false;
 
-    for (size_t unit = size; unit > 0 && !is_over(s); unit /= 2)
+    CHECK(least > 0);
+    for (size_t unit = size; unit >= least && !is_over(s); unit /= 2)
         any = sweep(s, pass, step, unit) || any;
     return any;
 }
 
 /* ---- the order ---- */
 
-static bool shrink_hosts(struct shrinker *s)
+/* part: pieces of at least that part of all. */
+static bool shrink_hosts(struct shrinker *s, size_t part)
 {
-    return sweep_sizes(s, "hosts", sim_step_hosts,
-                       s->best->nodes > 1 ? s->best->nodes - 1 : 0);
+    size_t nodes = s->best->nodes;
+
+    return sweep_sizes(s, "hosts", sim_step_hosts, nodes - 1, nodes / part + 1);
 }
 
-/* Once over everything; true if anything became smaller. */
+static bool shrink_lines(struct shrinker *s, size_t part)
+{
+    size_t count = s->best->count;
+    bool any = sweep_sizes(s, "lines", sim_step_lines, count, count / part + 1);
+
+    return sweep(s, "tail", sim_step_tail, 0) || any;
+}
+
+/* Once over everything; true if anything became smaller. What makes runs
+ * cheaper goes first, in great pieces. */
 static bool shrink_round(struct shrinker *s)
 {
     bool any = sweep(s, "tail", sim_step_tail, 0);
 
-    any = sweep(s, "kinds", sim_step_deeds, 0) || any;
-    any = shrink_hosts(s) || any;
+    any = sweep(s, "faults", sim_step_faults, 0) || any;
+    any = shrink_hosts(s, COARSE) || any;
+    any = shrink_lines(s, COARSE) || any;
     any = sweep(s, "pace", sim_step_pace, 0) || any;
-    any = sweep_sizes(s, "lines", sim_step_lines, s->best->count) || any;
-    any = shrink_hosts(s) || any;
+    any = sweep(s, "kinds", sim_step_deeds, 0) || any;
+    any = shrink_hosts(s, SIZE_MAX) || any;
+    any = shrink_lines(s, SIZE_MAX) || any;
+    any = shrink_hosts(s, SIZE_MAX) || any;
     any = sweep(s, "packets", sim_step_packets, 0) || any;
     if (s->best->count > LINES_FEW)
         return any;
@@ -243,6 +276,7 @@ static int run_first(struct shrinker *s, const char *fingerprint)
         return error;
     memset(&t->result, 0, sizeof t->result);
     t->error = 0;
+    t->stop_us = 0;
     (void)is_new(s, &t->plan);
     s->options->run(s->options->ctx, t, 1);
     s->report->last.runs++;

@@ -7,7 +7,9 @@
  * independent: taking one away changes nothing that the others ask for.
  *
  * A smaller plan is kept if it fails with the same outcome and fingerprint, so
- * that one bug is never exchanged for another. Running is the caller's: it is
+ * that one bug is never exchanged for another, and not much later than the best
+ * one so far: what is not needed is found out by the time of the violation, and
+ * neither healing nor rest is waited for. Running is the caller's: it is
  * given a few plans at a time and may run them beside each other. What comes
  * out is the same however many it is given, if no budget ends it. */
 #ifndef SIM_SHRINK_H
@@ -21,6 +23,7 @@
 /* One plan to be run. error: there was no run, the plan does not count. */
 struct sim_shrink_trial {
     struct sim_plan plan;
+    uint64_t stop_us; /* see run.h: what fails later does not count */
     struct sim_run_result result; /* by run */
     int error;                    /* by run */
 };
@@ -42,7 +45,8 @@ struct sim_shrink_options {
     void *ctx; /* of all that follow; borrowed */
     /* Runs count plans and fills in result and error of each. */
     void (*run)(void *ctx, struct sim_shrink_trial *trials, size_t count);
-    /* Monotonic; NULL: there is no budget of time. */
+    /* What the budget is about, for instance the processor time that runs have
+     * taken: never goes back. NULL: there is no budget of time. */
     uint64_t (*now_ms)(void *ctx);
     /* After every call of run; NULL: nobody listens. */
     void (*progress)(void *ctx, const struct sim_shrink_progress *p);

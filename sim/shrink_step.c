@@ -89,27 +89,43 @@ static bool is_other(const struct sim_plan_line *l, const void *deed)
     return l->deed != *(const enum sim_deed *)deed;
 }
 
+/* What keep leaves, if that is less. */
+static enum sim_step_answer propose_filtered(
+    struct sim_plan *ret, const struct sim_plan *from,
+    bool (*keep)(const struct sim_plan_line *l, const void *argument),
+    const void *argument)
+{
+    if (copy(ret, from) != SIM_STEP_PROPOSED)
+        return SIM_STEP_NOMEM;
+    filter(ret, keep, argument);
+    if (ret->count < from->count)
+        return SIM_STEP_PROPOSED;
+    sim_plan_release(ret);
+    return SIM_STEP_NOTHING;
+}
+
+enum sim_step_answer sim_step_faults(const struct sim_plan *from,
+                                     const struct sim_run_result *result,
+                                     size_t unit, size_t index,
+                                     struct sim_plan *ret)
+{
+    (void)result, (void)unit;
+    if (index > 0)
+        return SIM_STEP_END;
+    return propose_filtered(ret, from, is_work, NULL);
+}
+
 enum sim_step_answer sim_step_deeds(const struct sim_plan *from,
                                     const struct sim_run_result *result,
                                     size_t unit, size_t index,
                                     struct sim_plan *ret)
 {
-    (void)result, (void)unit;
-    if (index > SIM_DEEDS)
-        return SIM_STEP_END;
-    if (copy(ret, from) != SIM_STEP_PROPOSED)
-        return SIM_STEP_NOMEM;
-    if (index == 0) {
-        filter(ret, is_work, NULL);
-    } else {
-        enum sim_deed deed = (enum sim_deed)(index - 1);
+    enum sim_deed deed = (enum sim_deed)index;
 
-        filter(ret, is_other, &deed);
-    }
-    if (ret->count < from->count)
-        return SIM_STEP_PROPOSED;
-    sim_plan_release(ret);
-    return SIM_STEP_NOTHING;
+    (void)result, (void)unit;
+    if (index >= SIM_DEEDS)
+        return SIM_STEP_END;
+    return propose_filtered(ret, from, is_other, &deed);
 }
 
 enum sim_step_answer sim_step_lines(const struct sim_plan *from,
@@ -204,12 +220,18 @@ enum sim_step_answer sim_step_packets(const struct sim_plan *from,
         &ret->net.bytes_per_ms, &ret->net.slice_ppm,     &ret->net.jitter_us,
     };
 
+    size_t count = sizeof fields / sizeof fields[0];
+
     (void)result, (void)unit;
-    if (index >= sizeof fields / sizeof fields[0])
+    if (index > count)
         return SIM_STEP_END;
     if (copy(ret, from) != SIM_STEP_PROPOSED)
         return SIM_STEP_NOMEM;
-    if (*fields[index] > 0) {
+    if (index == count && ret->floor_ms > 0) {
+        ret->floor_ms = 0;
+        return SIM_STEP_PROPOSED;
+    }
+    if (index<count && * fields[index]> 0) {
         *fields[index] = 0;
         return SIM_STEP_PROPOSED;
     }

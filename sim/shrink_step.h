@@ -27,7 +27,12 @@ enum sim_step_answer sim_step_tail(const struct sim_plan *from,
                                    const struct sim_run_result *result,
                                    size_t unit, size_t index,
                                    struct sim_plan *ret);
-/* All faults; then each deed, as a whole. */
+/* Only one proposal: no faults at all. */
+enum sim_step_answer sim_step_faults(const struct sim_plan *from,
+                                     const struct sim_run_result *result,
+                                     size_t unit, size_t index,
+                                     struct sim_plan *ret);
+/* Each deed, as a whole. */
 enum sim_step_answer sim_step_deeds(const struct sim_plan *from,
                                     const struct sim_run_result *result,
                                     size_t unit, size_t index,
@@ -42,7 +47,8 @@ enum sim_step_answer sim_step_hosts(const struct sim_plan *from,
                                     const struct sim_run_result *result,
                                     size_t unit, size_t index,
                                     struct sim_plan *ret);
-/* Each fault of the network as it is without faults of the plan. */
+/* Each fault of the network as it is without faults of the plan, and the
+ * floors. */
 enum sim_step_answer sim_step_packets(const struct sim_plan *from,
                                       const struct sim_run_result *result,
                                       size_t unit, size_t index,

@@ -25,21 +25,28 @@ struct shrinking {
     uint64_t told_ms;
 };
 
-static uint64_t real_ms(void *ctx)
+static uint64_t real_ms(void)
 {
     struct timespec t;
 
-    (void)ctx;
     CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static uint64_t children_cpu_s(void)
+static uint64_t ms_of(const struct timeval *t)
+{
+    return (uint64_t)t->tv_sec * 1000 + (uint64_t)t->tv_usec / 1000;
+}
+
+/* What the runs have taken of processors: the budget, since how busy a machine
+ * is says nothing about a plan. */
+static uint64_t children_cpu_ms(void *ctx)
 {
     struct rusage usage;
 
+    (void)ctx;
     CHECK(getrusage(RUSAGE_CHILDREN, &usage) == 0);
-    return (uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec;
+    return ms_of(&usage.ru_utime) + ms_of(&usage.ru_stime);
 }
 
 static void finish(struct sim_child *c, struct sim_run_result *ret_result)
@@ -55,34 +62,38 @@ static void finish(struct sim_child *c, struct sim_run_result *ret_result)
 static void run(void *ctx, struct sim_shrink_trial *trials, size_t count)
 {
     struct shrinking *s = ctx;
-    const struct sim_child_options options = {.cpu_s = s->cpu_s};
     struct sim_child children[SIM_SHRINK_TRIALS_MAX];
-    uint64_t before_s = children_cpu_s();
+    uint64_t before_ms = children_cpu_ms(NULL);
 
     CHECK(count <= SIM_SHRINK_TRIALS_MAX);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        const struct sim_child_options options = {.cpu_s = s->cpu_s,
+                                                  .stop_us = trials[i].stop_us};
+
         trials[i].error =
             sim_child_start(&children[i], &trials[i].plan, &options, NULL);
+    }
     for (size_t i = 0; i < count; i++) {
         if (trials[i].error == 0)
             finish(&children[i], &trials[i].result);
     }
     if (s->cpu_s == 0)
         s->cpu_s =
-            CPU_S_MIN + CPU_FACTOR * (unsigned)(children_cpu_s() - before_s);
+            CPU_S_MIN +
+            CPU_FACTOR * (unsigned)((children_cpu_ms(NULL) - before_ms) / 1000);
 }
 
 static void progress(void *ctx, const struct sim_shrink_progress *p)
 {
     struct shrinking *s = ctx;
-    uint64_t now = real_ms(NULL);
+    uint64_t now = real_ms();
 
     if (now - s->told_ms < (s->tty ? PROGRESS_TTY_MS : PROGRESS_MS))
         return;
     s->told_ms = now;
     (void)fprintf(stderr,
                   "%s%zu lines of %zu, %u nodes of %u, %.1f s of plan; %" PRIu64
-                  " runs in %.1f s; trying: %s%s",
+                  " runs in %.1f s of processor time; trying: %s%s",
                   s->tty ? "\r" : "", p->lines, p->lines_before, p->nodes,
                   p->nodes_before, (double)p->duration_ms / 1000, p->runs,
                   (double)p->elapsed_ms / 1000, p->pass,
@@ -127,7 +138,7 @@ static int tell(const struct sim_plan *plan, const struct sim_shrink_report *r,
     (void)fprintf(
         stderr,
         "%zu lines of %zu, %u nodes of %u, %.1f s of %.1f s, %" PRIu64
-        " runs in %.1f s%s: %s\n",
+        " runs in %.1f s of processor time%s: %s\n",
         p->lines, p->lines_before, p->nodes, p->nodes_before,
         (double)p->duration_ms / 1000, (double)p->duration_before_ms / 1000,
         p->runs, (double)p->elapsed_ms / 1000,
@@ -145,7 +156,7 @@ static int shrink(struct sim_plan *plan, const char *fingerprint,
 
     o.ctx = &s;
     o.run = run;
-    o.now_ms = real_ms;
+    o.now_ms = children_cpu_ms;
     o.progress = progress;
     error = sim_shrink(plan, fingerprint, &o, &report);
     if (s.tty)
