@@ -81,7 +81,7 @@ endif
 GOALS := $(or $(MAKECMDGOALS),all)
 groups_of = $(if $(filter-out clean help format,$(1)),build) \
     $(if $(filter test test-programs demo bench bench-programs \
-        zoo,$(1)),tests) \
+        zoo zoo-shrink,$(1)),tests) \
     $(if $(filter $(BUILD)/tests/%,$(1)),tests) \
     $(if $(filter lint format,$(1)),lint) \
     $(if $(filter bench bench-programs,$(1)),bench) \
@@ -440,6 +440,7 @@ help:
 	@echo 'sim        SEEDS (200) simulated meshes, each twice'
 	@echo 'model      Spin models of the rules, and mistakes planted; QUICK=1'
 	@echo 'zoo        bugs planted in it that the simulator has to find; BUG=NAME'
+	@echo 'zoo-shrink and shrinks what they were found by: a table, medians'
 	@echo 'marks      named places of the code that SEEDS have to come by'
 	@echo 'nightly    simulated meshes for BUDGET (3600) seconds'
 	@echo 'static     build/static: programs that need no library of the system'

@@ -33,12 +33,16 @@ static const struct sim_command commands[] = {
                 */
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
-static void help(FILE *to)
+/* verb NULL: all of them. */
+static void help(FILE *to, const char *verb)
 {
     (void)fprintf(to, "confmesh-sim: simulated meshes of production nodes\n\n");
-    for (size_t i = 0; i < COMMANDS; i++)
-        (void)fprintf(to, "  confmesh-sim %s %s\n      %s\n", commands[i].name,
-                      commands[i].arguments, commands[i].summary);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (verb == NULL || strcmp(verb, commands[i].name) == 0)
+            (void)fprintf(to, "  confmesh-sim %s %s\n      %s\n",
+                          commands[i].name, commands[i].arguments,
+                          commands[i].summary);
+    }
     (void)fprintf(to, "\nprofiles:");
     for (unsigned p = 0; p < SIM_PROFILES; p++)
         (void)fprintf(to, " %s", sim_profile_name((enum sim_profile)p));
@@ -46,6 +50,11 @@ static void help(FILE *to)
                   "\nexit status: 0 pass, 1 safety, 2 liveness, 3 "
                   "nondeterminism, 4 crash, 5 inconclusive, %d usage\n",
                   SIM_EXIT_USAGE);
+}
+
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
 int main(int argc, char **argv)
@@ -56,18 +65,21 @@ int main(int argc, char **argv)
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
     (void)mallopt(M_MMAP_THRESHOLD, KEPT_FREE);
     if (argc < 2) {
-        help(stderr);
+        help(stderr, NULL);
         return SIM_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        help(stdout);
+    if (asks_for_help(argv[1]) || strcmp(argv[1], "help") == 0) {
+        help(stdout, NULL);
         return 0;
     }
     for (size_t i = 0; i < COMMANDS; i++) {
         names[i] = commands[i].name;
-        if (strcmp(argv[1], names[i]) == 0)
+        if (strcmp(argv[1], names[i]) != 0)
+            continue;
+        if (argc < 3 || !asks_for_help(argv[2]))
             return commands[i].run(argc - 1, argv + 1);
+        help(stdout, names[i]);
+        return 0;
     }
     const char *near = args_nearest(argv[1], names, COMMANDS);
     (void)fprintf(stderr, "confmesh-sim: no such verb: %s%s%s\n", argv[1],

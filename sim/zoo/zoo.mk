@@ -1,7 +1,7 @@
 # The zoo: confmesh-sim with one bug planted in production code, which it has
 # to find. `make zoo` for all, `make zoo BUG=NAME` for one; BUG=quick for those
-# that budgets calls quick. SHRINK=1 also shrinks what was found and prints the
-# medians.
+# that budgets calls quick. SHRINK=1 also shrinks what was found and prints a
+# table with the medians; `make zoo-shrink` is short for that.
 
 BUG ?=
 SHRINK ?=
@@ -10,7 +10,11 @@ ZOO_QUICK := $(shell sed -n 's/^\([a-z-]*\) .* quick .*/\1/p' sim/zoo/budgets)
 ZOO := $(if $(BUG),$(if $(filter quick,$(BUG)),$(ZOO_QUICK),$(BUG)),$(ZOO_ALL))
 ZOO_PROGRAMS := $(ZOO:%=$(BUILD)/confmesh-sim-%)
 
-.PHONY: zoo marks
+# Whose exit codes a test awaits.
+ZOO_TESTED := canary environment-read check-wrong
+test: $(ZOO_TESTED:%=$(BUILD)/confmesh-sim-%)
+
+.PHONY: zoo zoo-shrink marks
 
 # The planted objects come first, so that the archives' are not wanted.
 $(BUILD)/confmesh-sim-%: sim/zoo/%.patch sim/zoo/plant sim/zoo/compile \
@@ -23,6 +27,9 @@ $(BUILD)/confmesh-sim-%: sim/zoo/%.patch sim/zoo/plant sim/zoo/compile \
 
 zoo: $(ZOO_PROGRAMS)
 	$(Q)$(RUN_ENV) sim/zoo/run $(if $(SHRINK),--shrink) $(ZOO)
+
+zoo-shrink: $(ZOO_PROGRAMS)
+	$(Q)$(RUN_ENV) sim/zoo/run --shrink $(ZOO)
 
 # The page is bytes of an object: see sim/html_page.c.
 $(BUILD)/obj/sim/html_page.o: sim/html_page.html

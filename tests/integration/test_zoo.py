@@ -55,7 +55,8 @@ def test_every_patch_has_a_budget():
         profiles = re.findall(r'X\(SIM_PROFILE_\w+, "(\w+)"\)', file.read())
     for name, fields in lines.items():
         assert len(fields) == 5 and int(fields[1]) > 0, name
-        assert fields[2] in profiles, name
+        profile, _, nodes = fields[2].partition(":")
+        assert profile in profiles and nodes in ("", "6", "8"), name
         assert fields[3] in ("quick", "slow"), name
     quick = [name for name, fields in lines.items() if fields[3] == "quick"]
     assert len(quick) >= QUICK_MIN and "canary" in quick, quick
