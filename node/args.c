@@ -133,13 +133,18 @@ static int parse_flag(struct args_flag *flags, size_t flags_count, int argc,
         flag->count++;
         return 0;
     }
-    if (flag->kind == ARGS_VALUE && flag->count == 1)
+    if ((flag->kind == ARGS_VALUE || flag->kind == ARGS_OPTIONAL) &&
+        flag->count == 1)
         return cm_fail(detail, CM_ERR_INVALID,
                        "--%s is given twice; give it once", flag->name);
     if (flag->count == ARGS_VALUES_MAX)
         return cm_fail(detail, CM_ERR_INVALID,
                        "--%s is given more than %d times", flag->name,
                        ARGS_VALUES_MAX);
+    if (flag->kind == ARGS_OPTIONAL) {
+        flag->values[flag->count++] = equals != NULL ? equals + 1 : NULL;
+        return 0;
+    }
     if (equals == NULL && at + 1 == argc)
         return cm_fail(detail, CM_ERR_INVALID,
                        "--%s needs a value: --%s VALUE or --%s=VALUE",

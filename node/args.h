@@ -18,6 +18,9 @@ enum args_kind {
     ARGS_SWITCH = 0, /* no value */
     ARGS_VALUE = 1,  /* one value; given twice is an error */
     ARGS_LIST = 2,   /* repeatable, up to ARGS_VALUES_MAX */
+    /* --flag, or --flag=VALUE; never the word behind it. values[0] is NULL
+     * without one. */
+    ARGS_OPTIONAL = 3,
 };
 
 struct args_flag {

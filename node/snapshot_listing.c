@@ -2,6 +2,7 @@
  * restores has to know that something newer was there. */
 #include "node/snapshot_listing.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +63,7 @@ static int verify_packs(struct snapshot_packs *p, snapshot_progress progress,
 static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
                           const struct snapshot_keys *keys,
                           snapshot_progress progress, void *ctx,
-                          struct cm_detail *detail)
+                          uint64_t *ret_keys, struct cm_detail *detail)
 {
     const struct entry *entry;
     struct snapshot_pull pull;
@@ -74,6 +75,7 @@ static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
         return cm_fail(detail, error, "cannot read the snapshot: %s",
                        cm_strerror(error));
     while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
+        *ret_keys += id.space <= SPACE_CLIENT_LAST;
         if (progress != NULL && pull.objects - told >= PROGRESS_EVERY) {
             told = pull.objects;
             progress(ctx, snapshot_reader_chunks_read(pull.reader),
@@ -88,20 +90,94 @@ static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
     return error;
 }
 
+int snapshot_objects_read(struct object_store *d, const struct manifest *m,
+                          const struct snapshot_keys *keys,
+                          snapshot_progress progress, void *ctx,
+                          uint64_t *ret_keys, struct cm_detail *detail)
+{
+    struct snapshot_packs packs;
+    uint64_t count = 0;
+    int error = snapshot_packs_open(&packs, d, m, detail);
+
+    if (error != 0)
+        return error;
+    if (m->sealed.size > 0 && keys == NULL) {
+        count = UINT64_MAX;
+        error = verify_packs(&packs, progress, ctx, detail);
+    } else {
+        error = verify_entries(&packs, m, keys, progress, ctx, &count, detail);
+    }
+    snapshot_packs_close(&packs);
+    if (error == 0)
+        *ret_keys = count;
+    return error;
+}
+
 int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
                             const struct snapshot_keys *keys,
                             snapshot_progress progress, void *ctx,
                             struct cm_detail *detail)
 {
+    uint64_t count;
+
+    return snapshot_objects_read(d, m, keys, progress, ctx, &count, detail);
+}
+
+static bool is_listed(const struct object_list *names, const char *name)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static int sample_packs(struct snapshot_packs *p,
+                        const struct object_list *names, unsigned percent,
+                        struct snapshot_sample *sample,
+                        struct cm_detail *detail)
+{
+    struct buffer bytes;
+    int error = 0;
+
+    buffer_init(&bytes, SNAPSHOT_PACK_MAX);
+    for (size_t i = 0; i < p->map.packs_count && error == 0; i++) {
+        char name[SNAPSHOT_NAME_SIZE];
+
+        snapshot_pack_name(name, &p->mesh, &p->map.packs[i].hash);
+        sample->packs++;
+        sample->bytes += p->map.packs[i].size;
+        /* A listing may be old: what is not in it is looked at. */
+        if (is_listed(names, strrchr(name, '/') + 1) &&
+            randombytes_uniform(100) >= percent)
+            continue;
+        error = snapshot_packs_check(p, i, &bytes, detail);
+        sample->read++;
+    }
+    buffer_release(&bytes);
+    return error;
+}
+
+int snapshot_packs_sample(struct object_store *d, const struct manifest *m,
+                          unsigned percent, struct snapshot_sample *ret_sample,
+                          struct cm_detail *detail)
+{
+    char prefix[SNAPSHOT_NAME_SIZE];
+    static const struct hash any;
     struct snapshot_packs packs;
+    struct object_list names;
     int error = snapshot_packs_open(&packs, d, m, detail);
 
+    CHECK(percent <= 100);
     if (error != 0)
         return error;
-    if (m->sealed.size > 0 && keys == NULL)
-        error = verify_packs(&packs, progress, ctx, detail);
-    else
-        error = verify_entries(&packs, m, keys, progress, ctx, detail);
+    *ret_sample = (struct snapshot_sample){.packs = 0};
+    snapshot_pack_name(prefix, &m->mesh, &any);
+    strrchr(prefix, '/')[1] = '\0';
+    error = object_store_list(d, prefix, &names, detail);
+    if (error == 0) {
+        error = sample_packs(&packs, &names, percent, ret_sample, detail);
+        object_list_release(&names);
+    }
     snapshot_packs_close(&packs);
     return error;
 }
@@ -121,6 +197,7 @@ static void fill(struct snapshot_listed *l, const struct manifest *m)
     l->entries = m->entry_count;
     l->chunks = m->chunk_count;
     l->bytes = m->byte_count;
+    l->encrypted = m->sealed.size > 0;
 }
 
 static void set_verdict(struct snapshot_listed *l, int error,

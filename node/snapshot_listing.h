@@ -17,7 +17,8 @@ struct snapshot_listed {
     hlc_t hlc_max;
     uint64_t entries;
     uint64_t chunks;
-    uint64_t bytes;    /* uncompressed */
+    uint64_t bytes; /* uncompressed */
+    bool encrypted;
     size_t target;     /* the caller's: at which of several targets */
     bool looked;       /* the caller's: it was read */
     int error;         /* 0: signed and well-formed (objects not read) */
@@ -65,6 +66,23 @@ int snapshot_manifest_load(struct object_store *d, const char *name,
                            struct buffer *ret_bytes,
                            struct manifest *ret_manifest,
                            struct cm_detail *detail);
+/* As snapshot_objects_verify; also counts the keys and elements of clients,
+ * which the entries of a manifest are together with the mesh's own. UINT64_MAX:
+ * it is encrypted and could not be looked into. */
+int snapshot_objects_read(struct object_store *d, const struct manifest *m,
+                          const struct snapshot_keys *keys,
+                          snapshot_progress progress, void *ctx,
+                          uint64_t *ret_keys, struct cm_detail *detail);
+/* Every pack of m is listed by the target, and percent of them, drawn by lot,
+ * are read and compared with their names. */
+struct snapshot_sample {
+    size_t packs;
+    size_t read;
+    uint64_t bytes; /* of all packs */
+};
+int snapshot_packs_sample(struct object_store *d, const struct manifest *m,
+                          unsigned percent, struct snapshot_sample *ret_sample,
+                          struct cm_detail *detail);
 /* Reads every object that m names. What is missing is CM_ERR_DAMAGED. Of an
  * encrypted snapshot without its keys: every pack, compared with its name. */
 int snapshot_objects_verify(struct object_store *d, const struct manifest *m,

@@ -96,7 +96,7 @@ int snapshot_stage_create(struct snapshot_stage **ret_stage, const char *dir,
     return 0;
 }
 
-static void end_walk(struct snapshot_stage *s)
+void snapshot_stage_end(struct snapshot_stage *s)
 {
     if (s->cursor != NULL)
         store_cursor_close(s->cursor);
@@ -110,7 +110,7 @@ void snapshot_stage_free(struct snapshot_stage *s)
 {
     if (s == NULL)
         return;
-    end_walk(s);
+    snapshot_stage_end(s);
     if (s->writer != NULL)
         writer_close(s->writer);
     if (s->store != NULL)
@@ -257,7 +257,7 @@ int snapshot_stage_begin(struct snapshot_stage *s, struct cm_detail *detail)
 {
     int error;
 
-    end_walk(s);
+    snapshot_stage_end(s);
     s->space = SPACE_REGISTER;
     error = store_reader_begin(s->store, &s->reader);
     return error == 0 ? 0

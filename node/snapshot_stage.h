@@ -42,6 +42,8 @@ int snapshot_stage_standing(struct snapshot_stage *s, struct buffer *out);
 
 /* Its entries, for a struct replacement: begin, then next as in writer.h. */
 int snapshot_stage_begin(struct snapshot_stage *s, struct cm_detail *detail);
+/* The walk is over: events may be applied again. */
+void snapshot_stage_end(struct snapshot_stage *s);
 int snapshot_stage_next(void *stage, struct entry_id *ret_id,
                         const struct entry **ret_entry);
 

@@ -86,6 +86,9 @@ static int make_stage(struct chain *c, struct cm_detail *detail)
         error = snapshot_stage_create(&s->stage, s->dir, &s->manifest, &s->pull,
                                       detail);
     close_pull(s);
+    if (error == 0 && c->c->staged != NULL)
+        error = c->c->staged(c->c->context, s->stage, &s->manifest,
+                             is_encrypted(s) ? &s->keys : NULL, detail);
     return error;
 }
 
@@ -292,6 +295,8 @@ static int read_all(struct chain *c, struct cm_detail *detail)
                  (c->c->settled || !has_news(c));
     if (!s->covered)
         error = verify(c, detail);
+    if (error == 0 && !s->covered && c->c->staged != NULL)
+        error = make_stage(c, detail);
     if (error == 0 && !s->covered)
         error = apply_listed(c, detail);
     if (error == 0 && !s->covered)

@@ -32,6 +32,11 @@ struct snapshot_state_config {
     /* A delta that is missing, damaged or could not be used. May be NULL. */
     void (*lost)(void *context, const char *name, const char *what);
     snapshot_progress progress; /* or NULL */
+    /* Not NULL: everything is restored into a scratch replica, also where no
+     * delta needs one, and this looks at it before the first delta. */
+    int (*staged)(void *context, struct snapshot_stage *stage,
+                  const struct manifest *m, const struct snapshot_keys *keys,
+                  struct cm_detail *detail);
     void *context;
 };
 

@@ -97,8 +97,7 @@ int adopt_join(struct batch *b, const struct replacement *r,
         return error;
     error = adopt_name_actors(b, r->vv);
     if (error == 0)
-        error = r->staged != NULL ? stage_flip(b, r->staged, detail)
-                                  : join_entries(b, r, detail);
+        error = join_entries(b, r, detail);
     vv_release(&w->vv);
     w->vv = joined; /* an abort loads the former one */
     if (error == 0)

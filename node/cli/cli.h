@@ -145,6 +145,8 @@ int cli_verb_restore(struct cli *c);
 int cli_merge(struct cli *c); /* restore --merge */
 int cli_verb_snapshot_list(struct cli *c);
 int cli_verb_snapshot_verify(struct cli *c);
+int cli_verb_snapshot_inspect(struct cli *c);
+int cli_verb_snapshot_drill(struct cli *c);
 int cli_verb_version(struct cli *c);
 int cli_verb_help(struct cli *c);
 

@@ -3,6 +3,7 @@
 
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
+#include "node/cli/recovery.h"
 
 #define WORDS_MANY 100000
 #define WRITE_FLAGS "if-version author " WAIT_FLAGS
@@ -385,12 +386,38 @@ const struct cli_verb cli_verbs[] = {
      "  --dry-run     say what would be done\n\n"
      "  confmesh snapshot prune /backup/confmesh --dry-run\n",
      1, 1, cli_verb_snapshot_prune},
-    {"snapshot verify", "URL [NAME]", "to trust ca-file",
-     "check a snapshot whole",
+    {"snapshot inspect", "URL [NAME]", "to ca-file",
+     "what a snapshot is made of",
+     "The newest, or the named one: its manifest, who signed it, sizes, packs, "
+     "the\n"
+     "deltas behind it. Needs no node and no key.\n"
+     "  --json   one object\n\n"
+     "  confmesh snapshot inspect /backup/confmesh\n",
+     0, 2, cli_verb_snapshot_inspect},
+    {"snapshot verify", "URL [NAME]",
+     "to trust read-data ca-file " RECOVERY_FLAGS, "check a snapshot whole",
      "Reads every byte of the newest (or the named) one. Needs no node.\n"
+     "  --read-data=10%       look that every pack is there, and read a tenth "
+     "of\n"
+     "                        them (default: all)\n"
+     "  --recovery-key FILE   look into an encrypted one; without it its packs "
+     "are\n"
+     "                        compared with their names\n"
      "  --trust FINGERPRINT   refuse any other authority\n\n"
-     "  confmesh snapshot verify /backup/confmesh\n",
+     "  confmesh snapshot verify /backup/confmesh\n"
+     "  confmesh snapshot verify s3://bucket/mesh --read-data=5%\n",
      0, 2, cli_verb_snapshot_verify},
+    {"snapshot drill", "URL [NAME]", "to scratch ca-file " RECOVERY_FLAGS,
+     "restore a snapshot for practice",
+     "Restores the newest (or the named) one into a scratch directory, builds "
+     "its\n"
+     "index anew, compares the roots, applies the deltas, and removes it all.\n"
+     "Needs no node. Exit code 0: it could be restored, and nothing would be "
+     "lost.\n"
+     "  --scratch DIR         where (default: TMPDIR, or /tmp)\n"
+     "  --recovery-key FILE   of an encrypted one\n\n"
+     "  confmesh snapshot drill /backup/confmesh\n",
+     0, 2, cli_verb_snapshot_drill},
     {"version", "", "", "print the version", "  confmesh version\n", 0, 0,
      cli_verb_version},
     {"help", "[VERB]", "", "explain a verb", "  confmesh help put\n", 0, 2,

@@ -26,6 +26,8 @@ static struct args_flag flags[] = {
     {.name = "snapshot-delta", .kind = ARGS_VALUE},
     {.name = "mode", .kind = ARGS_VALUE},
     {.name = "merge", .kind = ARGS_SWITCH},
+    {.name = "read-data", .kind = ARGS_OPTIONAL},
+    {.name = "scratch", .kind = ARGS_VALUE},
     {.name = "keep-last", .kind = ARGS_VALUE},
     {.name = "keep-hourly", .kind = ARGS_VALUE},
     {.name = "keep-daily", .kind = ARGS_VALUE},

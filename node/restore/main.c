@@ -399,6 +399,7 @@ static void report_json(const struct restore *r, int code, uint64_t took_ms)
         print_number("sequence", r->chosen->sequence);
         print_number("created_ms", r->chosen->created_ms);
         print_number("entries", r->entries);
+        print_number("keys", r->keys);
         print_number("chunks", r->chosen->chunks);
         (void)printf(",\"origin_checked\":%s",
                      r->origin_checked ? "true" : "false");
@@ -433,10 +434,11 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
         return;
     }
     mesh_id_format(mesh, &r->mesh);
-    (void)printf("restored %llu entries of %s (by %s, sequence %llu) in "
-                 "%llu ms\n",
-                 (unsigned long long)r->entries, r->chosen->name,
-                 r->chosen->signer, (unsigned long long)r->chosen->sequence,
+    (void)printf("restored %llu entries (%llu keys and elements) of %s (by "
+                 "%s, sequence %llu) in %llu ms\n",
+                 (unsigned long long)r->entries, (unsigned long long)r->keys,
+                 r->chosen->name, r->chosen->signer,
+                 (unsigned long long)r->chosen->sequence,
                  (unsigned long long)took_ms);
     if (r->deltas > 0 || r->sources_count > 1)
         (void)printf("%zu snapshots joined, %llu events of %llu deltas\n",

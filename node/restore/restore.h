@@ -85,7 +85,8 @@ struct restore {
     size_t lost;        /* deltas that are missing or could not be used */
     uint64_t deltas;    /* used */
     uint64_t events;    /* of them */
-    uint64_t entries;   /* written */
+    uint64_t entries;   /* written, the mesh's own included, as everywhere */
+    uint64_t keys;      /* of clients, of these: keys and elements */
     uint64_t anew;      /* of other generations, written anew */
     size_t parked;      /* of these, that wait for a person */
     struct hash digest; /* of the result, known or added up */

@@ -87,7 +87,8 @@ static int filtered_next(void *context, struct entry_id *ret_id,
         return error;
     for (i = 0; i < (*ret_entry)->count && f->added_up; i++)
         digest_add(&f->digest, ret_id, &(*ret_entry)->siblings[i]);
-    f->r->entries += ret_id->space <= SPACE_CLIENT_LAST;
+    f->r->entries++;
+    f->r->keys += ret_id->space <= SPACE_CLIENT_LAST;
     restore_progress("restoring", f->r->entries, f->r->manifest.entry_count);
     return 0;
 }
