@@ -16,6 +16,7 @@
 #include "crdt/base/check.h"
 
 #define COMPRESSION_LEVEL 3
+#define COMPRESSION_LEVEL_FAST 1
 #define MAGIC "cmo1"
 #define MAGIC_SEALED "cme1"
 #define NONCE_SIZE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
@@ -181,30 +182,49 @@ static size_t seal(uint8_t *object, const struct snapshot_keys *keys,
     return SNAPSHOT_SEALED_HEADER_SIZE + frame_size + TAG_SIZE;
 }
 
+void snapshot_coder_release(struct snapshot_coder *c)
+{
+    (void)ZSTD_freeCCtx(c->compressor);
+    (void)ZSTD_freeDCtx(c->decompressor);
+    c->compressor = NULL;
+    c->decompressor = NULL;
+}
+
 int snapshot_object_encode(struct buffer *out, const struct snapshot_keys *keys,
                            enum snapshot_object_kind kind, struct slice content)
+{
+    struct snapshot_coder c = {.fast = false};
+    int error = snapshot_object_encode_by(&c, out, keys, kind, content);
+
+    snapshot_coder_release(&c);
+    return error;
+}
+
+int snapshot_object_encode_by(struct snapshot_coder *c, struct buffer *out,
+                              const struct snapshot_keys *keys,
+                              enum snapshot_object_kind kind,
+                              struct slice content)
 {
     bool sealed = is_sealed(keys, kind);
     size_t head =
         sealed ? SNAPSHOT_SEALED_HEADER_SIZE : SNAPSHOT_OBJECT_HEADER_SIZE;
     size_t bound = ZSTD_compressBound(content.size);
     size_t start = out->size;
-    ZSTD_CCtx *context;
     uint8_t *to;
-    size_t got;
+    size_t got = 0;
 
     if (content.size > SNAPSHOT_CHUNK_MAX)
         return CM_ERR_TOO_LARGE;
     to = buffer_extend(out, head + bound + TAG_SIZE);
     if (to == NULL)
         return out->error;
-    context = ZSTD_createCCtx_advanced(zstd_memory);
-    got = context == NULL
-              ? 0
-              : ZSTD_compressCCtx(context, to + head, bound, content.data,
-                                  content.size, COMPRESSION_LEVEL);
-    (void)ZSTD_freeCCtx(context);
-    if (context == NULL || ZSTD_isError(got)) {
+    if (c->compressor == NULL)
+        c->compressor = ZSTD_createCCtx_advanced(zstd_memory);
+    if (c->compressor != NULL)
+        got = ZSTD_compressCCtx(
+            c->compressor, to + head, bound, content.data, content.size,
+            c->fast ? COMPRESSION_LEVEL_FAST : COMPRESSION_LEVEL);
+    if (c->compressor == NULL || ZSTD_isError(got)) {
         out->size = start;
         return CM_ERR_NOMEM; /* with room for the bound nothing else fails */
     }
@@ -295,10 +315,9 @@ static int open_sealed(struct slice object, const struct snapshot_keys *keys,
     return 0;
 }
 
-static int decompress(struct buffer *ret_content, struct slice frame,
-                      size_t size, struct cm_detail *detail)
+static int decompress(struct snapshot_coder *c, struct buffer *ret_content,
+                      struct slice frame, size_t size, struct cm_detail *detail)
 {
-    ZSTD_DCtx *context;
     uint8_t *to;
     size_t got;
 
@@ -309,11 +328,12 @@ static int decompress(struct buffer *ret_content, struct slice frame,
     to = buffer_extend(ret_content, size);
     if (to == NULL)
         return ret_content->error;
-    context = ZSTD_createDCtx_advanced(zstd_memory);
-    if (context == NULL)
+    if (c->decompressor == NULL)
+        c->decompressor = ZSTD_createDCtx_advanced(zstd_memory);
+    if (c->decompressor == NULL)
         return CM_ERR_NOMEM;
-    got = ZSTD_decompressDCtx(context, to, size, frame.data, frame.size);
-    (void)ZSTD_freeDCtx(context);
+    got =
+        ZSTD_decompressDCtx(c->decompressor, to, size, frame.data, frame.size);
     if (ZSTD_isError(got) &&
         ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
         return CM_ERR_NOMEM;
@@ -328,6 +348,21 @@ int snapshot_object_decode(struct buffer *ret_content,
                            enum snapshot_object_kind kind,
                            const struct hash *expected, struct slice object,
                            struct cm_detail *detail)
+{
+    struct snapshot_coder c = {.fast = false};
+    int error = snapshot_object_decode_by(&c, ret_content, keys, kind, expected,
+                                          object, detail);
+
+    snapshot_coder_release(&c);
+    return error;
+}
+
+int snapshot_object_decode_by(struct snapshot_coder *c,
+                              struct buffer *ret_content,
+                              const struct snapshot_keys *keys,
+                              enum snapshot_object_kind kind,
+                              const struct hash *expected, struct slice object,
+                              struct cm_detail *detail)
 {
     bool sealed = is_sealed(keys, kind);
     struct buffer memory;
@@ -345,7 +380,7 @@ int snapshot_object_decode(struct buffer *ret_content,
                                      detail)
                        : check_plain(object, &frame, detail);
     if (error == 0)
-        error = decompress(ret_content, frame, size, detail);
+        error = decompress(c, ret_content, frame, size, detail);
     buffer_release(&memory);
     if (error != 0) {
         buffer_clear(ret_content);

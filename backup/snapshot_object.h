@@ -69,12 +69,25 @@ struct hash snapshot_object_hash(const struct snapshot_keys *keys,
                                  enum snapshot_object_kind kind,
                                  struct slice content);
 
+/* What one object leaves to the next: making it anew for each costs more than
+ * the work itself. Zeroed before the first. */
+struct snapshot_coder {
+    void *compressor; /* owned */
+    void *decompressor;
+    bool fast; /* compresses less: for what is read once, from a peer */
+};
+void snapshot_coder_release(struct snapshot_coder *c);
+
 /* Compresses content (at most SNAPSHOT_CHUNK_MAX bytes), encrypts it if the
  * keys say so, and appends the object to out. CM_ERR_NOMEM, CM_ERR_TOO_LARGE.
  */
 int snapshot_object_encode(struct buffer *out, const struct snapshot_keys *keys,
                            enum snapshot_object_kind kind,
                            struct slice content);
+int snapshot_object_encode_by(struct snapshot_coder *c, struct buffer *out,
+                              const struct snapshot_keys *keys,
+                              enum snapshot_object_kind kind,
+                              struct slice content);
 /* The reverse into ret_content (cleared first; its limit bounds memory):
  * declared size, checksum, exactly one frame, and the hash that the name
  * promises. CM_ERR_DAMAGED for whatever does not fit, CM_ERR_TOO_LARGE for a
@@ -84,5 +97,11 @@ int snapshot_object_decode(struct buffer *ret_content,
                            enum snapshot_object_kind kind,
                            const struct hash *expected, struct slice object,
                            struct cm_detail *detail);
+int snapshot_object_decode_by(struct snapshot_coder *c,
+                              struct buffer *ret_content,
+                              const struct snapshot_keys *keys,
+                              enum snapshot_object_kind kind,
+                              const struct hash *expected, struct slice object,
+                              struct cm_detail *detail);
 
 #endif

@@ -13,6 +13,7 @@
 struct snapshot_reader {
     struct mesh_id mesh;
     struct snapshot_keys keys;
+    struct snapshot_coder coder;
     struct vv vv; /* owned copy */
     struct hash root_hash;
     struct hash state_digest;
@@ -90,6 +91,7 @@ void snapshot_reader_free(struct snapshot_reader *r)
     buffer_release(&r->content);
     buffer_release(&r->last);
     entry_release(&r->entry);
+    snapshot_coder_release(&r->coder);
     sodium_memzero(&r->keys, sizeof r->keys);
     cm_free(r);
 }
@@ -253,8 +255,8 @@ int snapshot_reader_feed(struct snapshot_reader *r, struct slice bytes,
         return cm_fail(detail, CM_ERR_INVALID,
                        "an object came after the last one");
     unpack_init(&r->unpacker, slice_of(NULL, 0));
-    error = snapshot_object_decode(&r->content, &r->keys, kind, hash, bytes,
-                                   detail);
+    error = snapshot_object_decode_by(&r->coder, &r->content, &r->keys, kind,
+                                      hash, bytes, detail);
     if (error == 0) {
         error = take(r, kind, detail);
         /* Half of a chunk was counted: there is no second try. */
@@ -323,6 +325,12 @@ int snapshot_reader_finish(struct snapshot_reader *r, struct cm_detail *detail)
                        "the entries do not add up to the manifest's state "
                        "digest");
     return 0;
+}
+
+const struct digest *snapshot_reader_digest(const struct snapshot_reader *r)
+{
+    CHECK(r->error == 0 && !r->trusted);
+    return &r->digest;
 }
 
 uint64_t snapshot_reader_chunks_read(const struct snapshot_reader *r)

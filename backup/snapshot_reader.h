@@ -40,6 +40,9 @@ void snapshot_reader_skip(struct snapshot_reader *r);
  * their end: contents are still compared with their names, but neither order
  * nor counts nor digest are checked again. Before the first feed. */
 void snapshot_reader_trust(struct snapshot_reader *r);
+/* Of the entries read so far, as added up: of all, once finish was happy.
+ * Borrowed. Not of a trusted one. */
+const struct digest *snapshot_reader_digest(const struct snapshot_reader *r);
 /* Progress: chunks read so far. */
 uint64_t snapshot_reader_chunks_read(const struct snapshot_reader *r);
 

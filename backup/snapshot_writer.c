@@ -23,6 +23,7 @@ struct pending_object {
 struct snapshot_writer {
     struct mesh_id mesh;
     struct snapshot_keys keys;
+    struct snapshot_coder coder;
     struct chunker chunker;
     struct buffer chunk;   /* the open chunk's content */
     struct buffer scratch; /* one encoded entry */
@@ -80,6 +81,12 @@ void snapshot_writer_know_digest(struct snapshot_writer *w,
     w->knows_digest = true;
 }
 
+void snapshot_writer_hurry(struct snapshot_writer *w)
+{
+    CHECK(w->entry_count == 0);
+    w->coder.fast = true;
+}
+
 void snapshot_writer_free(struct snapshot_writer *w)
 {
     size_t i;
@@ -94,6 +101,7 @@ void snapshot_writer_free(struct snapshot_writer *w)
         buffer_release(&w->pending[i].bytes);
     hash_list_release(&w->leaf);
     hash_list_release(&w->root);
+    snapshot_coder_release(&w->coder);
     sodium_memzero(&w->keys, sizeof w->keys);
     cm_free(w);
 }
@@ -106,7 +114,8 @@ static int emit(struct snapshot_writer *w, enum snapshot_object_kind kind,
 
     CHECK(w->pending_count < PENDING_MAX);
     buffer_clear(&p->bytes);
-    error = snapshot_object_encode(&p->bytes, &w->keys, kind, content);
+    error = snapshot_object_encode_by(&w->coder, &p->bytes, &w->keys, kind,
+                                      content);
     if (error != 0)
         return error;
     p->kind = kind;

@@ -61,7 +61,7 @@ struct change_log {
     struct buffer expired;  /* packed ends and entries, see below */
     size_t expired_count;
     size_t entries_count;
-    bool overrun; /* more changed than can be told */
+    bool overrun; /* more changed than can be told: set by whoever knows it */
 };
 
 void change_log_init(struct change_log *log);

@@ -167,15 +167,19 @@ static int begin(struct compare_scan *s)
 
 static int move(struct compare_scan *s, MDB_val *k, MDB_val *v)
 {
-    static const uint8_t first = SCHEMA_PREFIX_ENTRY;
+    struct schema_key first = {.bytes = {SCHEMA_PREFIX_ENTRY}, .size = 1};
+    int error;
 
     if (s->started)
         return mdb_cursor_get(s->cursor, k, v, MDB_NEXT);
     s->started = true;
     if (s->mode == COMPARE_SCRUB)
         return mdb_cursor_get(s->cursor, k, v, MDB_FIRST);
-    *k = s->bounds[0].size > 0 ? val_of(schema_key_slice(&s->bounds[0]))
-                               : val_of(slice_of(&first, 1));
+    if (s->bounds[0].size > 0)
+        first = s->bounds[0];
+    error = store_txn_place(&s->reader->txn, &first);
+    CHECK(error == 0); /* a reader knows its bank */
+    *k = val_of(schema_key_slice(&first));
     return mdb_cursor_get(s->cursor, k, v, MDB_SET_RANGE);
 }
 
@@ -184,22 +188,31 @@ static bool is_before(struct slice key, const struct schema_key *bound)
     return bound->size == 0 || slice_compare(key, schema_key_slice(bound)) < 0;
 }
 
+/* As of the first bank, wherever it stands. */
 static struct schema_key key_copy(struct slice key)
 {
     struct schema_key ret = {.size = key.size};
 
-    CHECK(key.size <= SCHEMA_KEY_MAX);
+    CHECK(key.size > 0 && key.size <= SCHEMA_KEY_MAX);
     memcpy(ret.bytes, key.data, key.size);
+    ret.bytes[0] = schema_prefix_of(ret.bytes[0]);
     return ret;
 }
 
-static void note_damage(struct compare_scan *s, struct slice key)
+/* In the bank that does not count: being staged, or left over. */
+static bool is_shadow(const struct compare_scan *s, uint8_t byte)
+{
+    return schema_prefix_is_banked(schema_prefix_of(byte)) &&
+           schema_prefix_bank(byte) != s->reader->head.bank;
+}
+
+static void note_damage(struct compare_scan *s, const struct schema_key *key)
 {
     struct compare_result *r = &s->result;
 
     r->damaged++;
     if (r->damaged_keys_count < COMPARE_DAMAGED_MAX)
-        r->damaged_keys[r->damaged_keys_count++] = key_copy(key);
+        r->damaged_keys[r->damaged_keys_count++] = *key;
 }
 
 /* 0, CM_ERR_DAMAGED, CM_ERR_NOMEM. */
@@ -264,18 +277,19 @@ static int take_record(struct compare_scan *s, struct slice key,
 
     s->result.records++;
     s->result.bytes += key.size + value.size;
-    if (s->mode == COMPARE_SCRUB && key.data[0] != SCHEMA_PREFIX_ENTRY) {
+    item.key = key_copy(key);
+    if (is_shadow(s, key.data[0]))
+        return 0;
+    if (s->mode == COMPARE_SCRUB && item.key.bytes[0] != SCHEMA_PREFIX_ENTRY)
         error = schema_record_open(&payload, key, value);
-    } else {
-        item.key = key_copy(key);
+    else
         error = read_entry(s, key, value, &item);
-    }
     if (error == CM_ERR_NOMEM)
         return error;
     if (error != 0) {
         item.damaged = true;
         memset(item.print, 0, sizeof item.print);
-        note_damage(s, key);
+        note_damage(s, &item.key);
     }
     if (s->mode != COMPARE_SCRUB)
         take_item(s, &item);
@@ -289,6 +303,15 @@ static void finish(struct compare_scan *s)
             part_open(s, &s->bounds[s->result.parts_count]);
     part_close(s);
     stop_reading(s);
+}
+
+/* Entries of this bank only, up to the end that is wanted. */
+static bool is_behind(const struct compare_scan *s, struct slice key)
+{
+    struct schema_key plain = key_copy(key);
+
+    return plain.bytes[0] != SCHEMA_PREFIX_ENTRY || is_shadow(s, key.data[0]) ||
+           !is_before(schema_key_slice(&plain), &s->result.end);
 }
 
 int compare_scan_step(struct compare_scan *s)
@@ -310,9 +333,7 @@ int compare_scan_step(struct compare_scan *s)
         if (rc != 0)
             break;
         key = slice_of(k.mv_data, k.mv_size);
-        s->ended = s->mode != COMPARE_SCRUB &&
-                   (key.size == 0 || key.data[0] != SCHEMA_PREFIX_ENTRY ||
-                    !is_before(key, &s->result.end));
+        s->ended = s->mode != COMPARE_SCRUB && is_behind(s, key);
         if (!s->ended)
             error = take_record(s, key, slice_of(v.mv_data, v.mv_size));
     }

@@ -121,3 +121,46 @@ bool node_adopt_confirm(struct node *n)
     node_drain(n);
     return ret;
 }
+
+/* ---- status ---- */
+
+void cut_status_read(const struct node *n, struct cut_status *ret)
+{
+    const struct cut_pull *p = &n->cuts.pull;
+    const struct cut_receiver *r =
+        n->joiner.receiver != NULL ? n->joiner.receiver : p->receiver;
+    struct cut_status s = {
+        .phase =
+            n->joiner.receiver != NULL ? "joining" : cut_pull_phase_name(p),
+        .from = p->peer,
+        .waits = p->waits,
+        .unconfirmed = n->cuts.unconfirmed,
+        .serving = n->cuts.serving,
+        .spools = n->cuts.sources_count,
+        .last_refusal = n->cuts.last_refusal,
+        .counters = n->cuts.counters,
+    };
+
+    if (p->phase == PULL_WAIT && p->checked) {
+        s.present = p->counts.present;
+        s.removed = p->counts.removed;
+    }
+    if (r != NULL) {
+        struct cut_progress progress = cut_receiver_progress(r);
+
+        s.messages = progress.messages;
+        s.messages_total = progress.messages_total;
+        s.bytes = progress.bytes;
+        s.bytes_total = progress.bytes_total;
+    }
+    for (const struct cut_source *c = n->cuts.sources; c != NULL; c = c->next)
+        s.spool_bytes += c->busy ? 0 : snapshot_source_bytes(c->source);
+    for (const struct link *l = n->links; l != NULL; l = l->next) {
+        if (l->cut == NULL)
+            continue;
+        s.sent_bytes += l->cut->bytes;
+        if (l->cut->source != NULL && !l->cut->source->busy)
+            s.sent_of_bytes += snapshot_source_bytes(l->cut->source->source);
+    }
+    *ret = s;
+}

@@ -1,6 +1,10 @@
 /* A merge of two walks in canonical order. Blocks of the spool are [true,
  * entry] and [false, space, key, element] one after the other; each block's
- * hash stays in memory, since a file may rot like any other. */
+ * hash stays in memory, since a file may rot like any other.
+ *
+ * The digest of what is staged is not added up again: it is the cut's, which
+ * was added up when it came, less what the join leaves out of it, and what it
+ * keeps besides. */
 #include "node/cut_diff.h"
 
 #include <string.h>
@@ -9,6 +13,7 @@
 #include "crdt/base/check.h"
 #include "crdt/join.h"
 #include "node/schema.h"
+#include "node/writer_internal.h"
 
 #define STEP_ENTRIES 512
 #define BLOCK_BYTES (256u << 10)
@@ -29,8 +34,18 @@ struct cut_diff {
     struct snapshot_spool spool;
     struct buffer block;
     struct cut_diff_counts counts;
+    uint64_t entries_max; /* of the spool */
+    uint64_t bytes_max;
     bool started;
     bool done;
+
+    /* Staging. */
+    bool staging;       /* else the difference is spooled */
+    struct buffer *out; /* the block being made */
+    struct buffer record;
+    struct staged staged;
+    unsigned bank;
+    const struct actors *actors;
 
     /* Reading back. */
     size_t next_block;
@@ -71,6 +86,11 @@ int cut_diff_create_of(struct cut_diff **ret_diff, struct store *store,
     d->space = SPACE_REGISTER;
     d->now = hlc_make(wall_ms < HLC_WALL_MS_MAX ? wall_ms : HLC_WALL_MS_MAX, 0);
     d->spool.fd = -1;
+    d->entries_max = UINT64_MAX;
+    d->bytes_max = UINT64_MAX;
+    d->actors = store_actors(store);
+    buffer_init(&d->record, SCHEMA_RECORD_MAX);
+    vv_init(&d->staged.vv);
     vv_init(&d->vv);
     entry_init(&d->entry);
     buffer_init(&d->block, SNAPSHOT_OBJECT_MAX);
@@ -88,6 +108,7 @@ int cut_diff_create_of(struct cut_diff **ret_diff, struct store *store,
         return error;
     }
     d->counts.revision = store_revision(d->reader);
+    d->bank = 1 - d->reader->head.bank;
     *ret_diff = d;
     return 0;
 }
@@ -108,7 +129,9 @@ void cut_diff_free(struct cut_diff *d)
     close_walk(d);
     snapshot_spool_close(&d->spool);
     buffer_release(&d->block);
+    buffer_release(&d->record);
     entry_release(&d->entry);
+    vv_release(&d->staged.vv);
     vv_release(&d->vv);
     cm_free(d);
 }
@@ -201,6 +224,34 @@ static void note_removed(struct cut_diff *d, const struct entry_id *id)
         hash_of("confmesh removed v1", slice_of(bytes, HASH_SIZE + key.size));
 }
 
+/* As the join leaves it, changed or not. */
+static int stage_entry(struct cut_diff *d, const struct entry_id *id,
+                       const struct entry *mine, const struct entry *theirs,
+                       const struct entry *joined, bool changed,
+                       struct cm_detail *detail)
+{
+    struct entry_local local = {0};
+    int error = adopt_check_entry(id, theirs, d->cut.vv, detail);
+
+    if (error != 0)
+        return error;
+    state_digest_change(&d->staged.digest, id, theirs->siblings, theirs->count,
+                        joined);
+    if (joined->count == 0)
+        return 0;
+    if (mine->count > 0)
+        local = d->mine->local;
+    if (changed) {
+        local.modify_revision = d->counts.revision + 1;
+        if (mine->count == 0 || (!entry_resolve(mine, d->now).present &&
+                                 entry_resolve(joined, d->now).present))
+            local.create_revision = local.modify_revision;
+    }
+    stage_pack(d->out, &d->record, d->bank, id, joined, &local, d->actors,
+               d->now);
+    return d->record.error != 0 ? d->record.error : d->out->error;
+}
+
 /* mine or theirs may be empty, not both. */
 static int compare(struct cut_diff *d, const struct entry_id *id,
                    const struct entry *mine, const struct entry *theirs,
@@ -209,6 +260,7 @@ static int compare(struct cut_diff *d, const struct entry_id *id,
     bool client = id->space <= SPACE_CLIENT_LAST;
     bool present = client && entry_resolve(mine, d->now).present;
     struct entry joined;
+    bool changed;
     int error;
 
     CHECK(mine->count + theirs->count > 0);
@@ -220,9 +272,13 @@ static int compare(struct cut_diff *d, const struct entry_id *id,
                            ? "the cut has another event under a name that is "
                              "known here"
                            : "cannot compare a cut");
-    if (!entry_same_dots(&joined, mine)) {
-        if (present && !entry_resolve(&joined, d->now).present)
-            note_removed(d, id);
+    changed = !entry_same_dots(&joined, mine);
+    if (changed && present && !entry_resolve(&joined, d->now).present)
+        note_removed(d, id);
+    if (d->staging) {
+        error = stage_entry(d, id, mine, theirs, &joined, changed, detail);
+        d->counts.entries += changed;
+    } else if (changed) {
         error = spool_entry(d, id, theirs, detail);
     }
     entry_release(&joined);
@@ -263,7 +319,7 @@ static int merge_one(struct cut_diff *d, struct cm_detail *detail)
     return error;
 }
 
-int cut_diff_step(struct cut_diff *d, struct cm_detail *detail)
+static int step(struct cut_diff *d, struct cm_detail *detail)
 {
     int error = 0;
 
@@ -290,10 +346,65 @@ int cut_diff_step(struct cut_diff *d, struct cm_detail *detail)
     return error == 0 ? SNAPSHOT_MORE : error;
 }
 
+void cut_diff_limit(struct cut_diff *d, uint64_t entries, uint64_t bytes)
+{
+    CHECK(!d->started);
+    d->entries_max = entries;
+    d->bytes_max = bytes;
+}
+
+int cut_diff_step(struct cut_diff *d, struct cm_detail *detail)
+{
+    int error = step(d, detail);
+
+    CHECK(!d->staging);
+    if (error >= 0 && (d->counts.entries > d->entries_max ||
+                       d->spool.size + d->block.size > d->bytes_max))
+        return CUT_DIFF_LARGE;
+    return error;
+}
+
+void cut_diff_stage(struct cut_diff *d, const struct digest *cut)
+{
+    CHECK(!d->started && d->cut.mode == ADOPT_JOIN);
+    d->staging = true;
+    d->staged.digest = *cut;
+}
+
+int cut_diff_fill(struct cut_diff *d, struct buffer *block,
+                  struct cm_detail *detail)
+{
+    int error = 0;
+
+    CHECK(block != NULL && d->staging);
+    if (!d->started)
+        error = vv_join(&d->staged.vv, &d->vv, d->cut.vv);
+    if (error != 0)
+        return cm_fail(detail, error,
+                       "cannot stage a cut: it and this state differ in the "
+                       "event that they have under one name");
+    d->out = block;
+    return step(d, detail);
+}
+
+unsigned cut_diff_bank(const struct cut_diff *d)
+{
+    return d->bank;
+}
+
+struct staged *cut_diff_staged(struct cut_diff *d)
+{
+    CHECK(d->done && d->staging);
+    return &d->staged;
+}
+
 struct cut_diff_counts cut_diff_counts(const struct cut_diff *d)
 {
+    struct cut_diff_counts ret = d->counts;
+
     CHECK(d->done);
-    return d->counts;
+    ret.staged = d->staging;
+    return ret;
 }
 
 /* ---- reading it back ---- */
@@ -358,5 +469,6 @@ void cut_diff_replacement(struct cut_diff *d, struct replacement *ret)
         .next = diff_next,
         .context = d,
         .state_digest = d->cut.state_digest,
+        .staged = d->staging ? &d->staged : NULL,
     };
 }

@@ -8,6 +8,7 @@
  *            ahead, or it would delete much and nobody has confirmed it
  *   ANNOUNCE the writer is told which events to leave to the cut
  *   COMPARE  a worker spools the difference to the local state
+ *   STAGE    it is large: the state as it will be is written beside this one
  *   APPLY    the writer joins it, in one transaction
  *
  * One at a time. Whatever fails for good lets everything go: the next probe
@@ -31,7 +32,8 @@
 #define CALM_MS 5000 /* after one that failed */
 
 static const char *const phase_names[] = {
-    "", "asking", "receiving", "waiting", "waiting", "comparing", "applying",
+    "",        "asking",    "receiving", "waiting",
+    "waiting", "comparing", "applying",  "staging",
 };
 
 const char *cut_pull_phase_name(const struct cut_pull *p)
@@ -49,6 +51,11 @@ static void forget_cut(struct cut_pull *p)
     p->diff = NULL;
     snapshot_sink_free(p->sink);
     p->sink = NULL;
+}
+
+void cut_pull_forget(struct node *n)
+{
+    forget_cut(&n->cuts.pull);
 }
 
 static void forget_vouched(struct cut_pull *p)
@@ -169,6 +176,7 @@ void cut_pull_begin(struct node *n, const struct key_id *peer,
     p->address = *address;
     p->phase = PULL_ASK;
     p->operator_agrees = false;
+    p->unstaged = false;
     p->attempts = 0;
     p->messages_before = 0;
     p->retry_ms = node_now(n);
@@ -294,6 +302,8 @@ static void applied(void *context, struct intent *i)
                  (unsigned long long)p->counts.entries);
         cut_note_adopted(n, &p->peer);
         end(n);
+    } else if (i->result == CM_ERR_BUSY && p->counts.staged) {
+        cut_stage_settle(n);
     } else if (i->result == CM_ERR_HELD) {
         withdraw(n); /* a clock was set back meanwhile */
         p->phase = PULL_WAIT;
@@ -343,13 +353,16 @@ static bool compare_step(struct work *w)
 {
     struct cut_pull *p = (struct cut_pull *)w;
 
-    if (p->diff == NULL)
+    if (p->diff == NULL) {
         p->compare_error =
             cut_diff_create(&p->diff, p->store, p->sink, p->spool_dir,
                             p->compare_wall_ms, &p->compare_detail);
+        if (p->compare_error >= 0 && p->compare_entries < UINT64_MAX)
+            cut_diff_limit(p->diff, p->compare_entries, CUT_DIFF_BYTES_MAX);
+    }
     if (p->compare_error >= 0)
         p->compare_error = cut_diff_step(p->diff, &p->compare_detail);
-    return p->compare_error > 0;
+    return p->compare_error == SNAPSHOT_MORE;
 }
 
 static void note_proof(struct node *n)
@@ -397,27 +410,16 @@ static void vouch(struct node *n)
         2 * backoff_ms < OTHER_MS_MAX ? 2 * backoff_ms : OTHER_MS_MAX;
 }
 
-static void compare_done(struct work *w)
+/* Its difference is known. Whether it may be adopted. */
+static bool judge(struct node *n)
 {
-    struct cut_pull *p = (struct cut_pull *)w;
-    struct node *n = p->node;
+    struct cut_pull *p = &n->cuts.pull;
 
-    p->comparing = false;
-    if (p->phase != PULL_COMPARE) { /* given up meanwhile */
-        forget_cut(p);
-        return;
-    }
-    if (p->compare_error < 0) {
-        fail(n, p->compare_error, p->compare_detail.text);
-        return;
-    }
     p->counts = cut_diff_counts(p->diff);
     p->checked = true;
     note_proof(n);
-    if (!cut_diff_is_mass_deletion(&p->counts) || is_confirmed(n)) {
-        apply(n);
-        return;
-    }
+    if (!cut_diff_is_mass_deletion(&p->counts) || is_confirmed(n))
+        return true;
     n->cuts.counters.held_deletion++;
     vouch(n);
     (void)snprintf(p->waits, sizeof p->waits,
@@ -429,6 +431,55 @@ static void compare_done(struct work *w)
     withdraw(n);
     cut_diff_free(p->diff); /* compared anew when it may be adopted */
     p->diff = NULL;
+    p->phase = PULL_WAIT;
+    p->retry_ms = node_now(n) + WAIT_EVERY_MS;
+    return false;
+}
+
+static void compare_done(struct work *w)
+{
+    struct cut_pull *p = (struct cut_pull *)w;
+    struct node *n = p->node;
+
+    p->comparing = false;
+    if (p->phase != PULL_COMPARE) { /* given up meanwhile */
+        forget_cut(p);
+    } else if (p->compare_error < 0) {
+        fail(n, p->compare_error, p->compare_detail.text);
+    } else if (p->compare_error == CUT_DIFF_LARGE) {
+        cut_diff_free(p->diff);
+        p->diff = NULL;
+        cut_stage_begin(n);
+    } else if (judge(n)) {
+        apply(n);
+    }
+}
+
+void cut_pull_staged(struct node *n)
+{
+    if (judge(n))
+        cut_stage_settle(n);
+}
+
+void cut_pull_settled(struct node *n)
+{
+    apply(n);
+}
+
+void cut_pull_stage_failed(struct node *n, int error, const char *text)
+{
+    struct cut_pull *p = &n->cuts.pull;
+
+    if (error != CM_ERR_FULL || p->comparing) {
+        fail(n, error, text);
+        return;
+    }
+    CM_MARK("cut: no room for two banks");
+    node_log(n, 'W', "cut: no room to stage it; adopted in one transaction");
+    withdraw(n);
+    cut_diff_free(p->diff);
+    p->diff = NULL;
+    p->unstaged = true;
     p->phase = PULL_WAIT;
     p->retry_ms = node_now(n) + WAIT_EVERY_MS;
 }
@@ -443,6 +494,7 @@ static void compare(struct node *n)
     p->compare_error = 0;
     p->compare_detail.text[0] = '\0';
     p->compare_wall_ms = node_wall(n);
+    p->compare_entries = p->unstaged ? UINT64_MAX : n->cuts.stage_entries;
     p->store = n->store;
     p->spool_dir = n->spool_dir;
     p->node = n;
@@ -617,11 +669,22 @@ static void look(struct node *n)
     announce(n);
 }
 
+static uint64_t pull_deadline(const struct node *n)
+{
+    const struct cut_pull *p = &n->cuts.pull;
+
+    return p->phase == PULL_ASK || p->phase == PULL_WAIT ||
+                   (p->phase == PULL_NONE && p->announced)
+               ? p->retry_ms
+               : UINT64_MAX;
+}
+
 void cut_pull_tick(struct node *n, uint64_t now)
 {
     struct cut_pull *p = &n->cuts.pull;
 
-    if (now < cut_pull_deadline(n))
+    cut_stage_tick(n, now);
+    if (now < pull_deadline(n))
         return;
     if (p->phase == PULL_ASK)
         ask(n);
@@ -637,12 +700,10 @@ void cut_pull_tick(struct node *n, uint64_t now)
 
 uint64_t cut_pull_deadline(const struct node *n)
 {
-    const struct cut_pull *p = &n->cuts.pull;
+    uint64_t pull = pull_deadline(n);
+    uint64_t stage = cut_stage_deadline(n);
 
-    return p->phase == PULL_ASK || p->phase == PULL_WAIT ||
-                   (p->phase == PULL_NONE && p->announced)
-               ? p->retry_ms
-               : UINT64_MAX;
+    return pull < stage ? pull : stage;
 }
 
 void cut_pull_release(struct node *n)

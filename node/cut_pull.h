@@ -17,6 +17,21 @@ enum pull_phase {
     PULL_ANNOUNCE = 4,
     PULL_COMPARE = 5,
     PULL_APPLY = 6,
+    PULL_STAGE = 7,
+};
+
+struct cut_pull;
+
+/* The cut on its way into the other bank (cut_stage.c). */
+struct cut_staging {
+    struct work work; /* first: makes a block */
+    struct cut_pull *pull;
+    struct stage *block; /* the worker's */
+    uint64_t serial;     /* of the attempt */
+    size_t writing;      /* blocks that the writer has */
+    bool filled;         /* the last block was made */
+    int error;
+    struct cm_detail detail;
 };
 
 /* Catch-up by a cut: one at a time. */
@@ -36,10 +51,13 @@ struct cut_pull {
     int compare_error;
     struct cm_detail compare_detail;
     uint64_t compare_wall_ms;
+    uint64_t compare_entries; /* a difference of more is staged */
     struct store *store;
     const char *spool_dir;
     struct cut_diff_counts counts;
-    bool checked; /* counts are there */
+    struct cut_staging stage;
+    bool unstaged; /* the disk has no room for two banks */
+    bool checked;  /* counts are there */
     bool announced;
     bool operator_agrees;
     struct hash proof; /* what a probe of a member with that state carries */
@@ -65,6 +83,10 @@ struct cuts {
     struct cut_pull pull;
     struct cut_counters counters;
     char last_refusal[384];
+    uint64_t stage_entries; /* a difference of more is staged */
+    bool shadow;            /* something is left in the other bank… */
+    bool sweeping;          /* …and on its way out */
+    uint64_t sweep_ms;
     bool unconfirmed;
     struct key_id unconfirmed_source;
     bool confirming; /* the fact's deletion is under way */

@@ -31,8 +31,9 @@ enum intent_kind {
     INTENT_SUCCEED = 14, /* this node's next incarnation is rostered by this
                             one, and takes over; facts: META_INCARNATION,
                             META_CERTIFICATE and others */
+    INTENT_STAGE = 15,   /* a step of staging a large cut */
 };
-#define INTENT_LAST INTENT_SUCCEED
+#define INTENT_LAST INTENT_STAGE
 
 /* What must hold in the write transaction, or nothing of the intent happens.
  * Conditions are atomic against this node's replica; a concurrent write
@@ -147,7 +148,7 @@ struct intent {
     size_t unsent_count; /* how many it was */
 
     void *replacement;         /* REPLACE: see writer.h; HEAL: heal_change.h;
-                                  borrowed */
+                                  STAGE: stage.h; borrowed */
     const struct vv *adopting; /* INTENT_ADOPTING: of the cut, NULL: no more;
                                   borrowed until done */
 
@@ -162,7 +163,7 @@ struct intent {
     bool wrote;        /* false: held already, nothing was written */
     struct dot dot;    /* LOCAL: the causal token */
     uint64_t revision; /* commit in which it became visible */
-    bool more;         /* PRUNE: not everything has gone yet */
+    bool more;         /* PRUNE, STAGE: there is more to do */
     size_t failed_op;  /* index of the operation that was refused */
     struct cm_detail detail;
     struct buffer results; /* detailed: packed, see intent_next_result */

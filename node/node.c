@@ -333,6 +333,9 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->expiry_wall_ms = UINT64_MAX;
     n->floor.collect_wall_ms = UINT64_MAX;
     n->floor.interval_ms = config->floor_interval_ms;
+    n->cuts.stage_entries = config->cut_stage_entries > 0
+                                ? config->cut_stage_entries
+                                : CUT_DIFF_ENTRIES_MAX;
     n->floor.keep_ms =
         config->floor_keep_ms > 0 ? config->floor_keep_ms : FLOOR_KEEP_MS;
     n->awaits_due_ms = UINT64_MAX;
@@ -724,6 +727,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     vv_init(&r->received);
     note_held(n, r);
     proposals_take(n, r);
+    n->cuts.shadow = r->shadow;
     take_members(n, r);
     n->status.alarm_conflict = r->alarm_conflict;
     n->status.alarm_overrun = r->alarm_overrun;
@@ -903,47 +907,6 @@ static void read_membership(const struct node *n, struct node_status *s)
     gossip_counters(n->gossip, &s->gossip);
 }
 
-static void read_cuts(const struct node *n, struct cut_status *ret)
-{
-    const struct cut_pull *p = &n->cuts.pull;
-    const struct cut_receiver *r =
-        n->joiner.receiver != NULL ? n->joiner.receiver : p->receiver;
-    struct cut_status s = {
-        .phase =
-            n->joiner.receiver != NULL ? "joining" : cut_pull_phase_name(p),
-        .from = p->peer,
-        .waits = p->waits,
-        .unconfirmed = n->cuts.unconfirmed,
-        .serving = n->cuts.serving,
-        .spools = n->cuts.sources_count,
-        .last_refusal = n->cuts.last_refusal,
-        .counters = n->cuts.counters,
-    };
-
-    if (p->phase == PULL_WAIT && p->checked) {
-        s.present = p->counts.present;
-        s.removed = p->counts.removed;
-    }
-    if (r != NULL) {
-        struct cut_progress progress = cut_receiver_progress(r);
-
-        s.messages = progress.messages;
-        s.messages_total = progress.messages_total;
-        s.bytes = progress.bytes;
-        s.bytes_total = progress.bytes_total;
-    }
-    for (const struct cut_source *c = n->cuts.sources; c != NULL; c = c->next)
-        s.spool_bytes += c->busy ? 0 : snapshot_source_bytes(c->source);
-    for (const struct link *l = n->links; l != NULL; l = l->next) {
-        if (l->cut == NULL)
-            continue;
-        s.sent_bytes += l->cut->bytes;
-        if (l->cut->source != NULL && !l->cut->source->busy)
-            s.sent_of_bytes += snapshot_source_bytes(l->cut->source->source);
-    }
-    *ret = s;
-}
-
 void node_status_read(const struct node *n, struct node_status *ret_status)
 {
     struct node_status s = n->status;
@@ -991,7 +954,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     snapshots_status(n, &s);
     if (n->gossip != NULL)
         read_membership(n, &s);
-    read_cuts(n, &s.cuts);
+    cut_status_read(n, &s.cuts);
     heal_status_read(n, &s.heal);
     *ret_status = s;
 }

@@ -44,8 +44,11 @@ struct node_config {
     uint64_t floor_interval_ms; /* quiet time before a floor is proposed;
                                    0: this node proposes none, and retires
                                    nothing */
-    uint64_t floor_keep_ms;     /* event bytes stay that long after a floor,
-                                   for watches; 0: FLOOR_KEEP_MS */
+    /* A cut that changes more entries is staged (stage.h); 0: the default,
+     * UINT64_MAX: none is. */
+    uint64_t cut_stage_entries;
+    uint64_t floor_keep_ms; /* event bytes stay that long after a floor,
+                               for watches; 0: FLOOR_KEEP_MS */
     /* Plain deletes of keys and elements under these prefixes become revokes,
      * when written here; copied. */
     const char *const *revoke_deletes;

@@ -397,11 +397,24 @@ void cut_pull_link_gone(struct node *n, struct link *l);
 void cut_pull_tick(struct node *n, uint64_t now);
 uint64_t cut_pull_deadline(const struct node *n);
 void cut_pull_release(struct node *n);
+/* What cut_stage.c tells: every block has been put; what was written meanwhile
+ * is settled; it failed; an attempt that was given up has let go. */
+void cut_pull_staged(struct node *n);
+void cut_pull_settled(struct node *n);
+void cut_pull_stage_failed(struct node *n, int error, const char *text);
+void cut_pull_forget(struct node *n);
 const char *cut_pull_phase_name(const struct cut_pull *p);
 /* Counts and tells a refusal. */
 void cut_refused(struct node *n, int error, const char *text);
 
+/* cut_stage.c */
+void cut_stage_begin(struct node *n);
+void cut_stage_settle(struct node *n);
+void cut_stage_tick(struct node *n, uint64_t now);
+uint64_t cut_stage_deadline(const struct node *n);
+
 /* cut_confirm.c */
+void cut_status_read(const struct node *n, struct cut_status *ret);
 /* The fact to be set with the adoption of a cut of source; 0 or 1 of them. It
  * borrows from source. */
 size_t cut_unconfirmed_fact(const struct node *n, const struct key_id *source,

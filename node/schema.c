@@ -18,6 +18,47 @@ struct slice schema_key_slice(const struct schema_key *k)
     return slice_of(k->bytes, k->size);
 }
 
+static const uint8_t banked[][2] = {
+    {SCHEMA_PREFIX_CONFLICT, 'd'},
+    {SCHEMA_PREFIX_ENTRY, 'g'},
+    {SCHEMA_PREFIX_COLLAPSE, 'h'},
+    {SCHEMA_PREFIX_DUE, 'y'},
+};
+#define BANKED_COUNT (sizeof banked / sizeof banked[0])
+
+uint8_t schema_prefix_in(uint8_t prefix, unsigned bank)
+{
+    CHECK(bank < 2);
+    for (size_t i = 0; i < BANKED_COUNT; i++) {
+        if (banked[i][0] == prefix)
+            return banked[i][bank];
+    }
+    return prefix;
+}
+
+unsigned schema_prefix_bank(uint8_t byte)
+{
+    for (size_t i = 0; i < BANKED_COUNT; i++) {
+        if (banked[i][1] == byte)
+            return 1;
+    }
+    return 0;
+}
+
+uint8_t schema_prefix_of(uint8_t byte)
+{
+    for (size_t i = 0; i < BANKED_COUNT; i++) {
+        if (banked[i][1] == byte)
+            return banked[i][0];
+    }
+    return byte;
+}
+
+bool schema_prefix_is_banked(uint8_t prefix)
+{
+    return schema_prefix_in(prefix, 1) != prefix;
+}
+
 static void key_begin(struct schema_key *k, char prefix)
 {
     k->bytes[0] = (uint8_t)prefix;
@@ -177,7 +218,7 @@ static int parse_id(struct entry_id *ret_id, struct slice text)
 static int parse_behind(struct entry_id *ret_id, struct slice key, char prefix,
                         size_t skip)
 {
-    if (key.size <= skip || key.data[0] != (uint8_t)prefix)
+    if (key.size <= skip || schema_prefix_of(key.data[0]) != (uint8_t)prefix)
         return CM_ERR_DAMAGED;
     return parse_id(ret_id, slice_of(key.data + skip, key.size - skip));
 }
@@ -271,10 +312,13 @@ void schema_head_pack(struct buffer *out, const struct schema_head *h)
     pack_uint(out, h->oldest_revision);
     pack_uint(out, h->hlc);
     pack_uint(out, h->own_seq);
-    if (h->own_seq == 0)
-        return;
-    pack_uint(out, h->own_actor);
-    pack_bytes(out, h->own_hash.bytes, HASH_SIZE);
+    if (h->own_seq > 0) {
+        pack_uint(out, h->own_actor);
+        pack_bytes(out, h->own_hash.bytes, HASH_SIZE);
+    }
+    CHECK(h->bank < 2);
+    if (h->bank == 1)
+        pack_uint(out, 1);
 }
 
 int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
@@ -294,7 +338,9 @@ int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
         h.own_actor = (uint32_t)unpack_uint(&u, UINT32_MAX);
         unpack_bytes(&u, h.own_hash.bytes, HASH_SIZE);
     }
-    if (unpack_finish(&u) != 0)
+    if (u.error == 0 && u.position < payload.size)
+        h.bank = unpack_uint(&u, 1) == 1 ? 1 : 2;
+    if (unpack_finish(&u) != 0 || h.bank > 1)
         return CM_ERR_DAMAGED;
     *ret_head = h;
     return 0;

@@ -23,6 +23,12 @@
  *   'x' expiry space key [0x00 element]  the entry ends then, and watchers
  *                                  have not been told
  *
+ * Entries and their indexes ('c', 'e', 'f', 'x') stand in one of two banks: the
+ * head says which one counts. In the other one ('d', 'g', 'h', 'y') a large cut
+ * is staged, and with the head that names it it becomes the state at once; what
+ * is left of the former one goes some at a time (writer_stage.c). Keys are
+ * always written as of the first bank; the store moves them (store_txn.h).
+ *
  * The newest entry of this node's own incarnation stands in the head alone.
  * The lanes are two records, because one of more than 2,038 bytes would take
  * a page of its own. Numbers in keys are big-endian, numbers in records
@@ -55,6 +61,15 @@
 #define SCHEMA_PREFIX_EVENT 'v'
 #define SCHEMA_PREFIX_DUE 'x'
 
+/* The byte in front of what prefix stands for, in that bank (0 or 1). */
+uint8_t schema_prefix_in(uint8_t prefix, unsigned bank);
+/* The bank of a stored key's first byte: 0 also for what is in neither. */
+unsigned schema_prefix_bank(uint8_t byte);
+/* The prefix that a stored key's first byte stands for. */
+uint8_t schema_prefix_of(uint8_t byte);
+/* Whether it moves with the bank. */
+bool schema_prefix_is_banked(uint8_t prefix);
+
 #define SCHEMA_STATE_HEAD 0
 #define SCHEMA_STATE_LANES 1 /* and 2 */
 #define SCHEMA_LANES_HALF (DIGEST_BYTES / 2)
@@ -81,7 +96,7 @@ void schema_key_conflict(struct schema_key *k, const struct entry_id *id);
 void schema_key_due(struct schema_key *k, hlc_t due, const struct entry_id *id);
 void schema_key_collapse(struct schema_key *k, hlc_t after,
                          const struct entry_id *id);
-/* ret_id borrows from key. CM_ERR_DAMAGED. */
+/* ret_id borrows from key, of either bank. CM_ERR_DAMAGED. */
 int schema_parse_entry(struct entry_id *ret_id, struct slice key);
 int schema_parse_conflict(struct entry_id *ret_id, struct slice key);
 int schema_parse_due(hlc_t *ret_due, struct entry_id *ret_id, struct slice key);
@@ -106,6 +121,7 @@ struct schema_head {
     uint64_t own_seq;         /* of the newest own event, 0 = none */
     uint32_t own_actor;
     struct hash own_hash;
+    unsigned bank; /* of entries and their indexes: 0 or 1 */
 };
 void schema_head_pack(struct buffer *out, const struct schema_head *h);
 int schema_head_unpack(struct schema_head *ret_head, struct slice payload);

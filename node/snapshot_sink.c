@@ -115,6 +115,12 @@ const struct manifest *snapshot_sink_manifest(const struct snapshot_sink *s)
     return s->has_manifest ? &s->manifest : NULL;
 }
 
+const struct digest *snapshot_sink_digest(const struct snapshot_sink *s)
+{
+    CHECK(s->done);
+    return snapshot_reader_digest(s->reader);
+}
+
 static int get_spooled(void *ctx, const char *name, struct buffer *ret_bytes,
                        struct cm_detail *detail)
 {

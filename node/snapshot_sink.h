@@ -23,6 +23,8 @@ int snapshot_sink_feed(struct snapshot_sink *s, struct slice bytes,
 uint64_t snapshot_sink_messages(const struct snapshot_sink *s); /* so far */
 /* After the first message; NULL before. Borrowed. */
 const struct manifest *snapshot_sink_manifest(const struct snapshot_sink *s);
+/* After DONE: of the cut, as added up from its entries. Borrowed. */
+const struct digest *snapshot_sink_digest(const struct snapshot_sink *s);
 /* After DONE: fills in what writer_replace (INTENT_REPLACE) takes; borrows from
  * the sink, which has to outlive it. May be called again after a failure. */
 int snapshot_sink_replacement(struct snapshot_sink *s,

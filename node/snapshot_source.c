@@ -37,6 +37,7 @@ int snapshot_source_create(struct snapshot_source **ret_source,
     error =
         snapshot_scan_begin(&s->scan, store, spool_dir, wall_ms, NULL, detail);
     if (error == 0) {
+        snapshot_writer_hurry(s->scan.writer);
         /* Kept up to date with each commit; adding it up again is a third of
          * a scan. Each receiver adds it up. */
         error = store_digest(s->scan.reader, &digest);

@@ -19,6 +19,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/store_txn.h"
+#include "node/touched.h"
 
 struct store {
     char *dir; /* owned */
@@ -307,39 +308,126 @@ static MDB_val val_of(struct slice s)
     return (MDB_val){.mv_size = s.size, .mv_data = (void *)(uintptr_t)s.data};
 }
 
+/* ---- banks ---- */
+
+int store_txn_bank(struct store_txn *t, unsigned *ret_bank)
+{
+    struct schema_head head;
+    int error = t->bank_known ? 0 : store_txn_head(t, &head);
+
+    if (error != 0)
+        return error;
+    if (!t->bank_known)
+        store_txn_set_bank(t, head.bank);
+    *ret_bank = t->bank;
+    return 0;
+}
+
+void store_txn_set_bank(struct store_txn *t, unsigned bank)
+{
+    CHECK(bank < 2);
+    t->bank = bank;
+    t->bank_known = true;
+}
+
+int store_txn_place(struct store_txn *t, struct schema_key *key)
+{
+    unsigned bank;
+    int error;
+
+    CHECK(key->size > 0);
+    if (!schema_prefix_is_banked(key->bytes[0]))
+        return 0;
+    error = store_txn_bank(t, &bank);
+    if (error == 0)
+        key->bytes[0] = schema_prefix_in(key->bytes[0], bank);
+    return error;
+}
+
+/* Where it stands: key itself, or room. */
+static int find_place(struct store_txn *t, const struct schema_key *key,
+                      struct schema_key *room, struct slice *ret_key)
+{
+    unsigned bank;
+    int error;
+
+    *ret_key = schema_key_slice(key);
+    CHECK(key->size > 0);
+    if (!schema_prefix_is_banked(key->bytes[0]))
+        return 0;
+    error = store_txn_bank(t, &bank);
+    if (error != 0 || bank == 0)
+        return error;
+    memcpy(room->bytes, key->bytes, key->size);
+    room->size = key->size;
+    room->bytes[0] = schema_prefix_in(key->bytes[0], bank);
+    *ret_key = schema_key_slice(room);
+    return 0;
+}
+
+static void note_touched(struct store_txn *t, const struct schema_key *key)
+{
+    if (t->touched != NULL && schema_prefix_is_banked(key->bytes[0]))
+        touched_note(t->touched, schema_key_slice(key));
+}
+
 int store_txn_get(struct store_txn *t, const struct schema_key *key,
                   struct slice *ret_payload)
 {
-    MDB_val k = val_of(schema_key_slice(key));
-    MDB_val v;
+    struct schema_key room;
+    struct slice place;
+    MDB_val k, v;
+    int error = find_place(t, key, &room, &place);
     int rc;
 
     CHECK(t->mdb != NULL && !t->idle);
+    if (error != 0)
+        return error;
+    k = val_of(place);
     rc = mdb_get(t->mdb, t->store->dbi, &k, &v);
     if (rc != 0)
         return store_error(rc, NULL);
-    return schema_record_open(ret_payload, schema_key_slice(key),
+    return schema_record_open(ret_payload, place,
                               slice_of(v.mv_data, v.mv_size));
+}
+
+int store_txn_put_sealed(struct store_txn *t, struct slice key,
+                         struct slice record)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = val_of(record);
+
+    CHECK(t->mdb != NULL && t->write);
+    return store_error(mdb_put(t->mdb, t->store->dbi, &k, &v, 0), NULL);
 }
 
 int store_txn_put(struct store_txn *t, const struct schema_key *key,
                   struct buffer *record)
 {
-    int error = schema_record_seal(record, schema_key_slice(key));
-    MDB_val k = val_of(schema_key_slice(key));
-    MDB_val v = val_of(buffer_slice(record));
+    struct schema_key room;
+    struct slice place;
+    int error = find_place(t, key, &room, &place);
 
-    CHECK(t->mdb != NULL && t->write);
+    if (error == 0)
+        error = schema_record_seal(record, place);
     if (error != 0)
         return error;
-    return store_error(mdb_put(t->mdb, t->store->dbi, &k, &v, 0), NULL);
+    note_touched(t, key);
+    return store_txn_put_sealed(t, place, buffer_slice(record));
 }
 
 int store_txn_delete(struct store_txn *t, const struct schema_key *key)
 {
-    MDB_val k = val_of(schema_key_slice(key));
+    struct schema_key room;
+    struct slice place;
+    MDB_val k;
+    int error = find_place(t, key, &room, &place);
 
     CHECK(t->mdb != NULL && t->write);
+    if (error != 0)
+        return error;
+    note_touched(t, key);
+    k = val_of(place);
     return store_error(mdb_del(t->mdb, t->store->dbi, &k, NULL), NULL);
 }
 
@@ -611,6 +699,8 @@ static int reader_load(struct store_reader *r)
 
     if (error != 0)
         store_txn_abort(&r->txn);
+    else
+        store_txn_set_bank(&r->txn, r->head.bank);
     return error;
 }
 
@@ -796,7 +886,7 @@ int store_cursor_open(struct store_reader *r, enum space space,
                       struct store_cursor **ret_cursor)
 {
     struct store_cursor *c = cm_calloc(1, sizeof *c);
-    int rc;
+    int error;
 
     if (c == NULL)
         return CM_ERR_NOMEM;
@@ -819,13 +909,17 @@ int store_cursor_open(struct store_reader *r, enum space space,
             c->excluded = true;
         }
     }
-    rc = mdb_cursor_open(r->txn.mdb, r->txn.store->dbi, &c->mdb);
-    if (rc != 0) {
+    error = store_txn_place(&r->txn, &c->prefix);
+    if (error == 0)
+        error = store_txn_place(&r->txn, &c->start);
+    if (error == 0)
+        error = store_error(
+            mdb_cursor_open(r->txn.mdb, r->txn.store->dbi, &c->mdb), NULL);
+    if (error != 0) {
         cm_free(c);
         *ret_cursor = NULL;
-        return store_error(rc, NULL);
     }
-    return 0;
+    return error;
 }
 
 static int cursor_move(struct store_cursor *c, MDB_val *k, MDB_val *v)

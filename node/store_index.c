@@ -120,23 +120,28 @@ int index_drop_due(struct store_txn *t, const struct entry_id *id, hlc_t due)
 int index_first_due(struct store_txn *t, struct schema_key *ret_key,
                     struct entry_id *ret_id, hlc_t *ret_due)
 {
-    uint8_t prefix = SCHEMA_PREFIX_DUE;
+    struct schema_key start = {.bytes = {SCHEMA_PREFIX_DUE}, .size = 1};
     MDB_cursor *cursor;
-    MDB_val k = {.mv_size = 1, .mv_data = &prefix};
-    MDB_val v;
-    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
+    MDB_val k, v;
+    int error = store_txn_place(t, &start);
+    int rc;
 
+    if (error != 0)
+        return error;
+    rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
     if (rc != 0)
         return store_error(rc, NULL);
+    k = (MDB_val){.mv_size = 1, .mv_data = start.bytes};
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
     mdb_cursor_close(cursor);
     if (rc != 0)
         return store_error(rc, NULL);
-    if (k.mv_size == 0 || *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_DUE)
+    if (k.mv_size == 0 || *(const uint8_t *)k.mv_data != start.bytes[0])
         return CM_ERR_NOT_FOUND;
     if (k.mv_size > SCHEMA_KEY_MAX)
         return CM_ERR_DAMAGED;
     memcpy(ret_key->bytes, k.mv_data, k.mv_size);
+    ret_key->bytes[0] = SCHEMA_PREFIX_DUE;
     ret_key->size = k.mv_size;
     return schema_parse_due(ret_due, ret_id, schema_key_slice(ret_key));
 }
@@ -145,28 +150,35 @@ int index_next_collapse(struct store_txn *t, hlc_t floor_time,
                         struct schema_key *at, struct entry_id *ret_id,
                         hlc_t *ret_after)
 {
-    uint8_t prefix = SCHEMA_PREFIX_COLLAPSE;
+    struct schema_key start = {.bytes = {SCHEMA_PREFIX_COLLAPSE}, .size = 1};
     MDB_cursor *cursor;
-    MDB_val k = {.mv_size = 1, .mv_data = &prefix};
-    MDB_val v;
-    int rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
+    MDB_val k, v;
+    bool first = at->size == 0;
+    int error;
+    int rc;
 
+    if (!first)
+        start = *at;
+    error = store_txn_place(t, &start);
+    if (error != 0)
+        return error;
+    rc = mdb_cursor_open(t->mdb, store_dbi(t->store), &cursor);
     if (rc != 0)
         return store_error(rc, NULL);
-    if (at->size > 0)
-        k = (MDB_val){.mv_size = at->size, .mv_data = at->bytes};
+    k = (MDB_val){.mv_size = start.size, .mv_data = start.bytes};
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-    if (rc == 0 && at->size > 0 && k.mv_size == at->size &&
-        memcmp(k.mv_data, at->bytes, at->size) == 0)
+    if (rc == 0 && !first && k.mv_size == start.size &&
+        memcmp(k.mv_data, start.bytes, start.size) == 0)
         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     mdb_cursor_close(cursor);
     if (rc != 0)
         return store_error(rc, NULL);
-    if (k.mv_size == 0 || *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_COLLAPSE)
+    if (k.mv_size == 0 || *(const uint8_t *)k.mv_data != start.bytes[0])
         return CM_ERR_NOT_FOUND;
     if (k.mv_size > SCHEMA_KEY_MAX)
         return CM_ERR_DAMAGED;
     memcpy(at->bytes, k.mv_data, k.mv_size);
+    at->bytes[0] = SCHEMA_PREFIX_COLLAPSE;
     at->size = k.mv_size;
     if (schema_parse_collapse(ret_after, ret_id, schema_key_slice(at)) != 0)
         return CM_ERR_DAMAGED;
@@ -205,6 +217,11 @@ int index_conflicts(struct store_reader *r, enum space space,
     CHECK(r->txn.mdb != NULL && !r->txn.idle);
     if (!conflict_start(&start, &wanted, &head, space, prefix, after))
         return 0;
+    error = store_txn_place(&r->txn, &head);
+    if (error == 0)
+        error = store_txn_place(&r->txn, &start);
+    if (error != 0)
+        return error;
     rc = mdb_cursor_open(r->txn.mdb, store_dbi(r->txn.store), &cursor);
     if (rc != 0)
         return store_error(rc, NULL);

@@ -11,6 +11,11 @@ struct store_txn {
     struct store *store;
     MDB_txn *mdb; /* NULL when there is none */
     bool write;
+    /* Keys of entries and indexes are meant for this bank: the head's, as soon
+     * as it is asked for; in a write transaction, whichever is set. */
+    unsigned bank;
+    bool bank_known;
+    struct touched *touched; /* notes what is written in it, or NULL */
     bool idle; /* reset: slot without snapshot; then in the store's list, which
                   takes the slot away (mdb NULL) when it opens LMDB again */
     struct store_txn *idle_next;
@@ -28,6 +33,12 @@ void store_txn_abort(struct store_txn *t); /* none is fine */
 /* Ends the transaction whatever is returned. */
 int store_txn_commit(struct store_txn *t, struct cm_detail *detail);
 
+/* The bank that the head names, unless another one was set. CM_ERR_DAMAGED. */
+int store_txn_bank(struct store_txn *t, unsigned *ret_bank);
+void store_txn_set_bank(struct store_txn *t, unsigned bank);
+/* Moves a key to the transaction's bank: for cursors. */
+int store_txn_place(struct store_txn *t, struct schema_key *key);
+
 /* Payload in the map, until the next write of the transaction.
  * CM_ERR_NOT_FOUND, CM_ERR_DAMAGED. */
 int store_txn_get(struct store_txn *t, const struct schema_key *key,
@@ -36,6 +47,9 @@ int store_txn_get(struct store_txn *t, const struct schema_key *key,
 int store_txn_put(struct store_txn *t, const struct schema_key *key,
                   struct buffer *record);
 int store_txn_delete(struct store_txn *t, const struct schema_key *key);
+/* A key and a sealed record as they are to be stored. */
+int store_txn_put_sealed(struct store_txn *t, struct slice key,
+                         struct slice record);
 
 int store_txn_entry(struct store_txn *t, const struct entry_id *id,
                     struct entry *ret_entry, struct entry_local *ret_local);

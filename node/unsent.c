@@ -407,18 +407,24 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
 static int next_entry(struct batch *b, struct schema_key *key)
 {
     MDB_cursor *cursor;
-    MDB_val k = {.mv_size = key->size, .mv_data = key->bytes};
-    MDB_val v;
-    int rc = mdb_cursor_open(b->txn.mdb, store_dbi(b->txn.store), &cursor);
+    struct schema_key start = *key;
+    MDB_val k, v;
+    int error = store_txn_place(&b->txn, &start);
+    int rc;
 
+    if (error != 0)
+        return error;
+    rc = mdb_cursor_open(b->txn.mdb, store_dbi(b->txn.store), &cursor);
     if (rc != 0)
         return store_error(rc, NULL);
+    k = (MDB_val){.mv_size = start.size, .mv_data = start.bytes};
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
     if (rc == 0 && (k.mv_size > SCHEMA_KEY_MAX || k.mv_size == 0 ||
-                    *(const uint8_t *)k.mv_data != SCHEMA_PREFIX_ENTRY))
+                    *(const uint8_t *)k.mv_data != start.bytes[0]))
         rc = MDB_NOTFOUND;
     if (rc == 0) {
         memcpy(key->bytes, k.mv_data, k.mv_size);
+        key->bytes[0] = SCHEMA_PREFIX_ENTRY;
         key->size = k.mv_size;
     }
     mdb_cursor_close(cursor);

@@ -17,6 +17,8 @@
 int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
                 struct cm_detail *detail)
 {
+    int error;
+
     *b = (struct batch){
         .w = w,
         .wall_ms = wall_ms,
@@ -29,7 +31,13 @@ int batch_begin(struct batch *b, struct writer *w, uint64_t wall_ms,
     CHECK(!w->own.open && !w->stale);
     change_log_clear(&w->log);
     memset(w->dirty, 0, sizeof w->dirty);
-    return store_txn_begin(&b->txn, w->store, true, detail);
+    error = store_txn_begin(&b->txn, w->store, true, detail);
+    if (error != 0)
+        return error;
+    store_txn_set_bank(&b->txn, w->head.bank);
+    if (w->adopting.count > 0)
+        b->txn.touched = &w->touched;
+    return 0;
 }
 
 void batch_abort(struct batch *b)
@@ -127,6 +135,7 @@ static void result_note(struct commit_result *r, const struct writer *w)
     r->expiry_wall_ms = expire_wall_ms(w);
     r->collect_wall_ms = collapse_wall_ms(w);
     r->prune_due = w->prune.floor.count > 0;
+    r->shadow = w->shadow;
     for (size_t i = 0; i < w->pending.count; i++) {
         const struct pending_event *e = w->pending.events[i];
 
@@ -316,7 +325,7 @@ static void fail_intents(struct intent *batch, int error,
 {
     for (struct intent *i = batch; i != NULL; i = i->next) {
         if (i->kind == INTENT_REPLACE || i->kind == INTENT_ADOPTING ||
-            i->kind == INTENT_HEAL ||
+            i->kind == INTENT_HEAL || i->kind == INTENT_STAGE ||
             (i->kind == INTENT_FOREIGN && i->result != 0))
             continue;
         i->result = error;
@@ -358,6 +367,13 @@ static void run_adopting(struct writer *w, struct intent *i)
         i->result = vv_copy(&vv, i->adopting);
     vv_release(&w->adopting);
     w->adopting = vv;
+    touched_clear(&w->touched);
+    i->revision = w->head.revision;
+}
+
+static void run_stage(struct writer *w, struct intent *i, uint64_t wall_ms)
+{
+    i->result = writer_stage(w, i->replacement, wall_ms, &i->more, &i->detail);
     i->revision = w->head.revision;
 }
 
@@ -370,6 +386,8 @@ static bool run_replacements(struct writer *w, struct intent *batch,
     for (struct intent *i = batch; i != NULL; i = i->next) {
         if (i->kind == INTENT_ADOPTING)
             run_adopting(w, i);
+        if (i->kind == INTENT_STAGE)
+            run_stage(w, i, wall_ms);
         if (i->kind != INTENT_REPLACE && i->kind != INTENT_HEAL)
             continue;
         CHECK(i->replacement != NULL);

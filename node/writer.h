@@ -98,6 +98,9 @@ struct replacement {
     int (*next)(void *context, struct entry_id *ret_id,
                 const struct entry **ret_entry);
     void *context;
+    /* JOIN: the joined state stands in the other bank (stage.h), and next is
+     * not called. CM_ERR_BUSY: too much is left to be settled. */
+    struct staged *staged;
     /* What digest_finish must give; of a join only where nothing is left that
      * the cut does not cover. NULL: unknown. */
     const struct hash *state_digest;
@@ -156,7 +159,8 @@ struct commit_result {
     uint64_t collect_wall_ms; /* when a floor would find something to collapse;
                                  0: now, UINT64_MAX: never */
     bool prune_due;           /* event bytes lie below a floor */
-    bool alarm_conflict;      /* two orders of one epoch were heard */
+    bool shadow;           /* records stand in the bank that does not count */
+    bool alarm_conflict;   /* two orders of one epoch were heard */
     bool alarm_overrun;    /* something beyond a seal has been applied here */
     size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;

@@ -7,7 +7,9 @@
 
 #include "crdt/standing.h"
 #include "node/change_log.h"
+#include "node/stage.h"
 #include "node/store_txn.h"
+#include "node/touched.h"
 #include "node/unsent.h"
 #include "node/writer.h"
 
@@ -59,13 +61,15 @@ struct writer {
     int64_t clock_offset_ms; /* the median of the clocks less the own one */
     size_t clocks;           /* that it is of, the own one included */
     bool ready;
-    bool reader;         /* its certificate lets it into no roster */
-    bool fork;           /* alarm: two signed events under one dot */
-    bool hazard;         /* alarm: a peer knows own events that are not here */
-    bool stale;          /* memory could not be reloaded after an abort */
-    struct vv adopting;  /* of a cut that is being compared; empty: none. What
-                            it covers is not applied meanwhile */
-    bool conflict;       /* alarm: two orders of one epoch */
+    bool reader;        /* its certificate lets it into no roster */
+    bool fork;          /* alarm: two signed events under one dot */
+    bool hazard;        /* alarm: a peer knows own events that are not here */
+    bool stale;         /* memory could not be reloaded after an abort */
+    struct vv adopting; /* of a cut that is being compared; empty: none. What
+                           it covers is not applied meanwhile… */
+    struct touched touched; /* …and the entries that were written since */
+    bool shadow;            /* the other bank is not empty */
+    bool conflict;          /* alarm: two orders of one epoch */
     bool overrun;        /* alarm: something beyond a seal was applied here */
     hlc_t next_due;      /* first expiry of the index, 0: none */
     bool collectable;    /* there is a candidate for collapse… */
@@ -194,6 +198,13 @@ int state_flush(struct batch *b);
 int state_put_meta(struct batch *b, const char *name, struct slice value);
 int state_put_head(struct batch *b);
 
+/* What the siblings of an entry were, and are, both sorted by dot. */
+void state_digest_change(struct digest *d, const struct entry_id *id,
+                         const struct sibling *before, size_t before_count,
+                         const struct entry *after);
+/* Names of the vector that have no record of their number yet. */
+int state_flush_actors(struct batch *b);
+
 /* Takes a whole entry over: digest, record, indexes, change log. before is
  * what the transaction holds (count 0: nothing), after what it will. Slices of
  * both may lie in the map. */
@@ -285,6 +296,14 @@ struct entry_id local_id_of(const struct local_op *op);
 struct heal_change;
 int writer_heal(struct writer *w, struct heal_change *c, uint64_t wall_ms,
                 struct cm_detail *detail);
+
+/* writer_stage.c: INTENT_STAGE, a transaction of its own */
+int writer_stage(struct writer *w, struct stage *s, uint64_t wall_ms,
+                 bool *ret_more, struct cm_detail *detail);
+/* What was staged becomes the state of the batch. CM_ERR_BUSY: settle first;
+ * CM_ERR_LIMIT. */
+int stage_flip(struct batch *b, struct staged *staged,
+               struct cm_detail *detail);
 
 /* writer_local.c */
 int local_intent(struct batch *b, struct intent *intent);

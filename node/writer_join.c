@@ -97,7 +97,8 @@ int adopt_join(struct batch *b, const struct replacement *r,
         return error;
     error = adopt_name_actors(b, r->vv);
     if (error == 0)
-        error = join_entries(b, r, detail);
+        error = r->staged != NULL ? stage_flip(b, r->staged, detail)
+                                  : join_entries(b, r, detail);
     vv_release(&w->vv);
     w->vv = joined; /* an abort loads the former one */
     if (error == 0)

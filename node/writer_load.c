@@ -289,6 +289,8 @@ static int load_state(struct writer *w, struct store_reader *r,
     if (error == 0)
         error = store_txn_digest(&r->txn, &w->digest);
     if (error == 0)
+        error = stage_look(&r->txn, w->head.bank, &w->shadow);
+    if (error == 0)
         error = standing_reload(w, r, detail);
     if (error == 0)
         error = load_roster(w, r);
@@ -346,6 +348,7 @@ int writer_open(struct writer **ret_writer, struct store *s,
     vv_init(&w->vv);
     vv_init(&w->known);
     vv_init(&w->adopting);
+    touched_init(&w->touched, sign_secret_key);
     entry_init(&w->entry);
     pending_init(&w->pending);
     change_log_init(&w->log);
@@ -374,6 +377,7 @@ void writer_close(struct writer *w)
     vv_release(&w->vv);
     vv_release(&w->known);
     vv_release(&w->adopting);
+    touched_clear(&w->touched);
     entry_release(&w->entry);
     cm_free(w->before);
     cm_free(w->dots);

@@ -284,6 +284,7 @@ int writer_replace(struct writer *w, const struct replacement *r,
     if (error != 0)
         return error;
     vv_release(&w->adopting);
+    touched_clear(&w->touched);
     if (r->mode == ADOPT_RETURN) { /* whatever was wrong, was left behind */
         w->fork = false;
         w->hazard = false;

@@ -138,8 +138,12 @@ static int drop_state(struct batch *b)
     };
     int error = 0;
 
-    for (size_t i = 0; i < sizeof prefixes && error == 0; i++)
+    /* Of both banks: what was being staged, too. */
+    for (size_t i = 0; i < sizeof prefixes && error == 0; i++) {
         error = drop_prefix(&b->txn, prefixes[i]);
+        if (error == 0 && schema_prefix_is_banked(prefixes[i]))
+            error = drop_prefix(&b->txn, schema_prefix_in(prefixes[i], 1));
+    }
     return error;
 }
 

@@ -59,9 +59,9 @@ static int keep_before(struct writer *w, const struct entry *e)
 }
 
 /* Both sorted by dot: a merge finds what went and what came. */
-static void update_digest(struct digest *d, const struct entry_id *id,
-                          const struct sibling *before, size_t before_count,
-                          const struct entry *after)
+void state_digest_change(struct digest *d, const struct entry_id *id,
+                         const struct sibling *before, size_t before_count,
+                         const struct entry *after)
 {
     size_t i = 0;
     size_t j = 0;
@@ -103,7 +103,8 @@ int state_put_siblings(struct batch *b, const struct entry_id *id,
     struct schema_key key;
 
     CHECK(b->changed && id->space > SPACE_CLIENT_LAST);
-    update_digest(&b->w->digest, id, before->siblings, before->count, after);
+    state_digest_change(&b->w->digest, id, before->siblings, before->count,
+                        after);
     b->digest_changed = true;
     schema_key_entry(&key, id);
     return put_entry(b, &key, after, &local);
@@ -153,7 +154,7 @@ int state_collapse(struct batch *b, const struct entry_id *id)
         return 0;
     CHECK(b->changed && e->count < before_count);
     after = index_mark_of(e);
-    update_digest(&w->digest, id, w->before, before_count, e);
+    state_digest_change(&w->digest, id, w->before, before_count, e);
     b->digest_changed = true;
     if (was_visible && after.due == 0 && !entry_resolve(e, b->now).present)
         error = tell_end(b, id, &winner);
@@ -192,7 +193,7 @@ static int apply_plain(struct batch *b, const struct op *op,
         bool is_present = entry_resolve(entry, b->now).present;
 
         /* Siblings of before lie in the map until the first write. */
-        update_digest(&w->digest, &id, w->before, before_count, entry);
+        state_digest_change(&w->digest, &id, w->before, before_count, entry);
         b->digest_changed = true;
         if (before_count == 0 || (is_present && !was_present))
             local->create_revision = b->revision;
@@ -238,7 +239,7 @@ int state_exchange(struct batch *b, const struct entry_id *id,
     CHECK(b->changed);
     schema_key_entry(&key, id);
     /* Both lie in the map until the first write. */
-    update_digest(&w->digest, id, before->siblings, before->count, after);
+    state_digest_change(&w->digest, id, before->siblings, before->count, after);
     b->digest_changed = true;
     if (before->count == 0 || (is_present && !was_present))
         local->create_revision = b->revision;
@@ -361,7 +362,7 @@ static int put_actor(struct batch *b, uint32_t actor)
     return store_txn_put(&b->txn, &key, &w->record);
 }
 
-static int flush_actors(struct batch *b)
+int state_flush_actors(struct batch *b)
 {
     const struct schema_head *head = &b->w->head;
     uint32_t count = actors_count(store_actors(b->w->store));
@@ -461,7 +462,7 @@ int state_flush(struct batch *b)
     if (error == 0 && b->digest_changed)
         error = flush_digest(b);
     if (error == 0)
-        error = flush_actors(b);
+        error = state_flush_actors(b);
     return error;
 }
 

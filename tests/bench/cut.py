@@ -124,6 +124,13 @@ def cpu_s(node):
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def machine_cpu_s():
+    """Processor time that the whole machine has used."""
+    with open("/proc/stat") as file:
+        words = [int(w) for w in file.readline().split()[1:9]]
+    return (sum(words) - words[3] - words[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def join(test, alpha, name):
     node = test.node(name)
     node.api_port = harness.free_port()
@@ -162,11 +169,12 @@ def measure(keys):
         load.start()
     begun = time.monotonic()
     used = [cpu_s(gamma), cpu_s(beta)]
+    machine = machine_cpu_s()
     profile = os.environ.get("CUT_PERF")
     if profile:
         import subprocess
         for node in (gamma, beta):
-            subprocess.Popen(["perf", "record", "-g", "-q", "-F", "499", "-o",
+            subprocess.Popen(["perf", "record", "--call-graph", "dwarf,4096", "-q", "-e", "cpu-clock", "-F", "199", "-o",
                               profile + "." + node.name, "-p",
                               str(node.pid), "--", "sleep", "12"])
     phases = {}
@@ -180,6 +188,7 @@ def measure(keys):
         time.sleep(0.02)
     took = time.monotonic() - begun
     used = [cpu_s(gamma) - used[0], cpu_s(beta) - used[1]]
+    machine = machine_cpu_s() - machine
     results = {load.name: load.result() for load in loads}
     harness.check_equal(beta.request(
         "GET", "/v1/kv/bench/%07d?raw" % (keys - 1)).status, 200)
@@ -188,7 +197,8 @@ def measure(keys):
            "join_s": round(joined_s, 2), "catch_up_s": round(took, 2),
            "sender_cpu_s": round(used[0], 2),
            "receiver_cpu_s": round(used[1], 2),
-           "phases_begin_s": phases, "sender": results["gamma"],
+           "load_others": round((machine - sum(used)) / took, 2),
+           "cpus": os.cpu_count(), "phases_begin_s": phases, "sender": results["gamma"],
            "receiver": results["beta"], "sender_peak_mib": rss_mib(gamma),
            "receiver_peak_mib": rss_mib(beta)}
     test.cleanup()

@@ -41,6 +41,8 @@ static void try_key(struct slice key)
 
     if (schema_parse_entry(&id, key) == 0) {
         schema_key_entry(&again, &id);
+        again.bytes[0] =
+            schema_prefix_in(again.bytes[0], schema_prefix_bank(key.data[0]));
         CHECK(slice_equal(schema_key_slice(&again), key));
     }
     if (schema_parse_actor(&actor, key) == 0) {

@@ -122,6 +122,113 @@ static inline int fixture_replace(struct fixture_node *to,
     return ret;
 }
 
+/* A step of staging; *ret_more as the writer says. */
+static inline int fixture_stage(struct fixture_node *to, struct stage *s,
+                                bool *ret_more, struct cm_detail *detail)
+{
+    struct intent *i = intent_new(INTENT_STAGE);
+    int ret;
+
+    assert_non_null(i);
+    assert_non_null(s);
+    i->replacement = s;
+    commit_result_free(fixture_commit(to, i));
+    ret = i->result;
+    *ret_more = i->more;
+    if (ret != 0 && detail != NULL)
+        *detail = i->detail;
+    intent_free(i);
+    stage_free(s);
+    return ret;
+}
+
+static inline int fixture_stage_until(struct fixture_node *to,
+                                      enum stage_step step,
+                                      struct staged *staged)
+{
+    struct stage *s;
+    bool more;
+    int ret;
+
+    do {
+        s = stage_new(step);
+        s->staged = staged;
+        ret = fixture_stage(to, s, &more, NULL);
+    } while (ret == 0 && more);
+    return ret;
+}
+
+/* What the node does between the steps of staging; NULL: nothing. */
+typedef void (*fixture_meanwhile)(void *context, struct fixture_node *to);
+
+/* What was announced is staged, settled and flipped to. */
+static inline int fixture_stage_cut(struct fixture_node *to,
+                                    struct fixture_cut *c,
+                                    fixture_meanwhile meanwhile, void *context,
+                                    struct cm_detail *detail)
+{
+    struct stage *s = stage_new(STAGE_BEGIN);
+    struct cm_detail text = {""};
+    struct cut_diff *d = NULL;
+    struct replacement r;
+    bool more;
+    int ret = fixture_stage_until(to, STAGE_SWEEP, NULL);
+
+    s->vv = &snapshot_sink_manifest(c->sink)->vv;
+    assert_int_equal(fixture_stage(to, s, &more, &text), 0);
+    if (ret == 0)
+        ret = cut_diff_create(&d, to->store, c->sink, to->dir, to->wall_ms,
+                              &text);
+    if (ret == 0) {
+        cut_diff_stage(d, snapshot_sink_digest(c->sink));
+        ret = SNAPSHOT_MORE;
+    }
+    while (ret == SNAPSHOT_MORE) {
+        int put;
+
+        s = stage_new(STAGE_BLOCK);
+        ret = cut_diff_fill(d, &s->block, &text);
+        s->bank = cut_diff_bank(d);
+        put = fixture_stage(to, s, &more, &text);
+        ret = put != 0 ? put : ret;
+        if (meanwhile != NULL)
+            meanwhile(context, to);
+    }
+    while (ret == 0) {
+        ret = fixture_stage_until(to, STAGE_SETTLE, cut_diff_staged(d));
+        if (meanwhile != NULL)
+            meanwhile(context, to);
+        cut_diff_replacement(d, &r);
+        assert_non_null(r.staged);
+        if (ret == 0)
+            ret = fixture_replace(to, &r, &text);
+        if (ret != CM_ERR_BUSY)
+            break;
+        ret = 0;
+    }
+    if (ret != 0 && detail != NULL)
+        *detail = text;
+    else if (ret != 0)
+        print_message("staging: %s: %s\n", cm_strerror(ret), text.text);
+    cut_diff_free(d);
+    return ret;
+}
+
+/* The same by the long way: staged beside the state. */
+static inline int fixture_join_staged(struct fixture_node *to,
+                                      struct fixture_cut *c,
+                                      fixture_meanwhile meanwhile,
+                                      void *context, struct cm_detail *detail)
+{
+    int ret;
+
+    fixture_adopting(to, c);
+    ret = fixture_stage_cut(to, c, meanwhile, context, detail);
+    if (ret != 0)
+        fixture_adopting(to, NULL);
+    return ret;
+}
+
 static inline int fixture_join_cut(struct fixture_node *to,
                                    struct fixture_cut *c,
                                    struct cm_detail *detail)

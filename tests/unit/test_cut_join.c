@@ -67,6 +67,30 @@ static void write_something(struct history *h, struct fixture_node *n)
     intent_free(fixture_do(n, &op));
 }
 
+static void write_meanwhile(void *context, struct fixture_node *to)
+{
+    struct history *h = context;
+
+    write_something(h, to);
+    history_clocks(h);
+}
+
+/* A takes the cut of b, at once or staged while it goes on writing. */
+static void take_cut(struct history *h, struct fixture_node *a,
+                     struct fixture_node *b)
+{
+    struct fixture_cut c;
+
+    if (draw(h, 2) == 0) {
+        assert_int_equal(fixture_join(&h->mesh, a, b, NULL), 0);
+        return;
+    }
+    fixture_cut_take(&c, &h->mesh, b);
+    assert_int_equal(fixture_join_staged(a, &c, write_meanwhile, h, NULL), 0);
+    fixture_cut_release(&c);
+    fixture_audit(a);
+}
+
 static void step(struct history *h)
 {
     struct fixture_node *a = &h->mesh.nodes[draw(h, WRITERS)];
@@ -80,7 +104,7 @@ static void step(struct history *h)
         break;
     case 1:
         if (a != b)
-            assert_int_equal(fixture_join(&h->mesh, a, b, NULL), 0);
+            take_cut(h, a, b);
         break;
     default:
         write_something(h, a);
