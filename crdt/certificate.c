@@ -251,11 +251,6 @@ struct key_id key_id_of(const uint8_t sign_key[32])
     return ret;
 }
 
-bool key_id_equal(const struct key_id *a, const struct key_id *b)
-{
-    return memcmp(a->bytes, b->bytes, KEY_ID_SIZE) == 0;
-}
-
 int key_id_compare(const struct key_id *a, const struct key_id *b)
 {
     return memcmp(a->bytes, b->bytes, KEY_ID_SIZE);

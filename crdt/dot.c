@@ -8,17 +8,6 @@
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
 
-bool incarnation_equal(const struct incarnation *a, const struct incarnation *b)
-{
-    return memcmp(a->bytes, b->bytes, INCARNATION_SIZE) == 0;
-}
-
-int incarnation_compare(const struct incarnation *a,
-                        const struct incarnation *b)
-{
-    return memcmp(a->bytes, b->bytes, INCARNATION_SIZE);
-}
-
 void incarnation_format(char ret_text[INCARNATION_TEXT_SIZE],
                         const struct incarnation *i)
 {

@@ -6,6 +6,9 @@
 #ifndef CRDT_DOT_H
 #define CRDT_DOT_H
 
+#include <endian.h>
+#include <string.h>
+
 #include "crdt/base/pack.h"
 
 #define INCARNATION_SIZE 16
@@ -21,10 +24,27 @@ struct dot {
     uint64_t seq; /* 1, 2, 3, … without a gap; 0 in no event */
 };
 
-bool incarnation_equal(const struct incarnation *a,
-                       const struct incarnation *b);
-int incarnation_compare(const struct incarnation *a,
-                        const struct incarnation *b);
+/* These two are at the bottom of every search, hence here. */
+static inline bool incarnation_equal(const struct incarnation *a,
+                                     const struct incarnation *b)
+{
+    return memcmp(a->bytes, b->bytes, INCARNATION_SIZE) == 0;
+}
+
+static inline int incarnation_compare(const struct incarnation *a,
+                                      const struct incarnation *b)
+{
+    uint64_t x;
+    uint64_t y;
+
+    memcpy(&x, a->bytes, sizeof x);
+    memcpy(&y, b->bytes, sizeof y);
+    if (x != y) /* random bytes: nearly always */
+        return be64toh(x) < be64toh(y) ? -1 : 1;
+    return memcmp(a->bytes + sizeof x, b->bytes + sizeof y,
+                  INCARNATION_SIZE - sizeof x);
+}
+
 void incarnation_format(char ret_text[INCARNATION_TEXT_SIZE],
                         const struct incarnation *i);
 

@@ -56,7 +56,9 @@ void standing_forget_fence(struct standing *s, size_t at)
 {
     CHECK(at < s->fences.count);
     standing_fence_release(&s->fences.items[at]);
-    s->fences.items[at] = s->fences.items[--s->fences.count];
+    s->fences.count--;
+    memmove(s->fences.items + at, s->fences.items + at + 1,
+            (s->fences.count - at) * sizeof *s->fences.items);
 }
 
 /* ---- life ---- */

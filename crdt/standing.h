@@ -249,9 +249,12 @@ struct standing_holder {
     hlc_t since;    /* stamp of the oldest thing that waits for it */
     bool for_fence; /* else for an acknowledgement */
 };
-/* At most one of each kind for one incarnation; returns how many there are. */
-size_t standing_holders(const struct standing *s,
-                        struct standing_holder *ret_holders, size_t room);
+/* At most one of each kind for one incarnation, those for acknowledgements
+ * first; ret_count is how many there are, at most twice standing_members, which
+ * may be more than room. CM_ERR_NOMEM. */
+int standing_holders(const struct standing *s,
+                     struct standing_holder *ret_holders, size_t room,
+                     size_t *ret_count);
 /* Of the record that only grows and nothing else: goes into probe digests. */
 struct hash standing_hash(const struct standing *s);
 

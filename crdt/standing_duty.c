@@ -1,5 +1,5 @@
 /* What the incarnation that runs here has to write: fences, acknowledgements,
- * proposals; and who holds all of it back. */
+ * proposals. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -374,74 +374,4 @@ int standing_propose(const struct standing *s, const struct incarnation *self,
     cm_free(cut);
     *ret_due = count > 0 && out->error == 0;
     return out->error;
-}
-
-/* ---- who holds what back ---- */
-
-struct holders {
-    struct standing_holder *list;
-    size_t room;
-    size_t count;
-};
-
-static void hold(struct holders *h, const struct incarnation *i, hlc_t since,
-                 bool for_fence)
-{
-    for (size_t k = 0; k < h->count && k < h->room; k++) {
-        struct standing_holder *old = &h->list[k];
-
-        if (old->for_fence == for_fence &&
-            incarnation_equal(&old->incarnation, i)) {
-            if (since < old->since)
-                old->since = since;
-            return;
-        }
-    }
-    if (h->count < h->room)
-        h->list[h->count] = (struct standing_holder){
-            .incarnation = *i, .since = since, .for_fence = for_fence};
-    h->count++;
-}
-
-static void hold_proposal(const struct standing *s, struct holders *h,
-                          const struct standing_proposal *p)
-{
-    struct dot dot = standing_proposal_dot(p->key);
-    const struct standing_ack *first = standing_ack_find(p, &dot.incarnation);
-
-    for (size_t i = 0; i < s->members.count; i++) {
-        const struct incarnation *who = &s->members.items[i].incarnation;
-
-        if (standing_ack_find(p, who) == NULL)
-            hold(h, who, first != NULL ? first->hlc : 0, false);
-    }
-}
-
-static void hold_fence(const struct standing *s, struct holders *h,
-                       const struct standing_fence *f)
-{
-    for (size_t i = 0; i < s->members.count; i++) {
-        const struct incarnation *who = &s->members.items[i].incarnation;
-        bool missing = false;
-
-        for (size_t k = 0; k < f->count && !missing; k++)
-            missing =
-                standing_name_counts(s, &f->names[k]) &&
-                !floor_is_sealed(&s->floor, &f->names[k].incarnation, NULL) &&
-                !standing_fenced(s, who, &f->names[k].incarnation, NULL);
-        if (missing && !standing_is_evictee(s, who))
-            hold(h, who, f->hlc, true);
-    }
-}
-
-size_t standing_holders(const struct standing *s,
-                        struct standing_holder *ret_holders, size_t room)
-{
-    struct holders h = {.list = ret_holders, .room = room};
-
-    for (size_t i = 0; i < s->proposals.count; i++)
-        hold_proposal(s, &h, &s->proposals.items[i]);
-    for (size_t i = 0; i < s->fences.count; i++)
-        hold_fence(s, &h, &s->fences.items[i]);
-    return h.count;
 }

@@ -202,18 +202,40 @@ bool standing_name_counts(const struct standing *s,
     return m == NULL || key_id_equal(&m->node, &n->node);
 }
 
+size_t standing_fences_of(const struct standing *s,
+                          const struct incarnation *writer)
+{
+    size_t low = 0;
+    size_t high = s->fences.count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (incarnation_compare(&s->fences.items[middle].writer, writer) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    CHECK(low <= s->fences.count);
+    return low;
+}
+
+static bool is_by(const struct standing *s, size_t at,
+                  const struct incarnation *writer)
+{
+    return at < s->fences.count &&
+           incarnation_equal(&s->fences.items[at].writer, writer);
+}
+
 bool standing_fenced(const struct standing *s, const struct incarnation *writer,
                      const struct incarnation *i, uint64_t *ret_seq)
 {
     bool ret = false;
 
-    for (size_t k = 0; k < s->fences.count; k++) {
-        const struct standing_fence *f = &s->fences.items[k];
-        const struct standing_name *n;
+    for (size_t k = standing_fences_of(s, writer); is_by(s, k, writer); k++) {
+        const struct standing_name *n =
+            standing_fence_name(&s->fences.items[k], i);
 
-        if (!incarnation_equal(&f->writer, writer))
-            continue;
-        n = standing_fence_name(f, i);
         if (n == NULL || !standing_name_counts(s, n))
             continue;
         if (ret_seq != NULL && (!ret || n->seq > *ret_seq))
@@ -265,25 +287,30 @@ int standing_add_fence(struct standing *s, const struct incarnation *writer,
                                    .hlc = hlc,
                                    .names = *names,
                                    .count = count};
+    size_t first;
+    size_t at;
     int error = STANDING_GROW(&s->fences);
 
     if (error < 0)
         return error;
     *names = NULL;
-    for (size_t i = 0; i < s->fences.count; i++) {
-        const struct standing_fence *f = &s->fences.items[i];
-
-        if (incarnation_equal(&f->writer, writer) && replaces(f, &added)) {
+    first = standing_fences_of(s, writer);
+    for (at = first; is_by(s, at, writer); at++) {
+        if (replaces(&s->fences.items[at], &added)) {
             standing_fence_release(&added);
             return 0;
         }
     }
-    for (size_t i = s->fences.count; i > 0; i--) {
-        const struct standing_fence *f = &s->fences.items[i - 1];
-
-        if (incarnation_equal(&f->writer, writer) && replaces(&added, f))
-            standing_forget_fence(s, i - 1);
+    for (; at > first; at--) {
+        if (replaces(&added, &s->fences.items[at - 1]))
+            standing_forget_fence(s, at - 1);
     }
-    s->fences.items[s->fences.count++] = added;
+    while (is_by(s, at, writer) &&
+           dot_compare(&s->fences.items[at].dot, dot) < 0)
+        at++;
+    memmove(s->fences.items + at + 1, s->fences.items + at,
+            (s->fences.count - at) * sizeof added);
+    s->fences.items[at] = added;
+    s->fences.count++;
     return 0;
 }

@@ -104,7 +104,7 @@ struct standing {
 
     /* What the entries say. */
     STANDING_LIST(struct standing_member) members; /* sorted */
-    STANDING_LIST(struct standing_fence) fences;
+    STANDING_LIST(struct standing_fence) fences;   /* by writer, then dot */
     STANDING_LIST(struct standing_proposal) proposals;
 
     /* What is known, but is no state. */
@@ -149,6 +149,9 @@ const struct hash *standing_chain_at(const struct standing *s, uint64_t epoch);
 void standing_chain_extend(struct standing *s, const struct hash *hash);
 
 /* standing_fence.c */
+/* Where the writer's fences begin, or would. */
+size_t standing_fences_of(const struct standing *s,
+                          const struct incarnation *writer);
 /* CM_ERR_NOMEM, or any other code for a fence that is void. */
 int standing_read_fence(const struct standing *s, struct slice value,
                         struct fence_reading *ret_reading);

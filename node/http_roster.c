@@ -158,13 +158,16 @@ static int read_roster(struct http_request *r, struct roster_answer *a,
     if (error == 0) {
         error = standing_read(&s, a->reader, NULL, detail);
         if (error == 0) {
-            size_t count = standing_holders(s, a->holders, SHOWN_HOLDERS_MAX);
+            size_t count = 0;
 
+            error = standing_holders(s, a->holders, SHOWN_HOLDERS_MAX, &count);
             a->standing = s;
             a->holders_count =
                 count < SHOWN_HOLDERS_MAX ? count : SHOWN_HOLDERS_MAX;
-            put_roster(a);
-            error = a->out.error;
+            if (error == 0) {
+                put_roster(a);
+                error = a->out.error;
+            }
         }
         standing_free(s);
         store_reader_release(a->reader);

@@ -28,16 +28,20 @@ static int take_members(struct standing_view *v, const struct standing *s)
 
 static int take_holders(struct standing_view *v, const struct standing *s)
 {
-    struct standing_holder *all;
-    size_t total = standing_holders(s, NULL, 0);
+    size_t room = 2 * v->members_count;
+    struct standing_holder *all = cm_calloc(room + 1, sizeof *all);
+    size_t total = 0;
+    int error;
 
-    v->holders_total = total;
-    if (total == 0)
-        return 0;
-    all = cm_calloc(total, sizeof *all);
     if (all == NULL)
         return CM_ERR_NOMEM;
-    (void)standing_holders(s, all, total);
+    error = standing_holders(s, all, room, &total);
+    if (error != 0 || total == 0) {
+        cm_free(all);
+        return error;
+    }
+    CHECK(total <= room);
+    v->holders_total = total;
     for (size_t i = 0; i < total; i++) {
         v->proposal_open = v->proposal_open || !all[i].for_fence;
         v->fence_open = v->fence_open || all[i].for_fence;
