@@ -6,7 +6,6 @@
 #ifndef CRDT_DOT_H
 #define CRDT_DOT_H
 
-#include <endian.h>
 #include <string.h>
 
 #include "crdt/base/pack.h"
@@ -39,8 +38,13 @@ static inline int incarnation_compare(const struct incarnation *a,
 
     memcpy(&x, a->bytes, sizeof x);
     memcpy(&y, b->bytes, sizeof y);
-    if (x != y) /* random bytes: nearly always */
-        return be64toh(x) < be64toh(y) ? -1 : 1;
+    if (x != y) { /* random bytes: nearly always */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        x = __builtin_bswap64(x);
+        y = __builtin_bswap64(y);
+#endif
+        return x < y ? -1 : 1;
+    }
     return memcmp(a->bytes + sizeof x, b->bytes + sizeof y,
                   INCARNATION_SIZE - sizeof x);
 }

@@ -940,27 +940,6 @@ static void test_record(void **state)
     finish(m);
 }
 
-static void test_holders(void **state)
-{
-    struct mesh *m = mesh_of(3);
-    struct standing_holder h[8];
-    const struct ev *proposal = mesh_propose(m, 0, 200);
-    size_t count;
-
-    (void)state;
-    assert_int_equal(standing_holders(m->nodes[0].standing, h, 8, &count), 0);
-    assert_int_equal(count, 2);
-    assert_int_equal(actor_of(&h[0].incarnation), 1);
-    assert_true(h[0].since == proposal->hlc && !h[0].for_fence);
-    evict(m, 1, 2, 1);
-    (void)mesh_fence(m, 0, 210);
-    assert_int_equal(standing_holders(m->nodes[0].standing, h, 8, &count), 0);
-    assert_int_equal(count, 3);
-    assert_true(h[2].for_fence);
-    assert_int_equal(actor_of(&h[2].incarnation), 1);
-    finish(m);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -994,7 +973,6 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_voids),
         cmocka_unit_test(test_record),
-        cmocka_unit_test(test_holders),
     };
 
     support_init();
