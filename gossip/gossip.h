@@ -122,8 +122,8 @@ enum gossip_event_kind {
     GOSSIP_MEMBER = 1,      /* a member's state changed: peer, state */
     GOSSIP_EVENT = 2,       /* an event arrived: peer sent bytes; unverified */
     GOSSIP_DIFFERS = 3,     /* peer's digest is not ours: peer, address */
-    GOSSIP_CONTACT = 4,     /* open a stream to address: unknown peer there
-                               (rate-limited) */
+    GOSSIP_CONTACT = 4,     /* open a stream to address: unknown peer there,
+                               or a dead one (rate-limited) */
     GOSSIP_PUSH_STREAM = 5, /* send bytes to peer over a stream */
 };
 struct gossip_event {

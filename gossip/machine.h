@@ -72,6 +72,8 @@ struct gossip {
     uint64_t probe_ms;   /* the next round */
     uint64_t retry_ms;   /* the next dead member's turn */
     size_t retry_cursor; /* into the listed */
+    uint64_t stream_ms;  /* not before: the next stream to a dead one */
+    size_t stream_cursor;
     uint64_t contact_ms; /* not later than the first contact_next_ms */
     uint64_t suspect_ms; /* not later than the first suspicion's due time */
     uint64_t forget_at_ms;

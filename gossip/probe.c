@@ -266,6 +266,32 @@ void probe_contacts(struct gossip *g)
         g->contact_ms = g->now_ms + SPREAD_DELAY_MS;
 }
 
+/* Who was evicted while nobody could tell it is not heard any more: no ping of
+ * its will ever be answered. Over a stream it is told why. */
+static void stream_to_dead(struct gossip *g)
+{
+    uint64_t often = machine_size(g) / STREAM_MEMBERS + 1;
+
+    if (g->now_ms < g->stream_ms)
+        return;
+    g->stream_ms = g->now_ms + g->interval_ms * STREAM_INTERVALS * often;
+    for (size_t i = 0; i < g->table.listed_count; i++) {
+        const struct member *m;
+
+        g->stream_cursor = (g->stream_cursor + 1) % g->table.listed_count;
+        m = g->table.listed[g->stream_cursor];
+        if (m->state == MEMBER_DEAD && !m->barred) {
+            struct gossip_event event = {.kind = GOSSIP_CONTACT,
+                                         .peer = m->key_id,
+                                         .address = m->address};
+
+            CM_MARK("probe: a stream to a dead member");
+            machine_tell(g, &event, NULL);
+            return;
+        }
+    }
+}
+
 void probe_retry_dead(struct gossip *g)
 {
     size_t gone =
@@ -276,6 +302,7 @@ void probe_retry_dead(struct gossip *g)
         g->retry_ms = MEMBER_NEVER;
     if (g->now_ms < g->retry_ms)
         return;
+    stream_to_dead(g);
     /* A node that lost everybody has nothing better to do. */
     g->retry_ms = g->now_ms + g->interval_ms;
     if (machine_size(g) > 1)

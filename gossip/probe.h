@@ -12,6 +12,9 @@
 #define PINGS_MAX 128        /* under way; the oldest one gives way */
 #define PINGS_RELAYED_MAX 64 /* of them on behalf of others */
 #define RETRY_INTERVALS 10   /* between retries of one dead member */
+/* Between streams to dead members, and once more for so many living ones. */
+#define STREAM_INTERVALS 20
+#define STREAM_MEMBERS 4
 #define SUSPICION_INTERVALS 4
 #define SUSPECT_PINGERS 8 /* so many nodes ask a suspect in each interval */
 

@@ -512,6 +512,27 @@ static void forgotten_peers_are_not_heard_again(void **state)
     net_release(&net);
 }
 
+/* Whoever is not heard any more finds out over streams, which it asks for now
+ * and then, of each of the others in turn. */
+static void who_is_not_heard_asks_for_streams(void **state)
+{
+    struct net net;
+    unsigned before;
+
+    (void)state;
+    joined(&net, 4, 23);
+    for (size_t i = 0; i < 3; i++)
+        gossip_forget(net.nodes[i].gossip, &net.nodes[3].identity.key_id);
+    net_run(&net, 20000);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(net_view(&net, 3, i).state, MEMBER_DEAD);
+    before = net.nodes[3].contacts;
+    net_run(&net, 60000);
+    assert_in_range(net.nodes[3].contacts - before, 2, 4);
+    assert_int_equal(net.nodes[0].contacts, 0); /* they had nobody dead */
+    net_release(&net);
+}
+
 static void dead_members_are_forgotten_in_the_end(void **state)
 {
     struct net net;
@@ -937,6 +958,7 @@ int main(void)
         cmocka_unit_test(unknown_certificates_ask_for_contact),
         cmocka_unit_test(nothing_of_a_stranger_is_believed),
         cmocka_unit_test(forgotten_peers_are_not_heard_again),
+        cmocka_unit_test(who_is_not_heard_asks_for_streams),
         cmocka_unit_test(dead_members_are_forgotten_in_the_end),
         cmocka_unit_test(damaged_and_replayed_packets_change_nothing),
         cmocka_unit_test(forged_records_are_refused),
