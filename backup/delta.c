@@ -13,10 +13,12 @@
 
 #define DELTA_FIELDS 11
 #define HEARTBEAT_FIELDS 7
+#define ANNOUNCEMENT_FIELDS 4
 #define FIELDS_MAX 64 /* of a later format, to read its number */
 
 static const char delta_domain[] = "confmesh delta v1";
 static const char heartbeat_domain[] = "confmesh heartbeat v1";
+static const char announcement_domain[] = "confmesh announcement v1";
 
 /* The signed body, begun behind its format. */
 static int open_body(struct unpacker *ret_body, struct slice bytes,
@@ -225,6 +227,49 @@ int heartbeat_decode(struct heartbeat *ret_heartbeat, struct slice bytes,
     return error;
 }
 
+int announcement_encode(struct buffer *out, const struct announcement *a,
+                        const uint8_t sign_secret_key[64])
+{
+    struct buffer body;
+    int error;
+
+    CHECK(a->created_ms <= HLC_WALL_MS_MAX);
+    buffer_init(&body, ANNOUNCEMENT_SIZE_MAX);
+    pack_array(&body, ANNOUNCEMENT_FIELDS);
+    pack_uint(&body, SNAPSHOT_FORMAT);
+    pack_bytes(&body, a->mesh.bytes, MESH_ID_SIZE);
+    pack_uint(&body, a->created_ms);
+    pack_uint(&body, a->beat_ms);
+    error = sign_pack(out, announcement_domain, &body, sign_secret_key);
+    buffer_release(&body);
+    return error;
+}
+
+int announcement_decode(struct announcement *ret_announcement,
+                        struct slice bytes, const uint8_t sign_key[32],
+                        struct cm_detail *detail)
+{
+    struct announcement a = {.created_ms = 0};
+    struct unpacker u;
+    int error;
+
+    CHECK(ret_announcement != NULL);
+    if (bytes.size > ANNOUNCEMENT_SIZE_MAX)
+        return cm_fail(detail, CM_ERR_TOO_LARGE,
+                       "the announcement has %zu bytes", bytes.size);
+    error = open_body(&u, bytes, announcement_domain, ANNOUNCEMENT_FIELDS,
+                      sign_key, detail);
+    if (error != 0)
+        return error;
+    unpack_bytes(&u, a.mesh.bytes, MESH_ID_SIZE);
+    a.created_ms = unpack_uint(&u, HLC_WALL_MS_MAX);
+    a.beat_ms = unpack_uint(&u, HLC_WALL_MS_MAX);
+    error = close_body(&u, true, detail);
+    if (error == 0)
+        *ret_announcement = a;
+    return error;
+}
+
 /* ---- names ---- */
 
 void delta_name(char ret_name[SNAPSHOT_NAME_SIZE], const struct mesh_id *mesh,
@@ -268,14 +313,27 @@ bool delta_name_parse(uint64_t *ret_sequence, uint64_t *ret_number,
            *ret_number <= DELTA_NUMBER_MAX;
 }
 
-void heartbeat_name(char ret_name[SNAPSHOT_NAME_SIZE],
-                    const struct mesh_id *mesh, const struct key_id *signer)
+static void signer_name(char ret_name[SNAPSHOT_NAME_SIZE],
+                        const struct mesh_id *mesh, char kind,
+                        const struct key_id *signer)
 {
     char mesh_text[MESH_ID_TEXT_SIZE];
     char signer_text[2 * KEY_ID_SIZE + 1];
 
     mesh_id_format(mesh_text, mesh);
     hex_encode(signer_text, slice_of(signer->bytes, KEY_ID_SIZE));
-    (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "v1/%s/h/%s", mesh_text,
+    (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "v1/%s/%c/%s", mesh_text, kind,
                    signer_text);
+}
+
+void heartbeat_name(char ret_name[SNAPSHOT_NAME_SIZE],
+                    const struct mesh_id *mesh, const struct key_id *signer)
+{
+    signer_name(ret_name, mesh, 'h', signer);
+}
+
+void announcement_name(char ret_name[SNAPSHOT_NAME_SIZE],
+                       const struct mesh_id *mesh, const struct key_id *signer)
+{
+    signer_name(ret_name, mesh, 'u', signer);
 }

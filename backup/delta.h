@@ -7,14 +7,20 @@
  * harm. A heartbeat tells how far a chain has come, so that its end cannot go
  * missing unnoticed, and that the uploader lives.
  *
- * Both = canonical msgpack [body bin, signature bin64].
+ * All are canonical msgpack [body bin, signature bin64].
  * Delta: body = [format 1, mesh id bin16, manifest's hash bin32, manifest's
  * sequence, number, hash before bin32, created ms, state digest bin32, number
  * of events, hash of the events' object bin32, that object bin]; signed under
  * "confmesh delta v1". The object's content is the events, each a bin.
  * Heartbeat: body = [format 1, mesh id bin16, manifest's hash bin32, manifest's
  * sequence, number of the last delta, its hash bin32, created ms]; signed under
- * "confmesh heartbeat v1". */
+ * "confmesh heartbeat v1".
+ *
+ * An announcement says that its signer may upload to the target at which it
+ * lies, so that those who share one can agree who does. Body = [format 1, mesh
+ * id bin16, created ms, milliseconds within which something of the signer's
+ * changes there while it uploads, or 0]; signed under "confmesh announcement
+ * v1". */
 #ifndef BACKUP_DELTA_H
 #define BACKUP_DELTA_H
 
@@ -26,6 +32,7 @@
 #define DELTA_EVENTS_MAX 1000000
 #define HEARTBEAT_SIZE_MAX 1024
 #define DELTA_NUMBER_MAX UINT32_MAX
+#define ANNOUNCEMENT_SIZE_MAX 256
 
 struct delta {
     struct mesh_id mesh;
@@ -46,6 +53,11 @@ struct heartbeat {
     uint64_t number; /* of the last delta, 0: none */
     struct hash last;
     uint64_t created_ms;
+};
+struct announcement {
+    struct mesh_id mesh;
+    uint64_t created_ms;
+    uint64_t beat_ms;
 };
 
 /* content: the events, each packed as a bin, d->events of them. Appends.
@@ -71,6 +83,12 @@ int heartbeat_encode(struct buffer *out, const struct heartbeat *h,
 int heartbeat_decode(struct heartbeat *ret_heartbeat, struct slice bytes,
                      const uint8_t sign_key[32], struct cm_detail *detail);
 
+int announcement_encode(struct buffer *out, const struct announcement *a,
+                        const uint8_t sign_secret_key[64]);
+int announcement_decode(struct announcement *ret_announcement,
+                        struct slice bytes, const uint8_t sign_key[32],
+                        struct cm_detail *detail);
+
 /* "v1/<mesh id hex>/d/<key id hex>/<sequence 20 digits>-<number 10 digits>". */
 void delta_name(char ret_name[SNAPSHOT_NAME_SIZE], const struct mesh_id *mesh,
                 const struct key_id *signer, uint64_t base_sequence,
@@ -81,5 +99,8 @@ bool delta_name_parse(uint64_t *ret_sequence, uint64_t *ret_number,
 /* "v1/<mesh id hex>/h/<key id hex>"; replaced each time. */
 void heartbeat_name(char ret_name[SNAPSHOT_NAME_SIZE],
                     const struct mesh_id *mesh, const struct key_id *signer);
+/* "v1/<mesh id hex>/u/<key id hex>"; replaced now and then. */
+void announcement_name(char ret_name[SNAPSHOT_NAME_SIZE],
+                       const struct mesh_id *mesh, const struct key_id *signer);
 
 #endif

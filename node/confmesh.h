@@ -40,27 +40,30 @@ extern "C" {
 struct confmesh;
 
 struct confmesh_options {
-    const char *data;              /* directory made by init or by joining */
-    const char *bind;              /* HOST:PORT for peers, numeric; NULL:
-                                      127.0.0.1:0 */
-    const char *name;              /* NULL: the certified one, for a
-                                      joiner the host's */
-    const char *join;              /* text of a join token; NULL: none */
-    const char *snapshot_to;       /* directory; NULL: none */
+    const char *data;               /* directory made by init or by joining */
+    const char *bind;               /* HOST:PORT for peers, numeric; NULL:
+                                       127.0.0.1:0 */
+    const char *name;               /* NULL: the certified one, for a
+                                       joiner the host's */
+    const char *join;               /* text of a join token; NULL: none */
+    const char *const *snapshot_to; /* targets, at most 4; copied */
+    size_t snapshot_to_count;
     uint64_t snapshot_interval_ms; /* 0: only on demand */
     /* Snapshots are encrypted to these recovery keys: 64 hex digits each, or
      * "authority"; at most 16. */
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
-    uint64_t snapshot_delta_ms; /* new events are put so often; 0: never */
-    uint64_t floor_interval_ms; /* quiet time before what everyone has seen
-                                   deleted is collected; 0: 10 s;
-                                   UINT64_MAX: this node never asks for it */
-    uint64_t floor_keep_ms;     /* history that watches may resume from is
-                                   kept at least so long; 0: a minute */
-    uint64_t map_size;          /* bytes of the store's map; 0: 16 GiB */
-    uint64_t scrub_interval_ms; /* walks over the store that look for
-                                   damage; 0: every day */
+    uint64_t snapshot_delta_ms;  /* new events are put so often; 0: never */
+    uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
+                                    16384; 0: no bound */
+    uint64_t floor_interval_ms;  /* quiet time before what everyone has seen
+                                    deleted is collected; 0: 10 s;
+                                    UINT64_MAX: this node never asks for it */
+    uint64_t floor_keep_ms;      /* history that watches may resume from is
+                                    kept at least so long; 0: a minute */
+    uint64_t map_size;           /* bytes of the store's map; 0: 16 GiB */
+    uint64_t scrub_interval_ms;  /* walks over the store that look for
+                                    damage; 0: every day */
     /* Plain deletes of keys and set elements under these prefixes become
      * revokes when they are written here; at most 64. */
     const char *const *revoke_deletes;
@@ -223,7 +226,7 @@ void confmesh_watch_close(struct confmesh_watch *w);
 /* A join token for uses further nodes, into text (at least 2048 bytes). */
 int confmesh_token_create(struct confmesh *c, unsigned uses, uint64_t ttl_ms,
                           char *ret_text, size_t size);
-/* Takes a snapshot and reads it back; to NULL = the configured target. */
+/* Takes a snapshot and reads it back; to NULL = all configured targets. */
 int confmesh_snapshot(struct confmesh *c, const char *to);
 
 #ifdef __cplusplus

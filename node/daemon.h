@@ -20,12 +20,15 @@ struct daemon_options {
                                 of data is always served as well */
     size_t apis_count;       /* at most DAEMON_APIS_MAX */
     const char *join;        /* text of a join token, NULL: restart */
-    const char *snapshot_to; /* directory or file:DIR, NULL: none */
+    const char *const *snapshot_to; /* targets, see confmesh.h */
+    size_t snapshot_to_count;
     uint64_t snapshot_interval_ms;          /* 0: only on demand */
     const char *const *snapshot_recipients; /* see confmesh.h */
     size_t snapshot_recipients_count;
-    uint64_t snapshot_delta_ms; /* new events are put so often; 0: never */
-    uint64_t floor_interval_ms; /* see confmesh.h, both */
+    uint64_t snapshot_delta_ms;  /* new events are put so often; 0: never */
+    uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
+                                    16384; 0: no bound */
+    uint64_t floor_interval_ms;  /* see confmesh.h, both */
     uint64_t floor_keep_ms;
     uint64_t scrub_interval_ms;        /* 0: every day */
     const char *const *revoke_deletes; /* prefixes, see confmesh.h */

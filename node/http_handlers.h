@@ -33,6 +33,9 @@ void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);
 
 /* The member "heal" of the status. */
+/* "snapshot": {...} of a status, and metrics of each target. */
+void http_put_snapshots(struct buffer *out, const struct node_status *s);
+void http_put_snapshot_metrics(struct buffer *out, const struct node_status *s);
 void http_put_heal(struct buffer *out, const struct heal_status *h);
 
 /* ---- shared by the writing ones ---- */

@@ -13,7 +13,7 @@
 
 #define TOKEN_TTL_S_MAX (TOKEN_TTL_MS_MAX / 1000)
 #define STATUS_TEXT_MAX 512
-#define STATUS_SIZE_MAX (64u << 10)
+#define STATUS_SIZE_MAX (160u << 10)
 #define MEMBERS_SIZE_MAX (16u << 20) /* GOSSIP_MEMBERS_MAX of a kilobyte */
 
 static void finish(struct http_request *r, unsigned status, struct buffer *out)
@@ -326,18 +326,7 @@ void http_status(struct http_request *r)
     put_cuts(&out, r->context->node, &s.cuts);
     http_put_heal(&out, &s.heal);
     field_number(&out, "streams", s.streams);
-    field_name(&out, "snapshot");
-    buffer_append_byte(&out, '{');
-    field_number(&out, "sequence", s.snapshot_sequence);
-    field_number(&out, "wall_ms", s.snapshot_wall_ms);
-    field_number(&out, "covered_wall_ms", s.snapshot_covered_wall_ms);
-    field_number(&out, "interval_ms", s.snapshot_interval_ms);
-    field_number(&out, "age_ms", s.snapshot_age_ms);
-    field_number(&out, "deltas", s.snapshot_deltas);
-    field_number(&out, "delta_bytes", s.snapshot_delta_bytes);
-    field_number(&out, "failures", s.snapshot_failures);
-    field_text(&out, "error", s.snapshot_error);
-    buffer_append_byte(&out, '}');
+    http_put_snapshots(&out, &s);
     field_name(&out, "alarms");
     buffer_append_byte(&out, '[');
     put_alarms(&out, &s);

@@ -5,7 +5,7 @@
 #include "crdt/base/check.h"
 #include "node/http_handlers.h"
 
-#define METRICS_SIZE_MAX (64u << 10)
+#define METRICS_SIZE_MAX (320u << 10) /* URLs of targets among them */
 
 static void metric(struct buffer *out, const char *name, const char *type,
                    const char *help, uint64_t value)
@@ -141,6 +141,7 @@ static void snapshot_metrics(struct buffer *out, const struct node_status *s)
             s->snapshot_delta_bytes);
     counter(out, "snapshot_failures_total", "Snapshots that failed.",
             s->snapshot_failures);
+    http_put_snapshot_metrics(out, s);
 }
 
 static void cut_metrics(struct buffer *out, const struct cut_status *s)

@@ -49,8 +49,9 @@ struct merge {
     uint8_t authority[32];
     struct generation_id generation;
     char *scratch;
-    const char *own; /* the node's target, which may be a command */
-    int error;       /* of the worker; told in report.error */
+    /* The node's targets, which may be commands; borrowed. */
+    const char *own[UPLOAD_TARGETS_MAX];
+    int error; /* of the worker; told in report.error */
     struct snapshot_state *state;
     struct buffer standing;
     struct cut_diff *diff;
@@ -141,6 +142,14 @@ static int unlock(void *context, const struct manifest *manifest,
                    "the snapshot is encrypted: give --recovery-key FILE");
 }
 
+static bool is_own(const struct merge *m, const char *url)
+{
+    for (size_t i = 0; i < UPLOAD_TARGETS_MAX; i++)
+        if (m->own[i] != NULL && strcmp(url, m->own[i]) == 0)
+            return true;
+    return false;
+}
+
 static int append(struct merge *m, const struct snapshot_listing *l,
                   size_t target)
 {
@@ -168,9 +177,7 @@ static bool list_next(struct merge *m)
     struct snapshot_listing l;
     size_t before = m->all.count;
     int error = object_store_open(&m->stores[i], t->url,
-                                  m->own != NULL && strcmp(t->url, m->own) == 0
-                                      ? OBJECT_STORE_MAY_EXEC
-                                      : 0,
+                                  is_own(m, t->url) ? OBJECT_STORE_MAY_EXEC : 0,
                                   &detail);
 
     if (error == 0)
@@ -620,7 +627,8 @@ static bool take_node(struct merge *m, struct node *n)
     m->node = n;
     m->store = n->store;
     m->spool_dir = n->spool_dir;
-    m->own = n->snapshot_to;
+    for (size_t i = 0; i < n->targets_count; i++)
+        m->own[i] = n->targets[i].url;
     m->wall_ms = node_wall(n);
     m->generation = n->generation;
     m->parked_before = n->unsent.parked;

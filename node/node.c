@@ -184,8 +184,7 @@ void node_become_ready(struct node *n)
     peers_contact(n);
     heal_ready(n);
     returning_load(n);
-    if (n->snapshot_to != NULL && n->snapshot_interval_ms > 0)
-        n->snapshot_due_ms = node_now(n) + n->snapshot_interval_ms;
+    snapshots_ready(n);
     node_log(n, 'I', "ready: %s, revision %llu", n->name,
              (unsigned long long)n->revision);
 }
@@ -291,9 +290,7 @@ static int init_parts(struct node *n, const struct node_config *config)
     buffer_init(&n->certificate, CERTIFICATE_SIZE_MAX);
     buffer_init(&n->generation_order, GENERATION_ORDER_SIZE_MAX);
     n->spool_dir = copy_string(config->spool_dir);
-    n->snapshot_to = copy_string(config->snapshot_to);
-    if (n->spool_dir == NULL ||
-        (config->snapshot_to != NULL && n->snapshot_to == NULL))
+    if (n->spool_dir == NULL)
         return CM_ERR_NOMEM;
     error = init_prefixes(n, config);
     if (error == 0)
@@ -326,8 +323,6 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->address = config->address;
     memcpy(n->host, config->host, sizeof n->host);
     n->probe_interval_ms = config->probe_interval_ms;
-    n->snapshot_interval_ms =
-        earlier(config->snapshot_interval_ms, SNAPSHOT_INTERVAL_MS_MAX);
     n->next_stream = 1;
     n->links_due_ms = UINT64_MAX;
     n->expiry_wall_ms = UINT64_MAX;
@@ -389,8 +384,7 @@ void node_free(struct node *n)
     buffer_release(&n->certificate);
     buffer_release(&n->generation_order);
     cm_free(n->spool_dir);
-    cm_free(n->snapshot_to);
-    snapshot_chain_release(&n->snapshot_chain);
+    snapshots_release(n);
     for (size_t i = 0; i < n->revoke_deletes_count; i++)
         cm_free(n->revoke_deletes[i]);
     sodium_memzero(n, sizeof *n);
@@ -552,6 +546,7 @@ void node_on_timer(struct node *n)
     link_check_deadlines(n, now);
     joiner_tick(n, now);
     returning_tick(n, now);
+    uploaders_tick(n, now);
     snapshots_tick(n, now);
     deltas_tick(n, now);
     expiry_tick(n, now);
@@ -949,8 +944,6 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.revoke_deletes = (const char *const *)n->revoke_deletes;
     s.revoke_deletes_count = n->revoke_deletes_count;
     s.streams = n->links_count;
-    s.snapshot_sequence = n->snapshot_sequence;
-    s.snapshot_wall_ms = n->snapshot_wall_ms;
     snapshots_status(n, &s);
     if (n->gossip != NULL)
         read_membership(n, &s);

@@ -33,17 +33,20 @@ struct node_config {
     const char *introduction;    /* NULL, or a token: a member that knows
                                     nobody any more contacts its addresses */
     const char *renew_token;     /* of a joined one, if it needs it to return */
-    const char *snapshot_to;     /* target, NULL: none */
-    uint64_t snapshot_interval_ms; /* 0: only on demand */
+    const char *const *snapshot_to; /* targets; copied */
+    size_t snapshot_to_count;       /* at most UPLOAD_TARGETS_MAX */
+    uint64_t snapshot_interval_ms;  /* 0: only on demand */
     /* Snapshots are encrypted to these recovery keys: 64 hex digits each, or
      * "authority"; at most SEALED_RECIPIENTS_MAX. Borrowed until created. */
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
-    uint64_t snapshot_delta_ms; /* events are put so often; 0: never */
-    uint64_t probe_interval_ms; /* 0: gossip's default */
-    uint64_t floor_interval_ms; /* quiet time before a floor is proposed;
-                                   0: this node proposes none, and retires
-                                   nothing */
+    uint64_t snapshot_delta_ms;  /* events are put so often; 0: never */
+    uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
+                                    16384; 0: no bound */
+    uint64_t probe_interval_ms;  /* 0: gossip's default */
+    uint64_t floor_interval_ms;  /* quiet time before a floor is proposed;
+                                    0: this node proposes none, and retires
+                                    nothing */
     /* A cut that changes more entries is staged (stage.h); 0: the default,
      * UINT64_MAX: none is. */
     uint64_t cut_stage_entries;
@@ -203,6 +206,8 @@ struct node_status {
     uint64_t snapshot_age_ms;          /* since covered, or since the start */
     uint64_t snapshot_deltas;          /* put since the start */
     uint64_t snapshot_delta_bytes;     /* heartbeats included */
+    struct upload_status snapshot_targets[UPLOAD_TARGETS_MAX];
+    size_t snapshot_targets_count;
     char snapshot_error[256];
     char not_ready[256];
     struct gossip_counters gossip;
@@ -289,7 +294,8 @@ int node_adopt_from(struct node *n, const char *name, struct cm_detail *detail);
 /* A reader of this node's store met a damaged record. */
 void node_note_damage(struct node *n);
 
-/* Takes a snapshot now; to NULL = the configured target. */
+/* Takes a snapshot now; to NULL = to all configured targets, of which the
+ * report is the first one's or the first failure's. */
 struct snapshot_report {
     int error;
     char detail[256];

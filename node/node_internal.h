@@ -18,6 +18,7 @@
 #include "node/snapshot_sink.h"
 #include "node/snapshot_source.h"
 #include "node/token.h"
+#include "node/upload_target.h"
 
 #define LINK_HANDSHAKE_MS 5000        /* until established, or it is closed */
 #define LINK_STALL_MS 30000           /* a write that is not taken */
@@ -234,27 +235,24 @@ struct node {
     size_t peers_count;
     uint64_t peers_save_ms; /* 0: nothing to store */
 
-    char *snapshot_to;
-    uint64_t snapshot_interval_ms;
+    struct upload_target targets[UPLOAD_TARGETS_MAX];
+    size_t targets_count;
+    uint64_t snapshot_interval_ms; /* 0: none by themselves */
+    uint64_t delta_interval_ms;    /* 0: none */
+    struct object_rate rate;       /* of all uploads together */
+    bool has_rate;
     /* Zeroes: the authority, which a joiner does not know at first. */
     uint8_t snapshot_recipients[SEALED_RECIPIENTS_MAX][32];
     size_t snapshot_recipients_count;
-    uint64_t snapshot_due_ms;
-    bool snapshot_running;
-    bool merging;                         /* merge.c */
-    struct snapshot_chain snapshot_chain; /* of deltas, for snapshot_to */
-    uint64_t delta_interval_ms;           /* 0: none */
-    uint64_t delta_due_ms;
-    uint64_t heartbeat_due_ms;
-    uint64_t delta_revision; /* that chain and manifest cover */
-    bool delta_running;
+    bool snapshot_running;           /* on demand, to another target */
+    bool scanning;                   /* for the configured ones */
+    bool merging;                    /* merge.c */
     uint64_t snapshot_begun_wall_ms; /* when this process began */
-    bool snapshot_trusted; /* earlier packs at the target were read back */
-    uint64_t snapshot_sequence;
-    struct hash snapshot_hash; /* of the last manifest */
+    uint64_t snapshot_sequence;      /* of the last manifest anywhere */
     uint64_t snapshot_wall_ms;
-    uint64_t snapshot_revision; /* that the last snapshot covers */
-    char *spool_dir;            /* owned: where snapshot spools live */
+    _Atomic uint64_t snapshot_numbers; /* the last one given to a manifest */
+    struct snapshot_memory snapshot_foreign; /* the last one elsewhere */
+    char *spool_dir; /* owned: where snapshot spools live */
 
     uint64_t expiry_wall_ms;  /* when the writer wants to tell the next */
     uint64_t expiry_retry_ms; /* not before; the last try failed */
@@ -426,17 +424,30 @@ uint64_t cut_confirm_deadline(const struct node *n);
 
 /* snapshots.c */
 int snapshots_init(struct node *n, const struct node_config *config);
+void snapshots_release(struct node *n);
+void snapshots_ready(struct node *n);
 int snapshots_data_key(struct node *n, struct data_key *ret_key,
                        struct cm_detail *detail);
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
 uint64_t snapshots_deadline(const struct node *n);
 void snapshots_status(const struct node *n, struct node_status *s);
+/* One more failure at that target, told and counted. */
+void snapshots_failed(struct node *n, struct upload_target *t, const char *what,
+                      const struct cm_detail *detail);
 /* deltas.c */
-int deltas_begin_chain(struct node *n, uint64_t sequence,
+int deltas_begin_chain(struct upload_target *t, uint64_t sequence,
                        const struct hash *manifest, const struct vv *vv);
 void deltas_tick(struct node *n, uint64_t now);
 uint64_t deltas_deadline(const struct node *n);
+/* How often something of an uploader changes at a target; 0: no promise. */
+uint64_t deltas_beat_ms(const struct node *n);
+/* uploaders.c */
+void uploaders_tick(struct node *n, uint64_t now);
+/* When somebody should look at t; UINT64_MAX: not at all. */
+uint64_t uploaders_look_ms(const struct node *n, const struct upload_target *t);
+/* Announces and looks, on the lane of small objects. */
+void uploaders_look(struct node *n, struct upload_target *t);
 
 /* expiry.c */
 void expiry_tick(struct node *n, uint64_t now);

@@ -196,10 +196,14 @@ static const char *last_part(const char *name)
     return slash != NULL ? slash + 1 : name;
 }
 
-static int write_all(int fd, struct slice bytes)
+static int write_all(const struct object_dir *d, int fd, struct slice bytes)
 {
     while (bytes.size > 0) {
-        ssize_t put = write(fd, bytes.data, bytes.size);
+        size_t size = object_rate_slice(d->rate, bytes.size);
+        ssize_t put;
+
+        object_rate_wait(d->rate, size, d->stopping);
+        put = write(fd, bytes.data, size);
 
         if (put < 0 && errno == EINTR)
             continue;
@@ -210,8 +214,8 @@ static int write_all(int fd, struct slice bytes)
     return 0;
 }
 
-static int put_in(int parent, const char *name, struct slice bytes,
-                  bool durable, struct cm_detail *detail)
+static int put_in(const struct object_dir *d, int parent, const char *name,
+                  struct slice bytes, bool durable, struct cm_detail *detail)
 {
     char temporary[sizeof TEMPORARY_PREFIX + 16];
     int error = 0;
@@ -224,7 +228,7 @@ static int put_in(int parent, const char *name, struct slice bytes,
                 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return fail_errno(detail, "create a file for", name);
-    if (write_all(fd, bytes) != 0 || (durable && fsync(fd) != 0))
+    if (write_all(d, fd, bytes) != 0 || (durable && fsync(fd) != 0))
         error = fail_errno(detail, "write", name);
     if (close(fd) != 0 && error == 0)
         error = fail_errno(detail, "write", name);
@@ -313,7 +317,7 @@ static int put(struct object_dir *d, const char *name, struct slice bytes,
     buffer_init(&there, bytes.size);
     if (get_in(parent, last_part(name), &there, NULL) != 0 ||
         !slice_equal(buffer_slice(&there), bytes))
-        error = put_in(parent, last_part(name), bytes, durable, detail);
+        error = put_in(d, parent, last_part(name), bytes, durable, detail);
     else if (durable && fsync(parent) != 0) /* whose put may have died */
         error = fail_errno(detail, "sync", name);
     buffer_release(&there);

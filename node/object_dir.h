@@ -6,15 +6,19 @@
 #define NODE_OBJECT_DIR_H
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "crdt/base/buffer.h"
 #include "crdt/base/error.h"
 #include "node/object_name.h"
+#include "node/object_rate.h"
 
 struct object_dir {
     char path[PATH_MAX];
-    int fd; /* the directory, -1 when closed */
+    int fd;                      /* the directory, -1 when closed */
+    struct object_rate *rate;    /* of what is written, or NULL; borrowed */
+    const atomic_bool *stopping; /* ends waiting for it, or NULL; borrowed */
 };
 
 /* target: a path, or file:PATH. Other schemes are refused (CM_ERR_INVALID).

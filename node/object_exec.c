@@ -15,6 +15,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/object_rate.h"
 #include "node/object_retry.h"
 
 #define LINE_MAX_BYTES 256
@@ -27,6 +28,7 @@ extern char **environ;
 struct object_exec {
     char *command;
     const atomic_bool *stopping;
+    struct object_rate *rate; /* of what is sent, or NULL */
     int idle_ms;
     pid_t pid;                  /* -1: none runs */
     int to;                     /* its standard input */
@@ -69,6 +71,11 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
     e->from = -1;
     *ret_exec = e;
     return 0;
+}
+
+void object_exec_limit(struct object_exec *e, struct object_rate *rate)
+{
+    e->rate = rate;
 }
 
 void object_exec_set_idle(struct object_exec *e, int idle_ms)
@@ -223,11 +230,19 @@ static int wait_for(const struct object_exec *e, int fd, short events)
 
 static int send_all(struct object_exec *e, struct slice bytes)
 {
+    size_t granted = 0;
+
     while (bytes.size > 0) {
-        ssize_t put = write(e->to, bytes.data, bytes.size);
+        ssize_t put;
         int error;
 
+        if (granted == 0) {
+            granted = object_rate_slice(e->rate, bytes.size);
+            object_rate_wait(e->rate, granted, e->stopping);
+        }
+        put = write(e->to, bytes.data, granted);
         if (put > 0) {
+            granted -= (size_t)put;
             bytes = slice_of(bytes.data + put, bytes.size - (size_t)put);
             continue;
         }

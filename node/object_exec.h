@@ -19,12 +19,15 @@
 #define OBJECT_EXEC_LIST_MAX (64u * 1024 * 1024) /* bytes of one listing */
 
 struct object_exec;
+struct object_rate;
 
 /* Starts nothing yet. stopping is borrowed: once true, calls end soon. */
 int object_exec_open(struct object_exec **ret_exec, const char *command,
                      const atomic_bool *stopping, struct cm_detail *detail);
 /* Closes its input, ends it and waits for it. NULL is fine. */
 void object_exec_close(struct object_exec *e);
+/* What is put keeps to this rate; borrowed. */
+void object_exec_limit(struct object_exec *e, struct object_rate *rate);
 /* How long it may be silent, in ms; for tests. */
 void object_exec_set_idle(struct object_exec *e, int idle_ms);
 

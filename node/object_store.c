@@ -82,6 +82,16 @@ void object_store_stop(struct object_store *s)
     atomic_store(&s->stopping, true);
 }
 
+void object_store_limit(struct object_store *s, struct object_rate *rate)
+{
+    if (s->s3 != NULL)
+        s3_client_limit(s->s3, rate);
+    else if (s->exec != NULL)
+        object_exec_limit(s->exec, rate);
+    s->dir.rate = rate;
+    s->dir.stopping = &s->stopping;
+}
+
 bool object_store_is_remote(const struct object_store *s)
 {
     return s->s3 != NULL || s->exec != NULL;

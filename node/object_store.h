@@ -56,6 +56,9 @@ void object_store_close(struct object_store *s);
  * directory does not wait for anybody.) */
 void object_store_stop(struct object_store *s);
 
+/* What is put from now on keeps to this rate; borrowed, NULL: no bound. */
+void object_store_limit(struct object_store *s, struct object_rate *rate);
+
 /* Whether a failed call tells of the way there and not of the object. */
 bool object_store_is_remote(const struct object_store *s);
 

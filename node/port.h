@@ -9,6 +9,7 @@
 
 #include "gossip/address.h"
 #include "node/intent.h"
+#include "node/upload_status.h"
 
 struct clock_ops {
     uint64_t (*mono_ms)(void *ctx); /* never goes back */
@@ -64,9 +65,12 @@ struct work {
     unsigned lane;
 };
 #define WORK_LANE_VERIFY 0   /* signatures, in order per origin */
-#define WORK_LANE_SNAPSHOT 1 /* scans and uploads */
+#define WORK_LANE_SNAPSHOT 1 /* scans of the store; uploads on demand */
 #define WORK_LANE_CUT 2      /* cuts: scanned, verified, compared */
-#define WORK_LANES 3
+/* From here on two of each target: what hangs or fails at one never keeps
+ * another waiting, nor a long upload the small ones. */
+#define WORK_LANE_UPLOAD 3
+#define WORK_LANES (WORK_LANE_UPLOAD + 2 * UPLOAD_TARGETS_MAX)
 struct work_ops {
     void (*submit)(void *ctx, struct work *w);
 };

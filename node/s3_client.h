@@ -18,6 +18,7 @@
 
 #include "node/object_name.h"
 
+struct object_rate;
 struct s3_client;
 
 /* Reads the credentials, no network. stopping is borrowed: once true, calls end
@@ -27,6 +28,8 @@ int s3_client_open(struct s3_client **ret_client, const char *target,
                    const char *ca_file, const atomic_bool *stopping,
                    struct cm_detail *detail);
 void s3_client_close(struct s3_client *c); /* NULL is fine */
+/* What is put keeps to this rate; borrowed. */
+void s3_client_limit(struct s3_client *c, struct object_rate *rate);
 
 /* As the calls of object_store.h. One thread at a time. */
 int s3_client_put(struct s3_client *c, const char *name, struct slice bytes,

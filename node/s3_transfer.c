@@ -48,6 +48,8 @@ static size_t on_send(char *to, size_t one, size_t size, void *ctx)
     CHECK(one == 1 && t->sent <= t->body.size);
     if (size > left)
         size = left;
+    size = object_rate_slice(t->wire->rate, size);
+    object_rate_wait(t->wire->rate, size, t->wire->stopping);
     if (size > 0)
         memcpy(to, t->body.data + t->sent, size);
     t->sent += size;
@@ -226,9 +228,11 @@ static int build(struct request *r, struct s3_transfer *t,
     return r->url.error != 0 ? r->url.error : sign(r, t, w);
 }
 
-static void set_limits(CURL *curl, const struct s3_wire *w)
+static void set_limits(CURL *curl, const struct s3_transfer *t,
+                       const struct s3_wire *w)
 {
     long timeout = (long)w->target->timeout_s;
+    long slow_s = (long)(object_rate_ms(w->rate, t->body.size) / 1000);
 
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR,
                            w->target->plain_http ? "http" : "https");
@@ -243,7 +247,7 @@ static void set_limits(CURL *curl, const struct s3_wire *w)
     (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, timeout);
     (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT,
-                           timeout * WHOLE_TIMEOUT_FACTOR);
+                           timeout * WHOLE_TIMEOUT_FACTOR + slow_s);
     if (w->ca_file != NULL) { /* it alone, not this host's as well */
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO, w->ca_file);
         (void)curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
@@ -285,6 +289,7 @@ int s3_transfer_run(struct s3_transfer *t, const struct s3_wire *w)
     t->status = 0;
     t->date = -1;
     t->sent = 0;
+    t->wire = w;
     buffer_init(&t->error_body, ERROR_BODY_MAX);
     if (t->to != NULL)
         buffer_clear(t->to);
@@ -295,7 +300,7 @@ int s3_transfer_run(struct s3_transfer *t, const struct s3_wire *w)
     error = build(&r, t, w);
     if (error == 0) {
         curl_easy_reset(w->curl); /* keeps connections */
-        set_limits(w->curl, w);
+        set_limits(w->curl, t, w);
         set_request(w->curl, &r, t);
         t->code =
             curl_easy_setopt(w->curl, CURLOPT_URL, (const char *)r.url.data);

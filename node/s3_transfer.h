@@ -6,8 +6,11 @@
 #include <curl/curl.h>
 #include <stdatomic.h>
 
+#include "node/object_rate.h"
 #include "node/s3_credentials.h"
 #include "node/s3_target.h"
+
+struct s3_wire;
 
 struct s3_transfer {
     /* The request; borrowed. */
@@ -27,6 +30,7 @@ struct s3_transfer {
     struct buffer error_body;       /* the start of any other answer */
     char region[S3_REGION_MAX + 1]; /* x-amz-bucket-region, or "" */
     size_t sent;                    /* bytes of body, while sending */
+    const struct s3_wire *wire;     /* while it runs */
 };
 
 struct s3_wire {
@@ -35,7 +39,8 @@ struct s3_wire {
     const struct s3_credentials *credentials;
     const char *ca_file; /* NULL: the system's */
     const atomic_bool *stopping;
-    int64_t offset_s; /* the server's clock less ours */
+    struct object_rate *rate; /* of what is sent; NULL: no bound */
+    int64_t offset_s;         /* the server's clock less ours */
 };
 
 /* Fills in the answer; release it in any case. 0, or CM_ERR_NOMEM. */

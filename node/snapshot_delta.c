@@ -32,6 +32,7 @@ struct delta_job {
     size_t capacity;
     size_t put; /* of them */
     bool gathered;
+    bool heartbeat; /* is wanted */
     bool done;
     struct buffer content;
     struct buffer bytes;
@@ -68,6 +69,7 @@ int delta_job_create(struct delta_job **ret_job,
                                        config->data_key);
     else
         snapshot_keys_derive(&j->keys, &config->mesh);
+    j->heartbeat = config->heartbeat;
     j->chain = *config->chain;
     vv_init(&j->chain.vv);
     vv_init(&j->vv);
@@ -92,6 +94,7 @@ int delta_job_create(struct delta_job **ret_job,
         delta_job_free(j);
         return error;
     }
+    object_store_limit(&j->target, config->rate);
     *ret_job = j;
     return 0;
 }
@@ -169,6 +172,16 @@ static int gather_from(struct delta_job *j, struct store_reader *r)
     return error == CM_ERR_TOO_LARGE ? CM_ERR_NEEDS_CUT : error;
 }
 
+/* By sequence numbers: of what came by deltas the chain has no hashes. */
+static bool has_all(const struct vv *state, const struct vv *covered)
+{
+    for (size_t i = 0; i < covered->count; i++)
+        if (vv_seq(state, &covered->entries[i].incarnation) <
+            covered->entries[i].seq)
+            return false;
+    return true;
+}
+
 static int compare_found(const void *pa, const void *pb)
 {
     const struct found_event *a = pa;
@@ -190,6 +203,8 @@ static int gather(struct delta_job *j, struct cm_detail *detail)
         error = store_vv(r, &j->vv);
     if (error == 0)
         error = store_digest(r, &digest);
+    if (error == 0 && !has_all(&j->vv, &j->chain.vv))
+        error = CM_ERR_NEEDS_CUT;
     if (error == 0)
         error = gather_from(j, r);
     if (r != NULL)
@@ -248,6 +263,7 @@ static int put_heartbeat(struct delta_job *j, struct cm_detail *detail)
     /* Another one follows: it is not read back. */
     error = object_store_put(&j->target, name, buffer_slice(&j->bytes), detail);
     j->outcome.bytes += j->bytes.size;
+    j->outcome.heartbeat = error == 0;
     return error;
 }
 
@@ -330,7 +346,13 @@ static int step(struct delta_job *j, struct cm_detail *detail)
     CHECK(!j->done);
     if (!j->gathered)
         return gather(j, detail);
-    error = j->put < j->count ? put_delta(j, detail) : put_heartbeat(j, detail);
+    if (j->put < j->count) {
+        error = put_delta(j, detail);
+        if (error == 0 && j->put == j->count && j->heartbeat)
+            error = put_heartbeat(j, detail);
+    } else {
+        error = put_heartbeat(j, detail);
+    }
     if (error != 0)
         return error;
     j->done = j->put == j->count;

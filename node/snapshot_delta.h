@@ -22,17 +22,20 @@ struct delta_job_config {
     struct store *store;         /* borrowed */
     uint8_t sign_secret_key[64]; /* of node.key */
     struct mesh_id mesh;
-    const char *target; /* not kept */
+    const char *target;       /* not kept */
+    struct object_rate *rate; /* of what is sent, or NULL; borrowed */
     bool target_may_exec;
     uint64_t wall_ms;
     const uint8_t *data_key;            /* as in snapshot_job.h */
     const struct snapshot_chain *chain; /* copied; there is one */
+    bool heartbeat; /* behind the deltas, too; without any there is one */
 };
 
 struct delta_outcome {
     uint64_t deltas; /* put now; 0: a heartbeat */
     uint64_t events;
     uint64_t bytes;
+    bool heartbeat; /* was put */
 };
 
 struct delta_job;
@@ -41,7 +44,8 @@ int delta_job_create(struct delta_job **ret_job,
                      const struct delta_job_config *config,
                      struct cm_detail *detail);
 /* SNAPSHOT_MORE, SNAPSHOT_DONE or an error. CM_ERR_NEEDS_CUT: some event's
- * bytes are gone already, only a snapshot helps. What was put before an error
+ * bytes are gone already, or the state has gone behind the chain (it was
+ * replaced): only a snapshot helps. What was put before an error
  * is in the chain. */
 int delta_job_step(struct delta_job *j, struct cm_detail *detail);
 /* From any thread: the step fails soon. */

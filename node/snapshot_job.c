@@ -21,7 +21,10 @@ enum phase {
 
 struct snapshot_job {
     enum phase phase;
-    struct snapshot_scan scan;
+    struct snapshot_scan own; /* unless scan is another's */
+    const struct snapshot_scan *scan;
+    struct manifest manifest; /* its slices and vector are the scan's */
+    _Atomic uint64_t *numbers;
     struct object_store store;
     struct snapshot_upload *upload;
     bool thorough;
@@ -45,8 +48,10 @@ int snapshot_job_create(struct snapshot_job **ret_job,
     CHECK(config->target != NULL && config->spool_dir != NULL);
     if (j == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
-    j->phase = PHASE_SCAN;
+    j->phase = config->scan == NULL ? PHASE_SCAN : PHASE_CHAIN;
     j->store = (struct object_store)OBJECT_STORE_CLOSED;
+    j->scan = config->scan;
+    j->numbers = config->numbers;
     j->previous = config->previous;
     j->thorough = config->thorough;
     memcpy(j->sign_secret_key, config->sign_secret_key,
@@ -56,26 +61,27 @@ int snapshot_job_create(struct snapshot_job **ret_job,
     buffer_init(&j->sealed, MANIFEST_SEALED_MAX);
     buffer_init(&j->segments, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
     buffer_append_slice(&j->sealed, config->sealed);
-    error = object_store_open(
-        &j->store, config->target,
-        OBJECT_STORE_CREATE |
-            (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
-        detail);
+    error = j->sealed.error;
+    if (error != 0)
+        (void)cm_fail(detail, error, "out of memory");
+    else
+        error = object_store_open(
+            &j->store, config->target,
+            OBJECT_STORE_CREATE |
+                (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
+            detail);
     if (error == 0)
-        error = snapshot_scan_begin(&j->scan, config->store, config->spool_dir,
+        object_store_limit(&j->store, config->rate);
+    if (error == 0 && config->scan == NULL) {
+        error = snapshot_scan_begin(&j->own, config->store, config->spool_dir,
                                     config->wall_ms, config->data_key, detail);
-    if (error == 0 && j->sealed.error != 0) {
-        snapshot_scan_release(&j->scan);
-        error = cm_fail(detail, j->sealed.error, "out of memory");
+        if (error == 0)
+            j->scan = &j->own;
     }
     if (error != 0) {
-        object_store_close(&j->store);
-        buffer_release(&j->sealed);
-        sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
-        cm_free(j);
+        snapshot_job_free(j);
         return error;
     }
-    j->scan.manifest.sealed = buffer_slice(&j->sealed);
     *ret_job = j;
     return 0;
 }
@@ -85,7 +91,8 @@ void snapshot_job_free(struct snapshot_job *j)
     if (j == NULL)
         return;
     snapshot_upload_free(j->upload);
-    snapshot_scan_release(&j->scan);
+    if (j->scan == &j->own)
+        snapshot_scan_release(&j->own);
     object_store_close(&j->store);
     buffer_release(&j->bytes);
     buffer_release(&j->back);
@@ -113,9 +120,25 @@ static bool parse_sequence(uint64_t *ret_sequence, const char *text)
 static int remember_segments(struct snapshot_job *j, const struct manifest *m)
 {
     buffer_clear(&j->segments);
-    if (slice_equal(m->sealed, j->scan.manifest.sealed))
+    if (slice_equal(m->sealed, j->manifest.sealed))
         buffer_append_slice(&j->segments, m->segments);
     return j->segments.error;
+}
+
+/* No two manifests of a signer bear one number, at whatever targets they are.
+ */
+static uint64_t take_number(struct snapshot_job *j, uint64_t next)
+{
+    uint64_t last;
+
+    if (j->numbers == NULL)
+        return next;
+    last = atomic_load(j->numbers);
+    do {
+        if (next <= last)
+            next = last + 1;
+    } while (!atomic_compare_exchange_weak(j->numbers, &last, next));
+    return next;
 }
 
 /* A target can hold newer manifests of this signer than the node remembers (it
@@ -130,7 +153,7 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
     size_t i;
     int error;
 
-    manifest_name(prefix, &j->scan.manifest.mesh, signer, 1);
+    manifest_name(prefix, &j->manifest.mesh, signer, 1);
     strrchr(prefix, '/')[1] = '\0';
     error = object_store_list(&j->store, prefix, &names, detail);
     if (error != 0)
@@ -146,7 +169,7 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
         next = sequence + 1;
         (void)snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
         error = snapshot_manifest_load(&j->store, name,
-                                       j->scan.manifest.authority_public_key,
+                                       j->manifest.authority_public_key,
                                        &j->back, &m, NULL);
         if (error == 0) {
             j->previous.sequence = sequence;
@@ -161,8 +184,8 @@ static int continue_chain(struct snapshot_job *j, const struct key_id *signer,
         }
     }
     object_list_release(&names);
-    j->scan.manifest.sequence = next;
-    j->scan.manifest.previous = j->previous.hash;
+    j->manifest.sequence = take_number(j, next);
+    j->manifest.previous = j->previous.hash;
     return error;
 }
 
@@ -171,7 +194,7 @@ static int read_manifest_back(struct snapshot_job *j, struct cm_detail *detail)
     struct cm_detail inner = {""};
     struct manifest m;
     int error = snapshot_manifest_load(&j->store, j->outcome.name,
-                                       j->scan.manifest.authority_public_key,
+                                       j->manifest.authority_public_key,
                                        &j->back, &m, &inner);
 
     if (error == 0) {
@@ -189,16 +212,17 @@ static int read_manifest_back(struct snapshot_job *j, struct cm_detail *detail)
 static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
 {
     struct key_id signer = key_id_of(j->sign_secret_key + 32);
-    struct manifest *m = &j->scan.manifest;
+    struct manifest *m = &j->manifest;
     struct snapshot_outcome *o = &j->outcome;
     int error;
 
     m->segments = snapshot_upload_segments(j->upload);
     buffer_clear(&j->bytes);
-    error =
-        snapshot_scan_manifest(&j->scan, j->sign_secret_key, &j->bytes, detail);
+    error = snapshot_writer_manifest(j->scan->writer, m, j->sign_secret_key,
+                                     &j->bytes);
     if (error != 0)
-        return error;
+        return cm_fail(detail, error, "cannot encode the manifest: %s",
+                       cm_strerror(error));
     manifest_name(o->name, &m->mesh, &signer, m->sequence);
     error =
         object_store_put(&j->store, o->name, buffer_slice(&j->bytes), detail);
@@ -221,12 +245,15 @@ static int step_chain(struct snapshot_job *j, struct cm_detail *detail)
     struct key_id signer = key_id_of(j->sign_secret_key + 32);
     int error;
 
-    if (j->scan.memory.sequence > j->previous.sequence)
-        j->previous = j->scan.memory;
+    CHECK(j->scan->done);
+    j->manifest = j->scan->manifest;
+    j->manifest.sealed = buffer_slice(&j->sealed);
+    if (j->numbers == NULL && j->scan->memory.sequence > j->previous.sequence)
+        j->previous = j->scan->memory;
     error = continue_chain(j, &signer, detail);
     if (error == 0)
         error = snapshot_upload_create(
-            &j->upload, &j->store, &j->scan.manifest.mesh, &j->scan.spool,
+            &j->upload, &j->store, &j->manifest.mesh, &j->scan->spool,
             buffer_slice(&j->segments), j->thorough, detail);
     j->phase = PHASE_UPLOAD;
     return error != 0 ? error : SNAPSHOT_MORE;
@@ -240,11 +267,11 @@ static int step_upload(struct snapshot_job *j, struct cm_detail *detail)
     if (error != SNAPSHOT_DONE)
         return error;
     counts = snapshot_upload_counts(j->upload);
-    j->outcome.chunks = j->scan.spool.count;
+    j->outcome.chunks = j->scan->spool.count;
     j->outcome.chunks_new = counts->objects_new;
     j->outcome.packs = counts->packs;
     j->outcome.packs_new = counts->packs_new;
-    j->outcome.bytes = j->scan.spool.size;
+    j->outcome.bytes = j->scan->spool.size;
     j->outcome.bytes_new = counts->bytes_new;
     j->phase = PHASE_MANIFEST;
     return SNAPSHOT_MORE;
@@ -256,7 +283,7 @@ static int step(struct snapshot_job *j, struct cm_detail *detail)
 
     switch (j->phase) {
     case PHASE_SCAN:
-        error = snapshot_scan_step(&j->scan, detail);
+        error = snapshot_scan_step(&j->own, detail);
         if (error != SNAPSHOT_DONE)
             return error;
         j->phase = PHASE_CHAIN;
@@ -299,5 +326,5 @@ snapshot_job_outcome(const struct snapshot_job *j)
 const struct vv *snapshot_job_vv(const struct snapshot_job *j)
 {
     CHECK(j->phase == PHASE_DONE);
-    return &j->scan.manifest.vv;
+    return &j->scan->manifest.vv;
 }

@@ -5,6 +5,8 @@
 #ifndef NODE_SNAPSHOT_JOB_H
 #define NODE_SNAPSHOT_JOB_H
 
+#include <stdatomic.h>
+
 #include "node/object_store.h"
 #include "node/snapshot_listing.h"
 #include "node/snapshot_scan.h"
@@ -27,9 +29,16 @@ struct snapshot_outcome {
 struct snapshot_job;
 
 struct snapshot_job_config {
-    struct store *store;         /* borrowed; identity is read from it */
+    struct store *store; /* borrowed; identity is read from it */
+    /* NULL: the job scans the store itself. Else a scan that is done, which any
+     * number of jobs read at a time; borrowed until _free. */
+    const struct snapshot_scan *scan;
+    /* Of this node's manifests, wherever they were put: the greatest number
+     * that one was given. NULL: nobody else gives any. Borrowed. */
+    _Atomic uint64_t *numbers;
     uint8_t sign_secret_key[64]; /* of node.key */
     const char *target;          /* not kept */
+    struct object_rate *rate;    /* of what is sent, or NULL; borrowed */
     bool target_may_exec;        /* named by the operator, not by a client */
     const char *spool_dir;       /* copied; the data directory */
     uint64_t wall_ms;            /* becomes created_ms */
@@ -38,7 +47,7 @@ struct snapshot_job_config {
     const uint8_t *data_key;
     struct slice sealed;
     bool thorough; /* earlier packs are read back even over a network */
-    /* Of this node's manifest before, if newer than META_SNAPSHOT's. */
+    /* Of this node's manifest before at this target, if it is known. */
     struct snapshot_memory previous;
 };
 
@@ -50,8 +59,7 @@ int snapshot_job_create(struct snapshot_job **ret_job,
 int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail);
 /* From any thread, while another steps: the step fails soon. */
 void snapshot_job_stop(struct snapshot_job *j);
-/* After SNAPSHOT_DONE. The caller then remembers {sequence, manifest_hash} as
- * META_SNAPSHOT. */
+/* After SNAPSHOT_DONE. The caller then remembers {sequence, manifest_hash}. */
 const struct snapshot_outcome *
 snapshot_job_outcome(const struct snapshot_job *j);
 /* After SNAPSHOT_DONE: what the manifest covers. Borrowed. */

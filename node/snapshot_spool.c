@@ -105,7 +105,7 @@ int snapshot_spool_append(struct snapshot_spool *s,
     return 0;
 }
 
-int snapshot_spool_read(struct snapshot_spool *s, size_t index,
+int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
                         struct buffer *ret_bytes, struct cm_detail *detail)
 {
     const struct spool_item *item = &s->items[index];

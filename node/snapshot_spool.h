@@ -33,7 +33,7 @@ int snapshot_spool_append(struct snapshot_spool *s,
                           const struct hash *hash, struct slice bytes,
                           struct cm_detail *detail);
 /* Into ret_bytes (cleared first). */
-int snapshot_spool_read(struct snapshot_spool *s, size_t index,
+int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
                         struct buffer *ret_bytes, struct cm_detail *detail);
 
 #endif

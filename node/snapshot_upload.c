@@ -21,7 +21,7 @@ struct snapshot_upload {
     struct object_store *store;
     struct mesh_id mesh;
     struct snapshot_keys keys;
-    struct snapshot_spool *spool;
+    const struct snapshot_spool *spool;
     bool thorough;
 
     struct hash earlier[SNAPSHOT_SEGMENTS_MAX];
@@ -47,8 +47,9 @@ struct snapshot_upload {
 int snapshot_upload_create(struct snapshot_upload **ret_upload,
                            struct object_store *store,
                            const struct mesh_id *mesh,
-                           struct snapshot_spool *spool, struct slice segments,
-                           bool thorough, struct cm_detail *detail)
+                           const struct snapshot_spool *spool,
+                           struct slice segments, bool thorough,
+                           struct cm_detail *detail)
 {
     struct snapshot_upload *u = cm_calloc(1, sizeof *u);
 

@@ -34,8 +34,9 @@ struct snapshot_upload_counts {
 int snapshot_upload_create(struct snapshot_upload **ret_upload,
                            struct object_store *store,
                            const struct mesh_id *mesh,
-                           struct snapshot_spool *spool, struct slice segments,
-                           bool thorough, struct cm_detail *detail);
+                           const struct snapshot_spool *spool,
+                           struct slice segments, bool thorough,
+                           struct cm_detail *detail);
 void snapshot_upload_free(struct snapshot_upload *u);
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (everything that the segments place was read
  * back, now or when it was put) or an error. */

@@ -392,8 +392,13 @@ static int init_threads(struct uv_ports *p)
 
     p->has_writer = error == 0;
     while (error == 0 && p->lanes_count < WORK_LANES) {
-        error = uv_lane_init(&p->lanes[p->lanes_count], &p->notify,
-                             p->lanes_count == WORK_LANE_VERIFY);
+        struct uv_lane *lane = &p->lanes[p->lanes_count];
+
+        /* Most nodes upload nothing. */
+        error = p->lanes_count >= WORK_LANE_UPLOAD
+                    ? uv_lane_init_later(lane, &p->notify)
+                    : uv_lane_init(lane, &p->notify,
+                                   p->lanes_count == WORK_LANE_VERIFY);
         p->lanes_count += error == 0;
     }
     return error;

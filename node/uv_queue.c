@@ -267,13 +267,11 @@ static void lane_main(void *arg)
 
 int uv_lane_init(struct uv_lane *l, uv_async_t *notify, bool prompt)
 {
-    *l = (struct uv_lane){.notify = notify, .prompt = prompt};
-    if (uv_mutex_init(&l->mutex) != 0)
-        return CM_ERR_NOMEM;
-    if (uv_cond_init(&l->wake) != 0) {
-        uv_mutex_destroy(&l->mutex);
-        return CM_ERR_NOMEM;
-    }
+    int error = uv_lane_init_later(l, notify);
+
+    if (error != 0)
+        return error;
+    l->prompt = prompt;
     if (uv_thread_create(&l->thread, lane_main, l) != 0) {
         uv_cond_destroy(&l->wake);
         uv_mutex_destroy(&l->mutex);
@@ -283,12 +281,26 @@ int uv_lane_init(struct uv_lane *l, uv_async_t *notify, bool prompt)
     return 0;
 }
 
+int uv_lane_init_later(struct uv_lane *l, uv_async_t *notify)
+{
+    *l = (struct uv_lane){.notify = notify};
+    if (uv_mutex_init(&l->mutex) != 0)
+        return CM_ERR_NOMEM;
+    if (uv_cond_init(&l->wake) != 0) {
+        uv_mutex_destroy(&l->mutex);
+        return CM_ERR_NOMEM;
+    }
+    return 0;
+}
+
 void uv_lane_submit(struct uv_lane *l, struct work *w)
 {
     w->next = NULL;
     uv_mutex_lock(&l->mutex);
-    if (l->stopping) {
-        /* The thread has gone: the last works run where they are. */
+    if (!l->started && !l->stopping)
+        l->started = uv_thread_create(&l->thread, lane_main, l) == 0;
+    if (l->stopping || !l->started) {
+        /* There is no thread (any more): the work runs where it is. */
         uv_mutex_unlock(&l->mutex);
         if (w->stop != NULL)
             w->stop(w);
@@ -326,15 +338,17 @@ struct work *uv_lane_take(struct uv_lane *l)
 
 void uv_lane_stop(struct uv_lane *l)
 {
-    if (!l->started)
-        return;
+    bool started;
+
     uv_mutex_lock(&l->mutex);
+    started = l->started;
     l->stopping = true;
     if (l->running != NULL && l->running->stop != NULL)
         l->running->stop(l->running);
     uv_cond_signal(&l->wake);
     uv_mutex_unlock(&l->mutex);
-    CHECK(uv_thread_join(&l->thread) == 0);
+    if (started)
+        CHECK(uv_thread_join(&l->thread) == 0);
     l->started = false;
 }
 

@@ -74,6 +74,9 @@ struct uv_lane {
 
 /* prompt: works are short and somebody waits for each (uv_slice.h). */
 int uv_lane_init(struct uv_lane *l, uv_async_t *notify, bool prompt);
+/* The thread begins with the first work; if it cannot, works run where they are
+ * submitted. */
+int uv_lane_init_later(struct uv_lane *l, uv_async_t *notify);
 void uv_lane_submit(struct uv_lane *l, struct work *w);
 struct work *uv_lane_take(struct uv_lane *l);
 /* Runs what was submitted to its end, then ends the thread. */

@@ -260,6 +260,41 @@ static void examine_pending(json_t *findings, const json_t *pending)
              (long long)number_in(pending, "events"));
 }
 
+static void examine_target(json_t *findings, const json_t *target,
+                           long long interval_ms)
+{
+    long long age_ms = (long long)number_in(target, "age_ms");
+
+    if (interval_ms > 0 && age_ms > 3 * interval_ms)
+        find(findings, "snapshot",
+             "see the node's log; 'confmesh snapshot now' tries at once and "
+             "says what is wrong",
+             "for %lld s nothing of this node has come to its snapshot target "
+             "%s, three intervals are %lld s",
+             age_ms / 1000, text_in(target, "url"), 3 * interval_ms / 1000);
+    if (number_in(target, "failures") > 0 && text_in(target, "error")[0] != 0)
+        find(findings, "snapshot",
+             "mend the target; 'confmesh snapshot now' tries again at once",
+             "the last upload to %s failed: %s", text_in(target, "url"),
+             text_in(target, "error"));
+}
+
+static void examine_snapshots(json_t *findings, const json_t *snapshot)
+{
+    const json_t *targets = json_object_get(snapshot, "targets");
+    size_t i;
+    json_t *target;
+
+    json_array_foreach((json_t *)(uintptr_t)targets, i, target) examine_target(
+        findings, target, (long long)number_in(snapshot, "interval_ms"));
+    if (json_array_size(targets) == 0 && number_in(snapshot, "failures") > 0 &&
+        text_in(snapshot, "error")[0] != '\0')
+        find(findings, "snapshot",
+             "mend the target; 'confmesh snapshot now' "
+             "tries again at once",
+             "the last snapshot failed: %s", text_in(snapshot, "error"));
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
     const json_t *snapshot = json_object_get(status, "snapshot");
@@ -279,21 +314,7 @@ static void examine_status(json_t *findings, const json_t *status)
     }
     examine_pending(findings, json_object_get(status, "pending"));
     examine_refused(findings, status);
-    if (number_in(snapshot, "interval_ms") > 0 &&
-        number_in(snapshot, "age_ms") > 3 * number_in(snapshot, "interval_ms"))
-        find(findings, "snapshot",
-             "see the node's log; 'confmesh snapshot now' tries at once and "
-             "says what is wrong",
-             "for %lld s nothing of this node has come to its snapshot target, "
-             "three intervals are %lld s",
-             (long long)(number_in(snapshot, "age_ms") / 1000),
-             (long long)(3 * number_in(snapshot, "interval_ms") / 1000));
-    if (number_in(snapshot, "failures") > 0 &&
-        text_in(snapshot, "error")[0] != '\0')
-        find(findings, "snapshot",
-             "mend the target; 'confmesh snapshot now' "
-             "tries again at once",
-             "the last snapshot failed: %s", text_in(snapshot, "error"));
+    examine_snapshots(findings, snapshot);
 }
 
 static void examine_cut_counters(json_t *findings, const json_t *counters)

@@ -35,7 +35,7 @@ const struct cli_verb cli_verbs[] = {
      1, 1, cli_verb_init},
     {"node", "--data DIR",
      "name bind join snapshot-to snapshot-interval snapshot-recipient "
-     "snapshot-delta ca-file "
+     "snapshot-delta snapshot-bandwidth ca-file "
      "revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
@@ -48,10 +48,13 @@ const struct cli_verb cli_verbs[] = {
      "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
      "  --snapshot-to URL         signed snapshots to file:DIR, "
      "s3://BUCKET/PREFIX\n"
-     "                            or exec:COMMAND; see docs/TARGETS.md\n"
+     "                            or exec:COMMAND; up to four times; see\n"
+     "                            docs/TARGETS.md\n"
      "  --snapshot-interval 10m   how often\n"
      "  --snapshot-delta 10s      new events are put there so often; or "
      "'never'\n"
+     "  --snapshot-bandwidth N    bytes per second of all uploads together,\n"
+     "                            e.g. 500000, 64K or 2M\n"
      "  --snapshot-recipient KEY  encrypt snapshots to this recovery key, or "
      "to\n"
      "                            'authority'; repeatable, see 'recovery-key'\n"

@@ -12,8 +12,10 @@
 #include "node/object_store.h"
 #include "node/paths.h"
 #include "node/sealed_keys.h"
+#include "node/upload_status.h"
 
-#define TOKEN_TEXT_MAX 65536 /* bytes of a token's file */
+#define BANDWIDTH_MAX UINT64_C(1000000000000) /* before its unit */
+#define TOKEN_TEXT_MAX 65536                  /* bytes of a token's file */
 #define USER_SOCKET_SIZE (PATHS_SIZE_MAX + 8)
 
 /* --join: "-" is standard input, a path that exists a file, anything else the
@@ -86,6 +88,37 @@ static int floor_durations(const struct cli *c, struct daemon_options *o)
     return 0;
 }
 
+/* 65536, 64K, 2M: bytes per second. */
+static int bandwidth(const struct cli *c, struct daemon_options *o)
+{
+    const char *text = cli_value(c, "snapshot-bandwidth");
+    struct cm_detail detail = {""};
+    char digits[24];
+    uint64_t unit = 1;
+    size_t size = text != NULL ? strlen(text) : 0;
+    if (text == NULL)
+        return 0;
+    if (size > 0 && (text[size - 1] == 'K' || text[size - 1] == 'M')) {
+        unit = text[size - 1] == 'K' ? 1024 : 1048576;
+        size--;
+    }
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)(size < 23 ? size : 23),
+                   text);
+    if (args_number(&o->snapshot_bandwidth, digits, BANDWIDTH_MAX,
+                    "--snapshot-bandwidth", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    o->snapshot_bandwidth *= unit;
+    if (o->snapshot_to_count == 0)
+        return cli_usage_error(c,
+                               "--snapshot-bandwidth needs --snapshot-to URL");
+    if (o->snapshot_bandwidth < OBJECT_RATE_MIN)
+        return cli_usage_error(c,
+                               "--snapshot-bandwidth is at least %u bytes per "
+                               "second",
+                               OBJECT_RATE_MIN);
+    return 0;
+}
+
 static int durations(const struct cli *c, struct daemon_options *o)
 {
     struct cm_detail detail = {""};
@@ -99,10 +132,10 @@ static int durations(const struct cli *c, struct daemon_options *o)
         return cli_usage_error(c, "%s", detail.text);
     if (scrub != NULL && o->scrub_interval_ms < 1000)
         return cli_usage_error(c, "--scrub-interval is at least 1s");
-    o->snapshot_interval_ms = o->snapshot_to != NULL ? 600000 : 0;
-    o->snapshot_delta_ms = o->snapshot_to != NULL ? 10000 : 0;
+    o->snapshot_interval_ms = o->snapshot_to_count > 0 ? 600000 : 0;
+    o->snapshot_delta_ms = o->snapshot_to_count > 0 ? 10000 : 0;
     const char *delta = cli_value(c, "snapshot-delta");
-    if (delta != NULL && o->snapshot_to == NULL)
+    if (delta != NULL && o->snapshot_to_count == 0)
         return cli_usage_error(c, "--snapshot-delta needs --snapshot-to URL");
     if (delta != NULL && strcmp(delta, "never") == 0)
         o->snapshot_delta_ms = 0;
@@ -114,7 +147,7 @@ static int durations(const struct cli *c, struct daemon_options *o)
         return cli_usage_error(c, "--snapshot-delta is at least 100ms");
     if (interval == NULL)
         return 0;
-    if (o->snapshot_to == NULL)
+    if (o->snapshot_to_count == 0)
         return cli_usage_error(c,
                                "--snapshot-interval needs --snapshot-to URL");
     if (args_duration_ms(&o->snapshot_interval_ms, interval,
@@ -125,13 +158,31 @@ static int durations(const struct cli *c, struct daemon_options *o)
     return 0;
 }
 
+static int check_targets(const struct cli *c, const struct daemon_options *o)
+{
+    struct cm_detail detail = {""};
+
+    if (o->snapshot_to_count > UPLOAD_TARGETS_MAX)
+        return cli_usage_error(c, "--snapshot-to is given more than %d times",
+                               UPLOAD_TARGETS_MAX);
+    for (size_t i = 0; i < o->snapshot_to_count; i++) {
+        if (object_store_check(o->snapshot_to[i], true, &detail) != 0)
+            return cli_usage_error(c, "--snapshot-to: %s", detail.text);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(o->snapshot_to[i], o->snapshot_to[k]) == 0)
+                return cli_usage_error(c, "--snapshot-to is given twice: %s",
+                                       o->snapshot_to[i]);
+    }
+    return 0;
+}
+
 static int check(const struct cli *c, const struct daemon_options *o)
 {
     struct cm_detail detail = {""};
 
-    if (o->snapshot_to != NULL &&
-        object_store_check(o->snapshot_to, true, &detail) != 0)
-        return cli_usage_error(c, "--snapshot-to: %s", detail.text);
+    int bad = check_targets(c, o);
+    if (bad != 0)
+        return bad;
     if (o->data == NULL && !o->dev)
         return cli_usage_error(c, "--data DIR is needed (or --dev for a "
                                   "throwaway node)");
@@ -177,6 +228,8 @@ int cli_verb_node(struct cli *c)
     const char *join = cli_value(c, "join");
     const struct args_flag *revoke =
         args_flag_find(c->flags, c->flags_count, "revoke-deletes");
+    const struct args_flag *targets =
+        args_flag_find(c->flags, c->flags_count, "snapshot-to");
     const struct args_flag *recipients =
         args_flag_find(c->flags, c->flags_count, "snapshot-recipient");
     struct buffer token;
@@ -186,7 +239,8 @@ int cli_verb_node(struct cli *c)
         .bind = cli_value(c, "bind"),
         .apis = api->values,
         .apis_count = api->count,
-        .snapshot_to = cli_value(c, "snapshot-to"),
+        .snapshot_to = targets->values,
+        .snapshot_to_count = targets->count,
         .snapshot_recipients = recipients->values,
         .snapshot_recipients_count = recipients->count,
         .revoke_deletes = revoke->values,
@@ -197,6 +251,8 @@ int cli_verb_node(struct cli *c)
     int code = check(c, &o);
     if (code == 0)
         code = durations(c, &o);
+    if (code == 0)
+        code = bandwidth(c, &o);
     if (code != 0)
         return code;
     if (o.dev && o.apis_count == 0) {

@@ -241,7 +241,7 @@ def test_two_sides(t):
     nodes[1].start(*flags_of(target))
     nodes[1].ok("put", "right", "1")
     nodes[1].ok("set", "add", "s", "right")
-    wait_until(lambda: len(names(target, "m")) >= 3, "its snapshot")
+    wait_until(lambda: names(target, "d"), "its chain to go on")
     nodes[1].ok("put", "right2", "2")
     settled(nodes[1], target)
     lose(nodes[1])

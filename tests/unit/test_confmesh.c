@@ -396,6 +396,7 @@ static void far_times_stay_far(void **state)
                                  .snapshot_interval_ms = UINT64_MAX};
     struct confmesh_status status;
     char snapshots[96];
+    const char *to = snapshots;
     char data[96];
     char text[TOKEN_TEXT_MAX];
     struct confmesh *c;
@@ -406,7 +407,8 @@ static void far_times_stay_far(void **state)
     (void)snprintf(snapshots, sizeof snapshots, "%s", path_of("snapshots"));
     (void)snprintf(data, sizeof data, "%s", path_of("a"));
     o.data = data;
-    o.snapshot_to = snapshots;
+    o.snapshot_to = &to;
+    o.snapshot_to_count = 1;
     assert_int_equal(confmesh_open(&c, &o, NULL, 0), 0);
     assert_int_equal(confmesh_wait_ready(c, UINT64_MAX), 0);
     assert_int_equal(confmesh_put(c, "k", "1", 1, NULL), 0);
@@ -483,13 +485,15 @@ static void callbacks_know_their_thread(void **state)
     struct confmesh_read *r;
     struct confmesh *c;
     char snapshots[96];
+    const char *to = snapshots;
     char data[96];
 
     (void)state;
     (void)snprintf(snapshots, sizeof snapshots, "%s", path_of("snapshots"));
     (void)snprintf(data, sizeof data, "%s", path_of("a"));
     o.data = data;
-    o.snapshot_to = snapshots;
+    o.snapshot_to = &to;
+    o.snapshot_to_count = 1;
     assert_int_equal(confmesh_open(&c, &o, NULL, 0), 0);
     assert_int_equal(confmesh_wait_ready(c, READY_MS), 0);
     assert_int_equal(confmesh_put(c, "k", "1", 1, NULL), 0);
