@@ -10,6 +10,12 @@ void node_renew_certificate(struct node *n, struct slice certificate)
     /* It was decoded when it came. */
     CHECK(certificate_decode(&n->own, buffer_slice(&n->certificate),
                              n->authority_public_key) == 0);
+    /* Whoever was shown the former one on a link goes on judging by that. */
+    for (struct link *l = n->links, *next; l != NULL; l = next) {
+        next = l->next;
+        if (!l->joins)
+            link_close_after_output(n, l);
+    }
 }
 
 void node_alarm_fork(struct node *n)

@@ -4,7 +4,7 @@
 
 static const char *const names[] = {
     "",     "clock",   "host",    "generation", "order",
-    "fork", "overrun", "evicted", "own-events",
+    "fork", "overrun", "evicted", "own-events", "issuer",
 };
 static const char *const texts[] = {
     "",
@@ -18,6 +18,8 @@ static const char *const texts[] = {
     "its incarnation was evicted or retired",
     "peers know events of it that its own disk does not hold: its data "
     "directory was rolled back or cloned",
+    "whoever signed its certificate was evicted: it needs a token of another "
+    "issuer",
 };
 _Static_assert(sizeof names / sizeof names[0] == RETURN_REASON_LAST + 1,
                "one name for each reason");
@@ -35,7 +37,8 @@ bool return_reason_is_of_state(enum return_reason reason)
     /* Not a fork: of several, each node may hold the branch of one that lost,
      * and the others are decided by what they give each other. */
     return reason == RETURN_GENERATION || reason == RETURN_ORDER ||
-           reason == RETURN_OVERRUN || reason == RETURN_EVICTED;
+           reason == RETURN_OVERRUN || reason == RETURN_EVICTED ||
+           reason == RETURN_ISSUER;
 }
 
 const char *return_reason_text(enum return_reason reason)

@@ -19,8 +19,9 @@ enum return_reason {
     RETURN_OVERRUN = 6,    /* holds something beyond a seal */
     RETURN_EVICTED = 7,    /* named by an order or retirement, or sealed */
     RETURN_OWN_EVENTS = 8, /* a peer knows own events that are not here */
+    RETURN_ISSUER = 9,     /* an evicted one signed its certificate */
 };
-#define RETURN_REASON_LAST RETURN_OWN_EVENTS
+#define RETURN_REASON_LAST RETURN_ISSUER
 
 /* Whether what it holds is wrong, and not its name alone: nobody else is to
  * take it. */

@@ -22,6 +22,7 @@ void http_explain(struct http_request *r);
 void http_resolve(struct http_request *r);
 void http_adopt(struct http_request *r);
 void http_roster(struct http_request *r);
+void http_issuer(struct http_request *r);
 void http_orders(struct http_request *r);
 void http_retire(struct http_request *r);
 void http_compare(struct http_request *r);

@@ -107,6 +107,7 @@ static const struct route {
     {"/v1/mesh/merge", http_merge, false, false, true},
     {"/v1/mesh/adopt", http_adopt, false, false, true},
     {"/v1/mesh/roster", http_roster, false, false, false},
+    {"/v1/mesh/issuer", http_issuer, false, false, true},
     {"/v1/mesh/orders", http_orders, false, false, true},
     {"/v1/mesh/retire", http_retire, false, false, true},
     {"/v1/mesh/compare", http_compare, false, false, true},

@@ -10,6 +10,10 @@
  * 4. The verified cut replaces the (empty) state in one transaction; only then
  *    is it ready. It writes nothing before and enters never twice.
  *
+ * A certificate can be refused in 3: it is older than an eviction order, or
+ * whoever signed it was evicted. The token that this start was given is then
+ * redeemed for another one, which is on disk before it is used.
+ *
  * Every step can be cut short and is tried again, from where it stands on
  * disk; what cannot get better by waiting (a used-up token, a foreign
  * authority) is final, and said. */
@@ -70,6 +74,7 @@ int joiner_begin(struct node *n, const char *token, struct cm_detail *detail)
     buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
     buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
     j->phase = JOIN_REDEEM;
+    j->has_token = true;
     j->retry_ms = node_now(n);
     node_set_not_ready(n, "joining: no issuer has answered yet");
     return 0;
@@ -142,19 +147,42 @@ static void load_others(struct node *n)
     store_reader_reset(n->reader);
 }
 
+static bool is_other(const struct joiner *j, const struct address *a)
+{
+    for (size_t i = 0; i < j->others_count; i++)
+        if (address_equal(&j->others[i], a))
+            return true;
+    return false;
+}
+
+/* The addresses are stored; a token may know of others that came since. */
+static void restart(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+
+    if (!j->has_token) {
+        buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
+        buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
+    }
+    load_others(n);
+    for (size_t i = 0; j->has_token && i < j->token.addresses_count &&
+                       j->others_count < FRAME_ADDRESSES_MAX;
+         i++) {
+        if (!is_other(j, &j->token.addresses[i]))
+            j->others[j->others_count++] = j->token.addresses[i];
+    }
+    j->asked = true; /* for all that is known */
+}
+
 void joiner_resume(struct node *n)
 {
     struct joiner *j = &n->joiner;
 
     CHECK(n->has_identity && !n->ready);
-    if (j->phase == JOIN_NONE) { /* restarted: the addresses are stored */
-        buffer_init(&j->certificate, CERTIFICATE_SIZE_MAX);
-        buffer_init(&j->generation_order, CHANNEL_FRAME_MAX);
-        load_others(n);
-        j->asked = true; /* for all that is known */
-    } else if (j->others_count > 0) {
+    if (j->phase != JOIN_IDENTITY)
+        restart(n);
+    else if (j->others_count > 0)
         store_others(n);
-    }
     if (j->sponsor.family == 0 && n->peers_count > 0)
         j->sponsor = n->peers[0].address;
     if (j->sponsor.family == 0 && j->token.addresses_count > 0)
@@ -219,27 +247,23 @@ static void renamed(void *context, struct intent *i)
     intent_free(i);
 }
 
-/* The former one joins the list of those that never write. */
-static int submit_rename(struct node *n)
+/* A further incarnation; the former one joins the list of those that never
+ * write. */
+static int add_names(struct node *n, struct intent *i)
 {
     struct joiner *j = &n->joiner;
-    struct intent *i = intent_new(INTENT_META);
     struct slice before = {0};
     struct buffer list;
-    int error = i == NULL ? CM_ERR_NOMEM : store_reader_renew(n->reader);
+    int error = store_reader_renew(n->reader);
 
-    if (error != 0) {
-        intent_free(i);
+    if (error != 0)
         return error;
-    }
     buffer_init(&list, INTENT_MEMORY_MAX / 2);
     if (store_meta(n->reader, META_GIVEN_UP, &before) == 0)
         buffer_append_slice(&list, before);
     store_reader_reset(n->reader);
     buffer_append(&list, n->incarnation.bytes, INCARNATION_SIZE);
     n->ports.random->fill(n->ports.ctx, j->incarnation.bytes, INCARNATION_SIZE);
-    i->done = renamed;
-    i->context = n;
     error = list.error;
     if (error == 0)
         error = intent_add_fact(i, META_GIVEN_UP, buffer_slice(&list));
@@ -247,11 +271,22 @@ static int submit_rename(struct node *n)
         error =
             intent_add_fact(i, META_INCARNATION,
                             slice_of(j->incarnation.bytes, INCARNATION_SIZE));
-    if (error == 0)
+    buffer_release(&list);
+    return error;
+}
+
+static int submit_rename(struct node *n)
+{
+    struct intent *i = intent_new(INTENT_META);
+    int error = i == NULL ? CM_ERR_NOMEM : add_names(n, i);
+
+    if (error == 0) {
+        i->done = renamed;
+        i->context = n;
         error = n->ports.writer->submit(n->ports.ctx, i);
+    }
     if (error != 0)
         intent_free(i);
-    buffer_release(&list);
     return error;
 }
 
@@ -389,6 +424,7 @@ static void ask_sponsor(struct node *n, struct link *l)
     frame_sponsor(&frame, &n->incarnation, CUT_JOIN, cut, messages);
     (void)link_send(n, l, &frame);
     buffer_release(&frame);
+    j->was_asked = j->asked;
     j->asked = true;
     j->sponsor_key = l->peer;
 }
@@ -547,11 +583,114 @@ static void take_further_name(struct node *n, const char *why)
     try_later(n);
 }
 
+/* ---- another certificate ---- */
+
+static void redeem_again(struct node *n, const char *why)
+{
+    struct joiner *j = &n->joiner;
+
+    node_set_not_ready(n, "joining: refused: %s", why);
+    node_log(n, 'W',
+             "joining: refused: %s; the token is redeemed for another "
+             "certificate",
+             why);
+    (void)snprintf(j->refusal, sizeof j->refusal, "%s", why);
+    cut_receiver_free(j->receiver);
+    j->receiver = NULL;
+    j->messages_before = 0;
+    j->asked = j->was_asked; /* this one has rostered nobody */
+    j->has_token = false;
+    j->recertifies = true;
+    j->address_index = 0;
+    j->failures = 0;
+    j->backoff_ms = 0;
+    j->phase = JOIN_REDEEM;
+    j->retry_ms = node_now(n);
+}
+
+static void recertified(void *context, struct intent *i)
+{
+    struct node *n = context;
+    struct joiner *j = &n->joiner;
+
+    if (i->result == 0) {
+        CM_MARK("join: a refused certificate was replaced");
+        node_renew_certificate(n, buffer_slice(&j->certificate));
+        if (j->asked)
+            n->incarnation = j->incarnation;
+        j->asked = false;
+        j->recertifies = false;
+        store_others(n);
+        peers_hurry(n);
+        j->phase = JOIN_SPONSOR;
+        j->retry_ms = node_now(n);
+        node_set_not_ready(n, "joining: waiting for the sponsor's cut");
+    } else {
+        give_up(n, i->detail.text);
+    }
+    intent_free(i);
+}
+
+static int submit_certificate(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    struct intent *i = intent_new(INTENT_META);
+    int error = i == NULL ? CM_ERR_NOMEM
+                          : intent_add_fact(i, META_CERTIFICATE,
+                                            buffer_slice(&j->certificate));
+
+    /* "Changed rights come with a new incarnation": another sponsor may have
+     * rostered this one with the certificate that is refused. */
+    if (error == 0 && j->asked)
+        error = add_names(n, i);
+    if (error == 0) {
+        i->done = recertified;
+        i->context = n;
+        error = n->ports.writer->submit(n->ports.ctx, i);
+    }
+    if (error != 0)
+        intent_free(i);
+    return error;
+}
+
+static void on_another_certificate(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+    int error;
+
+    if (slice_equal(buffer_slice(&j->certificate),
+                    buffer_slice(&n->certificate))) {
+        give_up(n, j->refusal); /* the very token that it came from */
+        return;
+    }
+    if (!slice_equal(buffer_slice(&j->generation_order),
+                     buffer_slice(&n->generation_order))) {
+        give_up(n, "the mesh was restored since this directory began to join: "
+                   "join with an empty one");
+        return;
+    }
+    j->phase = JOIN_RENAME;
+    error = submit_certificate(n);
+    if (error != 0)
+        give_up(n, cm_strerror(error));
+}
+
+/* SEALED answers the greeting of a node that was evicted: what it asks for is
+ * answered next. */
 static void on_refused(struct node *n, struct link *l, const struct frame *f)
 {
-    if (f->code == CM_ERR_EXISTS && n->joiner.phase == JOIN_SPONSOR) {
+    struct joiner *j = &n->joiner;
+
+    if (f->code == CM_ERR_SEALED && j->phase == JOIN_SPONSOR)
+        return;
+    l->closing = true;
+    if (f->code == CM_ERR_EXISTS && j->phase == JOIN_SPONSOR) {
         l->joins = false;
         take_further_name(n, f->text);
+    } else if (f->code == CM_ERR_AUTHORITY && j->phase == JOIN_SPONSOR &&
+               j->has_token) {
+        l->joins = false;
+        redeem_again(n, f->text);
     } else if (f->code == CM_ERR_BUSY || f->code == CM_ERR_NOT_READY ||
                f->code == CM_ERR_FULL || f->code == CM_ERR_IO) {
         joiner_on_link_gone(n, l, f->text);
@@ -623,6 +762,31 @@ static void on_piece(struct node *n, struct link *l, const struct frame *f)
                        (unsigned long long)p.bytes_total);
 }
 
+static void on_grant(struct node *n, const struct link *l,
+                     const struct frame *f)
+{
+    struct joiner *j = &n->joiner;
+
+    if (take_grant(n, f) != 0) {
+        give_up(n, "the issuer's certificate does not verify");
+        return;
+    }
+    j->has_token = false;
+    if (j->renews) {
+        j->renews = false;
+        j->phase = JOIN_NONE;
+        returning_renewed(n, buffer_slice(&j->certificate), "");
+        return;
+    }
+    j->sponsor = l->address;
+    n->peers_count = 0;
+    peers_remember(n, &l->peer, &l->address);
+    if (j->recertifies)
+        on_another_certificate(n);
+    else
+        j->phase = JOIN_IDENTITY;
+}
+
 bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f)
 {
     struct joiner *j = &n->joiner;
@@ -631,20 +795,8 @@ bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f)
         return false;
     if (f->kind == FRAME_REFUSED) {
         on_refused(n, l, f);
-        l->closing = true;
     } else if (j->phase == JOIN_REDEEM && f->kind == FRAME_GRANT) {
-        if (j->renews && take_grant(n, f) == 0) {
-            j->renews = false;
-            j->phase = JOIN_NONE;
-            returning_renewed(n, buffer_slice(&j->certificate), "");
-        } else if (take_grant(n, f) == 0) {
-            j->phase = JOIN_IDENTITY;
-            j->sponsor = l->address;
-            n->peers_count = 0;
-            peers_remember(n, &l->peer, &l->address);
-        } else {
-            give_up(n, "the issuer's certificate does not verify");
-        }
+        on_grant(n, l, f);
         l->joins = false;
         l->closing = true;
     } else if (j->phase == JOIN_SPONSOR) {

@@ -266,8 +266,11 @@ static int on_established(struct node *n, struct link *l)
     if (peer->certified) {
         l->peer_known = true;
         l->peer = peer->decoded.key_id;
-        if (n->gossip != NULL && !orders_refuse(n, &l->peer))
+        if (n->gossip != NULL && !orders_refuse(n, &l->peer) &&
+            !orders_distrust(n, l)) {
+            gossip_readmit(n->gossip, &l->peer);
             (void)gossip_add_certificate(n->gossip, peer->certificate);
+        }
         tell_linked(n, &l->peer);
     }
     if (l->joins) {
@@ -288,17 +291,17 @@ static int on_established(struct node *n, struct link *l)
     return error;
 }
 
-/* What a peer of which every incarnation was evicted may still do: return.
- * Whatever else it asks for it is told why not. */
+/* What a peer of which every incarnation was evicted, or that an evicted one
+ * certified, may still do: return. Whatever else it asks for it is told why
+ * not. */
 static bool refuse_evicted(struct node *n, struct link *l,
                            const struct frame *f)
 {
-    if (!orders_refuse(n, &l->peer))
+    if (!orders_refuse(n, &l->peer) && !orders_distrust(n, l))
         return false;
     switch (f->kind) {
     case FRAME_SPONSOR:
     case FRAME_JOIN: /* a fresh token lets it in again */
-    case FRAME_CUT_ASK:
     case FRAME_EVENTS:
     case FRAME_SYNC_END:
     case FRAME_REFUSED:
@@ -306,6 +309,7 @@ static bool refuse_evicted(struct node *n, struct link *l,
     case FRAME_SYNC:
     case FRAME_ASK:
     case FRAME_HELLO:
+    case FRAME_CUT_ASK:
         CM_MARK("eviction: an evicted peer is refused");
         orders_send_refusal(n, l);
         return true;
@@ -376,8 +380,12 @@ static void on_certified_frame(struct node *n, struct link *l, struct frame *f)
         heal_on_frame(n, l, f);
         break;
     case FRAME_REFUSED:
+        if (l->initiator) /* whom to return by */
+            peers_remember(n, &l->peer, &l->address);
         if (f->code == CM_ERR_SEALED)
             orders_told_evicted(n, &l->peer, f->text);
+        else if (f->code == CM_ERR_AUTHORITY)
+            orders_told_distrusted(n, &l->peer, f->text);
         (void)cut_pull_on_frame(n, l, f);
         break;
     case FRAME_SNAPSHOT:

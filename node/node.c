@@ -379,6 +379,7 @@ void node_free(struct node *n)
     heal_release(n);
     cut_sources_free(n);
     token_table_release(&n->tokens);
+    buffer_release(&n->issuer);
     vv_release(&n->vv);
     vv_release(&n->received);
     buffer_release(&n->certificate);
@@ -696,10 +697,10 @@ static void take_members(struct node *n, struct commit_result *r)
         r->roster = NULL;
     }
     if (changed) {
-        orders_members_changed(n, before);
-        orders_view_changed(n);
         if (n->standing != NULL)
             sponsor_note_order(n);
+        orders_members_changed(n, before);
+        orders_view_changed(n);
     }
     if (n->roster != before) {
         if (n->gossip != NULL)

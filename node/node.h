@@ -280,6 +280,17 @@ typedef void (*node_token_done)(void *ctx, int error, const char *token,
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
                        bool reader, node_token_done done, void *ctx);
 
+/* This node's own, encoded; borrowed. */
+struct slice node_certificate(const struct node *n);
+/* Whether it may make join tokens. */
+bool node_is_issuer(const struct node *n);
+/* The authority makes it one: certificate names this node's keys and is signed
+ * by the authority itself (else CM_ERR_AUTHORITY). done is called when it is
+ * durable, or with an error and what a person should know of it. */
+typedef void (*node_issuer_done)(void *ctx, int error, const char *detail);
+void node_issuer_set(struct node *n, struct slice certificate,
+                     node_issuer_done done, void *ctx);
+
 /* The operator agrees to the cut that waits for a confirmation, or that was
  * adopted without one. False: nothing waits for that. */
 bool node_adopt_confirm(struct node *n);

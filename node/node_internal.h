@@ -78,6 +78,7 @@ struct link {
     size_t asks_count;
     uint64_t asks_until_ms;  /* both ways: the link is kept that long */
     struct hash orders_told; /* of what was open when it was told last */
+    uint64_t trusted_epoch;  /* of orders, plus 1, in which it was trusted */
     /* Joining. */
     bool joins;              /* the joiner's own link */
     bool sponsors;           /* SPONSOR or CUT_ASK is being answered here */
@@ -129,7 +130,11 @@ struct joiner {
     size_t others_next;
     unsigned failures; /* of this sponsor, without a message between them */
     bool asked;        /* it may have rostered this incarnation */
+    bool was_asked;    /* so had another one before */
     bool renews;       /* a member gets another certificate */
+    bool has_token;    /* that this process has not redeemed */
+    bool recertifies;  /* it does, because the certificate was refused… */
+    char refusal[FRAME_TEXT_MAX]; /* …for this reason */
 };
 
 /* When a floor is proposed, and when what lies below it goes. */
@@ -221,6 +226,7 @@ struct node {
     uint64_t order_ms;     /* …and when it was made, or seen first */
     bool generation_clash; /* told already */
     struct token_table tokens;
+    struct buffer issuer; /* certificate to issue with, beside the own one */
     struct cuts cuts;
     struct heal heal;
     struct clocks clocks;
@@ -362,7 +368,22 @@ int sponsor_load_tokens(struct node *n);
 /* sponsor_order.c: who may not come back by itself */
 void sponsor_order_load(struct node *n);
 void sponsor_note_order(struct node *n);
-bool sponsor_may_enter(const struct node *n, const struct certificate *c);
+/* Whether it is refused; why is REFUSAL_ENTRY_…, written then. */
+bool sponsor_refuses(const struct node *n, const struct certificate *c,
+                     enum refusal *ret_why);
+/* Whether anything is to be told to it: a member, or certified by an issuer who
+ * was not evicted. */
+bool sponsor_trusts(const struct node *n, const struct certificate *c);
+/* Whether that node signed this one's certificate. */
+bool sponsor_signed_own(const struct node *n, const struct key_id *peer);
+#define SPONSOR_ISSUER_TEXT                                                    \
+    "whoever signed its certificate was evicted: redeem a fresh token of "     \
+    "another issuer (confmesh node --data DIR --join TOKEN)"
+
+/* issuer.c */
+int issuer_load(struct node *n);
+/* To be put into those that this node signs; empty: it may sign none. */
+struct slice issuer_certificate(const struct node *n);
 
 /* cut_serve.c */
 void cut_on_ask(struct node *n, struct link *l, const struct frame *f);
@@ -466,6 +487,12 @@ uint64_t proposals_deadline(const struct node *n);
 /* orders.c */
 /* Whether nothing but returning is listened to from that peer. */
 bool orders_refuse(const struct node *n, const struct key_id *peer);
+/* Likewise from that link's peer, for who signed its certificate; l is
+ * established and certified. */
+bool orders_distrust(const struct node *n, struct link *l);
+/* Gossip speaks no more to those that orders_distrust is true of. */
+void orders_forget_distrusted(struct node *n);
+void orders_load_barred(struct node *n);
 /* before: the roster until now, or NULL. */
 void orders_members_changed(struct node *n, const struct roster *before);
 void orders_view_changed(struct node *n);
@@ -473,6 +500,12 @@ void orders_view_changed(struct node *n);
 void orders_tell(struct node *n, struct link *l);
 void orders_on_frame(struct node *n, const struct link *l, struct frame *f);
 void orders_send_refusal(struct node *n, struct link *l);
+/* Fewer than half of the others live, as far as gossip knows: whoever was
+ * evicted may still have one like himself. */
+bool orders_outnumbered(const struct node *n);
+/* A member says that who signed this node's certificate was evicted. */
+void orders_told_distrusted(struct node *n, const struct key_id *by,
+                            const char *text);
 /* If the peer's vector goes beyond a seal. */
 void orders_refuse_beyond(struct node *n, struct link *l,
                           const struct vv *theirs);

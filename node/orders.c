@@ -78,6 +78,106 @@ bool orders_refuse(const struct node *n, const struct key_id *peer)
     return n->barred_count > 0 && is_barred(n, peer);
 }
 
+bool orders_distrust(const struct node *n, struct link *l)
+{
+    uint64_t epoch = n->standing != NULL ? n->standing->epoch : 0;
+
+    CHECK(l->established && channel_peer(l->channel)->certified);
+    if (l->trusted_epoch == epoch + 1)
+        return false;
+    if (!sponsor_trusts(n, &channel_peer(l->channel)->decoded))
+        return true;
+    l->trusted_epoch = epoch + 1;
+    return false;
+}
+
+/* ---- who was barred, over a restart: the roster has forgotten the keys ----
+ */
+
+static void stored(void *context, struct intent *i)
+{
+    (void)context; /* else the one who is barred next brings all to disk */
+    intent_free(i);
+}
+
+static void save_barred(struct node *n)
+{
+    struct intent *i = intent_new(INTENT_META);
+
+    if (i == NULL)
+        return;
+    i->done = stored;
+    if (intent_add_fact(
+            i, META_BARRED,
+            slice_of(n->barred, n->barred_count * sizeof n->barred[0])) != 0 ||
+        n->ports.writer->submit(n->ports.ctx, i) != 0)
+        intent_free(i);
+}
+
+void orders_load_barred(struct node *n)
+{
+    struct slice bytes;
+
+    if (store_reader_renew(n->reader) != 0)
+        return;
+    if (store_meta(n->reader, META_BARRED, &bytes) == 0 &&
+        bytes.size % sizeof n->barred[0] == 0 &&
+        bytes.size <= sizeof n->barred) {
+        memcpy(n->barred, bytes.data, bytes.size);
+        n->barred_count = bytes.size / sizeof n->barred[0];
+    }
+    store_reader_reset(n->reader);
+}
+
+static void send_refusal(struct node *n, struct link *l, int code,
+                         const char *why)
+{
+    struct buffer frame;
+
+    buffer_init(&frame, FRAME_TEXT_MAX + 64);
+    frame_refused(&frame, code, why);
+    (void)link_send(n, l, &frame);
+    buffer_release(&frame);
+}
+
+/* Else it would find out by everybody's silence. */
+static void tell_distrusted(struct node *n, const struct member_view *m)
+{
+    struct link *l =
+        m->state == MEMBER_ALIVE ? link_to(n, &m->key_id, &m->address) : NULL;
+
+    if (l != NULL)
+        send_refusal(n, l, CM_ERR_AUTHORITY, SPONSOR_ISSUER_TEXT);
+}
+
+/* Whom gossip knows by a certificate that counts no more. */
+void orders_forget_distrusted(struct node *n)
+{
+    size_t total = n->gossip != NULL && n->roster != NULL
+                       ? gossip_member_total(n->gossip)
+                       : 0;
+    size_t told = 0;
+
+    /* From the end: whoever is forgotten is in the list no more. */
+    for (size_t i = total; i > 0; i--) {
+        struct certificate c;
+        struct member_view m;
+
+        if (i > gossip_member_total(n->gossip))
+            continue;
+        gossip_member_at(n->gossip, i - 1, &m);
+        if (m.has_certificate && !has_staying(n, &m.key_id) &&
+            certificate_decode(&c, gossip_certificate(n->gossip, &m.key_id),
+                               n->authority_public_key) == 0 &&
+            !sponsor_trusts(n, &c)) {
+            CM_MARK("eviction: who was certified by an evicted one is barred");
+            if (told++ < ORDERS_TOLD_MAX)
+                tell_distrusted(n, &m);
+            gossip_forget(n->gossip, &m.key_id);
+        }
+    }
+}
+
 static void bar(struct node *n, const struct key_id *peer)
 {
     struct link *l;
@@ -128,12 +228,21 @@ static void bar_evicted(struct node *n, const struct roster *members)
 
 void orders_members_changed(struct node *n, const struct roster *before)
 {
+    struct key_id last = {{0}};
+    size_t count = n->barred_count;
+
     if (n->roster == NULL || n->standing == NULL)
         return;
+    if (count > 0)
+        last = n->barred[count - 1];
     readmit(n);
     if (before != NULL)
         bar_evicted(n, before);
     bar_evicted(n, n->roster);
+    if (n->barred_count == count &&
+        (count == 0 || key_id_equal(&last, &n->barred[count - 1])))
+        return;
+    save_barred(n);
 }
 
 /* ---- telling ---- */
@@ -210,29 +319,54 @@ void orders_view_changed(struct node *n)
     }
 }
 
-void orders_told_evicted(struct node *n, const struct key_id *by,
-                         const char *text)
+static void told(struct node *n, const char *text)
 {
     if (!n->told_evicted)
         node_log(n, 'E', "eviction: a member refuses this node: %s", text);
     n->told_evicted = true;
     n->status.alarm_evicted = true;
-    returning_claimed(n, RETURN_EVICTED, by);
 }
 
-static void send_refusal(struct node *n, struct link *l, const char *why)
+void orders_told_distrusted(struct node *n, const struct key_id *by,
+                            const char *text)
 {
-    struct buffer frame;
+    told(n, text);
+    returning_claimed(n, RETURN_ISSUER, by);
+}
 
-    buffer_init(&frame, FRAME_TEXT_MAX + 64);
-    frame_refused(&frame, CM_ERR_SEALED, why);
-    (void)link_send(n, l, &frame);
-    buffer_release(&frame);
+void orders_told_evicted(struct node *n, const struct key_id *by,
+                         const char *text)
+{
+    told(n, text);
+    returning_claimed(n, RETURN_EVICTED, by);
 }
 
 void orders_send_refusal(struct node *n, struct link *l)
 {
-    send_refusal(n, l, "every incarnation of this node known here was evicted");
+    if (orders_refuse(n, &l->peer)) {
+        send_refusal(n, l, CM_ERR_SEALED,
+                     "every incarnation of this node known here was evicted");
+        return;
+    }
+    refusals_count(&n->status.refused, REFUSAL_ENTRY_ISSUER, l->peer.bytes,
+                   node_wall(n));
+    send_refusal(n, l, CM_ERR_AUTHORITY, SPONSOR_ISSUER_TEXT);
+}
+
+bool orders_outnumbered(const struct node *n)
+{
+    size_t others = 0, living = 0;
+
+    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
+        const struct key_id *k = &n->roster->members[i].certificate.key_id;
+        struct member_view view;
+
+        others += !key_id_equal(k, &n->key_id);
+        living += gossip_member_find(n->gossip, k, &view) &&
+                  view.state == MEMBER_ALIVE;
+    }
+    return 2 * living < others ||
+           gossip_member_count(n->gossip, MEMBER_ALIVE) == 0;
 }
 
 static bool has_gone(const struct node *n, const struct vv *theirs)
@@ -274,7 +408,8 @@ void orders_refuse_beyond(struct node *n, struct link *l,
     if (!beyond)
         return;
     CM_MARK("eviction: who holds something beyond a seal is told");
-    send_refusal(n, l, "it holds events beyond the seal of an evicted one");
+    send_refusal(n, l, CM_ERR_SEALED,
+                 "it holds events beyond the seal of an evicted one");
 }
 
 /* ---- hearing ---- */

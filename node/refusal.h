@@ -99,6 +99,15 @@
       "bring back or evict the members whose fence is missing: 'confmesh "     \
       "roster'")                                                               \
     X(ORDER_REPEATED, "order", "repeated", "were heard before", "")            \
+    X(ENTRY_ORDER, "entry", "order",                                           \
+      "were refused to nodes with a certificate older than the last order",    \
+      "if that node may come back: 'confmesh token create' here, and "         \
+      "'confmesh node --data DIR --join TOKEN' there")                         \
+    X(ENTRY_ISSUER, "entry", "issuer",                                         \
+      "were refused to nodes of which an evicted issuer signed the "           \
+      "certificate",                                                           \
+      "if that node is honest: 'confmesh token create' at another issuer, "    \
+      "and 'confmesh node --data DIR --join TOKEN' there")                     \
     X(FRAME_MALFORMED, "frame", "malformed",                                   \
       "were refused, and their links closed: bytes that do not decode",        \
       "see whether that node runs another version of the program")

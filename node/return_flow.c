@@ -36,6 +36,7 @@
 #define FAILURES_MAX 3
 #define LONELY_MS 5000 /* without any living member, until one is asked */
 #define LONELY_MS_MAX 60000
+#define LONELY_ASKED 4 /* at a time */
 #define TOKEN_RETRY_MS 10000
 #define RETURNING_BYTES_MAX 64
 
@@ -522,7 +523,7 @@ static bool is_rostered(const struct node *n, const struct key_id *peer)
 
 /* Living members first, in turn; then whoever was ever known, because an
  * evicted node is not talked to by gossip. */
-static bool choose(struct node *n)
+static bool choose_of(struct node *n, bool signer)
 {
     struct returning *r = &n->returning;
     size_t total = n->gossip != NULL ? gossip_member_total(n->gossip) : 0;
@@ -546,7 +547,8 @@ static bool choose(struct node *n)
         }
         if (view.state != MEMBER_ALIVE || view.address.family == 0 ||
             key_id_equal(&view.key_id, &n->key_id) ||
-            !is_rostered(n, &view.key_id))
+            !is_rostered(n, &view.key_id) ||
+            (!signer && sponsor_signed_own(n, &view.key_id)))
             continue;
         r->turn = at;
         r->sponsor = view.key_id;
@@ -555,6 +557,15 @@ static bool choose(struct node *n)
         return true;
     }
     return false;
+}
+
+/* Who does not know of his own eviction would let in one of his for ever. */
+static bool choose(struct node *n)
+{
+    enum return_reason why = n->returning.reason;
+
+    return choose_of(n, why < RETURN_OVERRUN || why == RETURN_OWN_EVENTS) ||
+           (why != RETURN_ISSUER && choose_of(n, true));
 }
 
 static void another(struct node *n)
@@ -698,19 +709,20 @@ static void ask_when_lonely(struct node *n, uint64_t now)
 {
     struct returning *r = &n->returning;
 
-    if (gossip_member_count(n->gossip, MEMBER_ALIVE) > 0 || is_alone(n)) {
+    if (!orders_outnumbered(n) || is_alone(n)) {
         r->lonely_backoff_ms = 0;
         r->lonely_ms = now + LONELY_MS;
         return;
     }
-    for (size_t i = 0; i < n->peers_count; i++) {
+    for (size_t i = 0, asked = 0; i < n->peers_count && asked < LONELY_ASKED;
+         i++) {
         const struct peer_address *p =
             &n->peers[r->lonely_turn++ % n->peers_count];
 
         if (key_id_equal(&p->peer, &n->key_id) || !is_rostered(n, &p->peer))
             continue;
         (void)link_to(n, &p->peer, &p->address);
-        break;
+        asked++;
     }
     r->lonely_backoff_ms =
         r->lonely_backoff_ms == 0 ? LONELY_MS : 2 * r->lonely_backoff_ms;
@@ -811,6 +823,7 @@ void returning_renewed(struct node *n, struct slice certificate,
 static void on_refused(struct node *n, const struct frame *f)
 {
     struct returning *r = &n->returning;
+    enum returning_phase before = r->phase;
     char text[RETURNING_TEXT_MAX + 16];
 
     drop_link(n);
@@ -820,7 +833,8 @@ static void on_refused(struct node *n, const struct frame *f)
         count_failure(n);
         return;
     }
-    r->asked = r->was_asked; /* that one has rostered nobody */
+    if (before == RETURNING_RECEIVE)
+        r->asked = r->was_asked; /* that one has rostered nobody */
     if (r->token != NULL) {
         r->phase = RETURNING_RENEW;
         r->retry_ms = node_now(n);

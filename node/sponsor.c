@@ -22,8 +22,10 @@ _Static_assert(TOKEN_TABLE_BYTES_MAX <= INTENT_MEMORY_MAX - 4096,
 int sponsor_load_tokens(struct node *n)
 {
     struct slice bytes;
-    int error = store_reader_renew(n->reader);
+    int error = issuer_load(n);
 
+    if (error == 0)
+        error = store_reader_renew(n->reader);
     if (error != 0)
         return error;
     error = store_meta(n->reader, META_TOKENS, &bytes);
@@ -86,9 +88,12 @@ static const char *token_refusal(const struct node *n, unsigned uses,
     if (!n->ready)
         return "the node is not ready: wait until readyz answers 200";
     *ret_error = CM_ERR_AUTHORITY;
-    if ((n->own.roles & ROLE_ISSUER) == 0)
-        return "this node is no issuer: ask the node that init made, or one "
-               "restored with the authority file";
+    if (!node_is_issuer(n))
+        return "this node is no issuer: ask the node that init or restore "
+               "made, or make this one (confmesh issuer --authority FILE)";
+    if (n->standing != NULL && n->standing->self_evictee)
+        return "this node was evicted, so nobody would let in whom it "
+               "certifies: ask another issuer";
     *ret_error = CM_ERR_INVALID;
     if (uses < 1 || uses > TOKEN_USES_MAX)
         return "uses must be 1 to 10000";
@@ -170,7 +175,7 @@ static int issue(struct node *n, const struct link *l, const char *name,
     c.prefixes_count = reader ? 0 : 1;
     c.not_before_ms = now;
     c.not_after_ms = now + CERTIFICATE_VALID_MS;
-    c.issuer = buffer_slice(&n->certificate);
+    c.issuer = issuer_certificate(n);
     return certificate_encode(out, &c, n->sign_secret_key);
 }
 
@@ -401,6 +406,7 @@ static int submit_roster_add(struct cut_serving *s)
 void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
 {
     const struct roster_member *member;
+    enum refusal why = REFUSAL_NONE;
     struct cut_serving *s;
 
     if (!cut_may_serve(n, l))
@@ -413,11 +419,14 @@ void sponsor_on_request(struct node *n, struct link *l, const struct frame *f)
         return;
     }
     if (member == NULL &&
-        !sponsor_may_enter(n, &channel_peer(l->channel)->decoded)) {
+        sponsor_refuses(n, &channel_peer(l->channel)->decoded, &why)) {
         CM_MARK("sponsor: an evicted node is refused");
+        refusals_count(&n->status.refused, why, l->peer.bytes, node_wall(n));
         refuse(n, l, CM_ERR_AUTHORITY,
-               "an eviction order is newer than its certificate: redeem a "
-               "fresh token (confmesh node --data DIR --join TOKEN)");
+               why == REFUSAL_ENTRY_ISSUER
+                   ? SPONSOR_ISSUER_TEXT
+                   : "an eviction order is newer than its certificate: redeem "
+                     "a fresh token (confmesh node --data DIR --join TOKEN)");
         return;
     }
     s = cut_serve_begin(n, l, f);

@@ -7,6 +7,14 @@
  * it. Who merely goes on under another name (a moved directory, a lost disk)
  * has one that stays, and needs nobody.
  *
+ * With an evicted issuer's key a thief dates certificates as he likes. So one
+ * counts only while whoever signed it stays: "was it signed before the
+ * eviction" cannot be known, and is asked only of members, whose add is part of
+ * the state. An honest newcomer whom an evicted issuer let in, not knowing of
+ * it, looks exactly like the thief's; he is told to redeem a token of another
+ * issuer. (A key of which no incarnation is rostered any more does not stay
+ * either.)
+ *
  * When the order was made is in the order; where its bytes are gone already,
  * the time at which this node saw the epoch for the first time stands for it.
  */
@@ -59,6 +67,7 @@ void sponsor_order_load(struct node *n)
             n->order_epoch = 0;
     }
     store_reader_reset(n->reader);
+    orders_load_barred(n);
 }
 
 /* Among those that are open: the one of that epoch. */
@@ -92,21 +101,65 @@ void sponsor_note_order(struct node *n)
     n->order_ms = made_ms(n, n->standing->epoch, node_wall(n));
     n->order_epoch = n->standing->epoch;
     save(n);
+    orders_forget_distrusted(n);
 }
 
-bool sponsor_may_enter(const struct node *n, const struct certificate *c)
+static bool stays(const struct node *n, const struct key_id *id)
 {
-    if (n->standing == NULL || n->standing->epoch == 0 ||
-        c->not_before_ms > n->order_ms)
-        return true;
     for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
         const struct roster_member *m = &n->roster->members[i];
         const struct standing_view_member *s =
             standing_view_find(n->standing, &m->incarnation);
 
-        if (key_id_equal(&m->certificate.key_id, &c->key_id) && s != NULL &&
-            s->stays)
+        if (key_id_equal(&m->certificate.key_id, id) && s != NULL && s->stays)
             return true;
     }
     return false;
+}
+
+static bool has_order(const struct node *n)
+{
+    return n->standing != NULL && n->standing->epoch > 0;
+}
+
+/* The authority's own word, or that of an issuer who was not evicted, or whom
+ * the authority certified again since. */
+static bool is_issued(const struct node *n, const struct certificate *c)
+{
+    struct certificate issuer;
+
+    if (c->issuer.size == 0)
+        return true;
+    if (certificate_decode(&issuer, c->issuer, n->authority_public_key) != 0)
+        return false;
+    return issuer.not_before_ms > n->order_ms || stays(n, &issuer.key_id);
+}
+
+bool sponsor_signed_own(const struct node *n, const struct key_id *peer)
+{
+    struct certificate issuer;
+
+    return n->own.issuer.size > 0 &&
+           certificate_decode(&issuer, n->own.issuer,
+                              n->authority_public_key) == 0 &&
+           key_id_equal(&issuer.key_id, peer);
+}
+
+bool sponsor_trusts(const struct node *n, const struct certificate *c)
+{
+    return !has_order(n) || stays(n, &c->key_id) || is_issued(n, c);
+}
+
+bool sponsor_refuses(const struct node *n, const struct certificate *c,
+                     enum refusal *ret_why)
+{
+    if (!has_order(n) || stays(n, &c->key_id))
+        return false;
+    if (!is_issued(n, c))
+        *ret_why = REFUSAL_ENTRY_ISSUER;
+    else if (c->not_before_ms <= n->order_ms)
+        *ret_why = REFUSAL_ENTRY_ORDER;
+    else
+        return false;
+    return true;
 }

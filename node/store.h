@@ -144,8 +144,10 @@ uint64_t store_oldest_revision(struct store_reader *r);
                                     has confirmed: key id */
 #define META_SPONSORS "sponsors" /* addresses that a joiner may ask */
 #define META_RETURNING                                                         \
-    "returning" /* reason, next incarnation: return_flow.c                     \
-                 */
+    "returning"              /* reason, next incarnation: return_flow.c        \
+                              */
+#define META_ISSUER "issuer" /* certificate to issue with: issuer.c */
+#define META_BARRED "barred" /* key ids that were evicted: orders.c */
 #define META_ORDER_SEEN "order-seen" /* epoch, time: sponsor_order.c */
 #define META_GIVEN_UP                                                          \
     "given-up" /* own incarnations that may be rostered and                    \

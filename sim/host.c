@@ -141,7 +141,7 @@ static int open_writer(struct sim_host *h, struct commit_result **ret_first,
     return writer_snapshot(h->writer, ret_first);
 }
 
-static int start_node(struct sim_host *h, const char *token,
+static int start_node(struct sim_host *h, const char *token, bool ready,
                       struct commit_result *first, struct cm_detail *detail)
 {
     const struct node_ports ports = sim_host_ports(h);
@@ -150,7 +150,8 @@ static int start_node(struct sim_host *h, const char *token,
         .spool_dir = h->directory,
         .name = h->name,
         .address = sim_net_address(h->number),
-        .join_token = token,
+        .join_token = ready ? NULL : token,
+        .renew_token = ready ? token : NULL,
         .probe_interval_ms = h->place.probe_interval_ms,
         .floor_interval_ms = h->place.floor_interval_ms,
         /* Cuts here are small: every other host stages them all the same. */
@@ -222,7 +223,7 @@ static int open_all(struct sim_host *h, const char *token,
     if (error == 0)
         report_boot(h, first);
     if (error == 0)
-        error = start_node(h, ready ? NULL : token, first, detail);
+        error = start_node(h, token, ready, first, detail);
     if (first != NULL)
         commit_result_free(first);
     if (error == 0)

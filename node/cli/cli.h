@@ -134,6 +134,7 @@ int cli_verb_members(struct cli *c);
 int cli_verb_roster(struct cli *c);
 #define EVICT_WORDS_MAX 64 /* nodes that one call names */
 int cli_verb_evict(struct cli *c);
+int cli_verb_issuer(struct cli *c);
 int cli_verb_retire(struct cli *c);
 int cli_verb_status(struct cli *c);
 int cli_verb_doctor(struct cli *c);

@@ -259,6 +259,25 @@ static int sign_and_give(struct eviction *e, const struct authority *authority)
     return code;
 }
 
+/* Nobody comes in any more if no issuer is left, and nobody says so then. */
+static void note_issuers(const struct eviction *e)
+{
+    const json_t *members = json_object_get(e->roster, "members");
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        for (size_t k = 0; k < e->cli->words_count; k++)
+            if (json_is_true(json_object_get(m, "issuer")) &&
+                is_named(m, e->cli->words[k])) {
+                cli_note("%s made join tokens: they, and what it signed for "
+                         "nodes that are no members yet, are void; 'confmesh "
+                         "issuer --authority FILE' lets a member that stays "
+                         "make them",
+                         e->cli->words[k]);
+                return;
+            }
+    }
+}
+
 static int evict(struct eviction *e, const struct authority *authority)
 {
     int code = settle_last(e);
@@ -272,6 +291,7 @@ static int evict(struct eviction *e, const struct authority *authority)
         code = sign_and_give(e, authority);
     if (code != 0)
         return code;
+    note_issuers(e);
     (void)printf("order of epoch %llu given: %zu incarnations are to go, %zu "
                  "members stay\n",
                  (unsigned long long)e->order.epoch, e->order.count,

@@ -272,6 +272,16 @@ const struct cli_verb cli_verbs[] = {
      "  --yes                   also when fewer members stay than go\n\n"
      "  confmesh evict gamma --authority /mnt/usb/authority.key\n",
      0, EVICT_WORDS_MAX, cli_verb_evict},
+    {"issuer", "", "authority passphrase-file no-passphrase",
+     "let this node make join tokens",
+     "The node that init or restore made makes them at first. This makes "
+     "another\nmember one as well: the authority signs its keys with that "
+     "right. "
+     "To be done\nbefore the last issuer is lost or evicted, or after.\n"
+     "  --authority FILE        the authority's key (default ./authority.key)\n"
+     "  --passphrase-file FILE  its passphrase is the first line of FILE\n\n"
+     "  confmesh issuer --authority /mnt/usb/authority.key\n",
+     0, 0, cli_verb_issuer},
     {"retire", "", "", "retire this node's earlier incarnations",
      "Done by itself at each start; here at once, and with an answer.\n\n"
      "  confmesh retire\n",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Joining: what a good token does whatever interrupts it, what a bad one
 gets, and data directories and ports that are not what they should be."""
+import json
 import os
 import shutil
 import time
@@ -268,6 +269,8 @@ def test_issuer_away(t):
     node = t.node("beta")
     node.spawn(*joins(node, token))
     wait_until(lambda: b"trying again" in node.process.stderr(), "a reason")
+    # The line that it prints when its API is served.
+    wait_until(lambda: b"API at" in node.process.stdout(), "it serves")
     answer = node.request("GET", "/readyz")
     check_equal(answer.status, 503)
     check_in(b"joining", answer.body)
@@ -277,6 +280,67 @@ def test_issuer_away(t):
     first.start()
     node.wait_ready(30 * harness.SLOW)
     check_equal(node.get("a"), b"1")
+
+
+# ---- a certificate that is refused ----
+
+def roster(node):
+    return json.loads(node.ok("roster", "--json"))
+
+
+def names_of(node):
+    return sorted(m["name"] for m in roster(node)["members"])
+
+
+def kill_while_joining(node, token, stage):
+    """Certified, and never brought up."""
+    node.spawn(*joins(node, token))
+    while not stage():
+        check(node.process.running(), node.process.stderr())
+    node.kill()
+    check(b"ready:" not in node.process.stderr(), "it was brought up already")
+
+
+def comes_home(t, node, old, nodes, sealed):
+    """The old token cannot help, and says what can; the fresh one does, with
+    nothing removed by hand. Once more without any flag, it is a member."""
+    fails(node, "redeem a fresh token", "--join", flags=joins(node, old))
+    fails(node, "redeem a fresh token", flags=())
+    with open(os.path.join(node.data, "node.key"), "rb") as file:
+        key = file.read()
+    node.start(*joins(node, nodes[0].token()))
+    with open(os.path.join(node.data, "node.key"), "rb") as file:
+        check_equal(file.read(), key, "the node's key")
+    nodes = nodes + [node]
+    for n in nodes:
+        wait_until(lambda n=n: names_of(n) == sorted(m.name for m in nodes)
+                   and sealed <= {s["incarnation"]
+                                  for s in roster(n)["sealed"]},
+                   "one incarnation of each at %s" % n.name, 30)
+    node.ok("put", "home", "x")
+    t.converged(nodes)
+    node.restart()
+    check_equal(node.live()["alarms"], [])
+    t.converged(nodes)
+
+
+def test_evicted_while_joining(t):
+    """Rostered, named by an order, and killed before its cut was whole."""
+    first, second = t.mesh(2)
+    connection = first.connect()
+    for i in range(BIG):
+        connection.put("big/%02d" % i, os.urandom(1000000))
+    connection.close()
+    node = t.node("gamma")
+    token = first.token()
+    kill_while_joining(node, token,
+                       lambda: size_of(node.data) > 1500000)
+    sealed = {m["incarnation"] for m in roster(first)["members"]
+              if m["name"] == "gamma"}
+    check_equal(len(sealed), 1, "it was rostered before its cut came")
+    first.ok("evict", "gamma", "--authority", t.authority)
+    comes_home(t, node, token, [first, second], sealed)
+    check_equal(len([k for k in node.values() if k.startswith("big/")]), BIG)
 
 
 # ---- restarts ----

@@ -37,6 +37,7 @@ struct run {
     struct incarnation evicted;
     bool answered;
     int result;
+    char token[TOKEN_TEXT_MAX];
 };
 
 /* ---- the mesh ---- */
@@ -489,8 +490,8 @@ static void M5_retired_though_nobody_rostered_it(struct run *r)
 
 /* ---- M6: phantom members ---- */
 
-static void give_order(struct run *r, unsigned at,
-                       const struct incarnation *who)
+static void give_order_at(struct run *r, unsigned at,
+                          const struct incarnation *who, uint64_t made_ms)
 {
     struct standing *s = standing_of(r, at);
     struct incarnation name = *who;
@@ -499,7 +500,7 @@ static void give_order(struct run *r, unsigned at,
         .previous = standing_order(s),
         .incarnations = &name,
         .count = 1,
-        .created_ms = SIM_CLOCK_EPOCH_MS,
+        .created_ms = made_ms,
     };
     struct intent *i = intent_new(INTENT_ORDER);
     struct buffer bytes;
@@ -515,10 +516,89 @@ static void give_order(struct run *r, unsigned at,
     submit(r, at, i);
 }
 
+static void give_order(struct run *r, unsigned at,
+                       const struct incarnation *who)
+{
+    give_order_at(r, at, who, SIM_CLOCK_EPOCH_MS);
+}
+
 static bool is_there(struct sim_world *w, void *ctx)
 {
     (void)ctx;
     return sim_world_is_ready(w, HOSTS - 1);
+}
+
+static void on_issuer(void *ctx, int error, const char *detail)
+{
+    struct run *r = ctx;
+
+    (void)detail;
+    r->answered = true;
+    r->result = error;
+}
+
+/* The authority lets host make tokens, as "confmesh issuer" does. */
+static void make_issuer(struct run *r, unsigned host)
+{
+    struct sim_host *h = r->w->hosts[host];
+    struct certificate c = {.roles = ROLE_WRITER | ROLE_ISSUER,
+                            .prefixes_count = 1,
+                            .not_before_ms = SIM_CLOCK_EPOCH_MS,
+                            .not_after_ms = SIM_CLOCK_EPOCH_MS * 2};
+    struct buffer bytes;
+
+    c.mesh = mesh_id_of(r->w->authority.public_key);
+    memcpy(c.sign_key, sim_host_public_key(h), sizeof c.sign_key);
+    memcpy(c.box_key, node_of(r, host)->box_public_key, sizeof c.box_key);
+    (void)snprintf(c.name, sizeof c.name, "%s", sim_host_name(h));
+    buffer_init(&bytes, CERTIFICATE_SIZE_MAX);
+    assert_int_equal(certificate_encode(&bytes, &c, r->w->authority.secret_key),
+                     0);
+    r->answered = false;
+    sim_host_enter(h);
+    node_issuer_set(node_of(r, host), buffer_slice(&bytes), on_issuer, r);
+    sim_host_settle(h);
+    buffer_release(&bytes);
+    await(r, is_answered, "the certificate is stored");
+    assert_int_equal(r->result, 0);
+}
+
+static void on_token(void *ctx, int error, const char *token,
+                     const char *detail)
+{
+    struct run *r = ctx;
+
+    (void)detail;
+    r->answered = true;
+    r->result = error;
+    if (error == 0)
+        (void)snprintf(r->token, sizeof r->token, "%s", token);
+}
+
+/* What the message of whoever refuses says: a fresh token, a new start. */
+static void start_with_token_of(struct run *r, unsigned host, unsigned issuer)
+{
+    struct cm_detail detail = {""};
+
+    r->answered = false;
+    sim_host_enter(r->w->hosts[issuer]);
+    node_token_create(node_of(r, issuer), 1, 3600000, false, on_token, r);
+    sim_host_settle(r->w->hosts[issuer]);
+    await(r, is_answered, "a token");
+    assert_int_equal(r->result, 0);
+    sim_world_power_cut(r->w, host);
+    assert_int_equal(sim_host_boot(r->w->hosts[host], r->token, &detail), 0);
+}
+
+static bool phantom_is_refused(struct sim_world *w, void *ctx)
+{
+    struct run *r = ctx;
+    uint64_t refused = 0;
+
+    (void)w;
+    for (unsigned i = 1; i < HOSTS - 1; i++)
+        refused += node_of(r, i)->status.refused.of[REFUSAL_ENTRY_ISSUER].count;
+    return refused > 0 && node_of(r, HOSTS - 1)->returning.waits[0] != '\0';
 }
 
 static bool phantom_is_home(struct sim_world *w, void *ctx)
@@ -533,7 +613,9 @@ static bool phantom_is_home(struct sim_world *w, void *ctx)
             return false;
     }
     return node_of(r, HOSTS - 1)->returning.phase == RETURNING_NONE &&
-           unsent_of(r, HOSTS - 1).waiting == 0;
+           unsent_of(r, HOSTS - 1).waiting == 0 &&
+           (shows(r, 1, "of a phantom", "2") ||
+            unsent_of(r, HOSTS - 1).parked == 1);
 }
 
 static bool founder_is_out(struct sim_world *w, void *ctx)
@@ -547,8 +629,20 @@ static bool founder_is_out(struct sim_world *w, void *ctx)
     return ret;
 }
 
+static bool third_is_out(struct sim_world *w, void *ctx)
+{
+    struct run *r = ctx;
+
+    (void)w;
+    return is_sealed(r, 0, &r->evicted, NULL) &&
+           is_sealed(r, 1, &r->evicted, NULL) &&
+           is_sealed(r, 2, &r->evicted, NULL);
+}
+
 /* The founder is evicted, does not know it, and lets one in: he belongs to no
- * mesh but the founder's, until a member shows him the seal. */
+ * mesh but the founder's, until a member shows him the seal. Nobody can tell
+ * him from a thief's who has the founder's key, so he stays outside until the
+ * operator vouches for him: a token of another issuer. */
 static void M6_phantom_member(struct run *r)
 {
     r->evicted = incarnation_of(r, 0);
@@ -567,12 +661,75 @@ static void M6_phantom_member(struct run *r)
     await(r, is_there, "let in by an evicted one");
     write_key(r, HOSTS - 1, "of a phantom", "2");
     sim_net_heal(r->w->net);
+    await(r, phantom_is_refused, "the members know who signed for him");
+    assert_non_null(strstr(node_of(r, HOSTS - 1)->returning.waits,
+                           "redeem a fresh token of another issuer"));
+    sim_world_run_for(r->w, 10 * SIM_SECOND);
+    for (unsigned i = 1; i < HOSTS - 1; i++)
+        assert_false(shows(r, i, "of a phantom", "2"));
+    make_issuer(r, 1);
+    start_with_token_of(r, HOSTS - 1, 1);
     await(r, phantom_is_home, "the phantom is a member");
     for (unsigned i = 1; i < HOSTS; i++) {
-        assert_true(shows(r, i, "of a phantom", "2"));
+        /* A floor may have passed while it waited (M9): then it is parked. */
+        if (unsent_of(r, HOSTS - 1).parked == 0)
+            assert_true(shows(r, i, "of a phantom", "2"));
         assert_true(shows(r, i, "k", "1"));
         assert_int_equal(sim_world_audit(r->w, i), 0);
     }
+    sim_world_free(r->w);
+    r->w = NULL;
+}
+
+/* ---- a certificate that was never used ---- */
+
+static bool is_certified(struct sim_world *w, void *ctx)
+{
+    const struct node *n = sim_host_node(w->hosts[HOSTS - 1]);
+
+    (void)ctx;
+    return n != NULL && n->has_identity;
+}
+
+static bool has_given_up(struct sim_world *w, void *ctx)
+{
+    const struct node *n = sim_host_node(w->hosts[HOSTS - 1]);
+
+    (void)ctx;
+    return n != NULL && node_has_failed(n);
+}
+
+/* Certified, and cut short before it asked for a sponsor; an order is newer.
+ * The token that it has cannot help, a fresh one does. */
+static void old_certificate(struct run *r)
+{
+    struct cm_detail detail = {""};
+    char token[TOKEN_TEXT_MAX];
+    uint64_t made_ms;
+
+    sim_world_join(r->w, HOSTS - 1, 0);
+    await_exactly(r, is_certified, "a certificate");
+    assert_int_equal(node_of(r, 0)->roster->count, HOSTS - 1);
+    assert_non_null(r->w->tokens[HOSTS - 1]);
+    (void)snprintf(token, sizeof token, "%s", r->w->tokens[HOSTS - 1]);
+    made_ms = node_of(r, HOSTS - 1)->own.not_before_ms;
+    sim_world_power_cut(r->w, HOSTS - 1);
+    r->evicted = incarnation_of(r, 3);
+    sim_net_isolate(r->w->net, 3, true);
+    sim_world_run_for(r->w, SIM_SECOND);
+    give_order_at(r, 0, &r->evicted, made_ms + 1);
+    await(r, third_is_out, "the order has been acted upon");
+    assert_int_equal(sim_host_boot(r->w->hosts[HOSTS - 1], token, &detail), 0);
+    await(r, has_given_up, "the old token gives nothing new");
+    assert_non_null(strstr(node_not_ready_reason(node_of(r, HOSTS - 1)),
+                           "redeem a fresh token"));
+    start_with_token_of(r, HOSTS - 1, 0);
+    await(r, is_there, "a fresh token");
+    write_key(r, HOSTS - 1, "home", "1");
+    sim_world_run_for(r->w, 10 * SIM_SECOND);
+    for (unsigned i = 0; i < HOSTS; i++)
+        assert_int_equal(shows(r, i, "home", "1"), i != 3);
+    assert_int_equal(sim_world_audit(r->w, HOSTS - 1), 0);
     sim_world_free(r->w);
     r->w = NULL;
 }
@@ -639,6 +796,7 @@ TRACE(H17_below_the_floor)
 TRACE(M4_sponsor_lost)
 TRACE(M5_retired_though_nobody_rostered_it)
 TRACE(M6_phantom_member)
+TRACE(old_certificate)
 TRACE(M9_absent_key)
 
 int main(void)
@@ -651,6 +809,7 @@ int main(void)
         cmocka_unit_test(test_M4_sponsor_lost),
         cmocka_unit_test(test_M5_retired_though_nobody_rostered_it),
         cmocka_unit_test(test_M6_phantom_member),
+        cmocka_unit_test(test_old_certificate),
         cmocka_unit_test(test_M9_absent_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,6 +164,26 @@ const struct gossip *node_gossip(const struct node *n)
     return NULL;
 }
 
+struct slice node_certificate(const struct node *n)
+{
+    (void)n;
+    return slice_of_string("certificate");
+}
+
+bool node_is_issuer(const struct node *n)
+{
+    (void)n;
+    return false;
+}
+
+void node_issuer_set(struct node *n, struct slice certificate,
+                     node_issuer_done done, void *ctx)
+{
+    (void)n;
+    (void)certificate;
+    done(ctx, CM_ERR_AUTHORITY, "not here");
+}
+
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
                        bool reader, node_token_done done, void *ctx)
 {
