@@ -17,6 +17,7 @@ void http_members(struct http_request *r);
 void http_token(struct http_request *r);
 void http_snapshot(struct http_request *r);
 void http_merge(struct http_request *r);
+void http_sets(struct http_request *r);
 void http_conflicts(struct http_request *r);
 void http_explain(struct http_request *r);
 void http_resolve(struct http_request *r);

@@ -104,6 +104,7 @@ static const struct route {
     {"/v1/mesh/resolve/", http_resolve, true, false, false},
     {"/v1/mesh/token", http_token, false, false, true},
     {"/v1/mesh/snapshot", http_snapshot, false, false, true},
+    {"/v1/mesh/sets", http_sets, false, false, false},
     {"/v1/mesh/merge", http_merge, false, false, true},
     {"/v1/mesh/adopt", http_adopt, false, false, true},
     {"/v1/mesh/roster", http_roster, false, false, false},

@@ -208,8 +208,8 @@ static bool is_candidate(struct merge *m, const struct snapshot_listed *l)
     if (memcmp(l->authority_public_key, m->authority, 32) != 0) {
         m->report.passed++;
         note(m,
-             "passed over: %s: of another mesh (--adopt takes its keys as "
-             "new writes)",
+             "passed over: %s: of another mesh (confmesh restore URL "
+             "--adopt --prefix P takes its keys as new writes)",
              l->name);
         return false;
     }

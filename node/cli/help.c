@@ -345,26 +345,34 @@ const struct cli_verb cli_verbs[] = {
      "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
      cli_verb_snapshot_list},
     {"snapshot diff", "URL [NAME]",
-     "prefix recovery-key passphrase-file no-passphrase ca-file",
+     "prefix adopt recovery-key passphrase-file no-passphrase ca-file",
      "what a living node has changed since a snapshot",
-     "Of plain keys: + is only in the snapshot, - only in the node, ~ "
-     "differs.\n"
+     "Of keys and sets: + is only in the snapshot, - only in the node, ~ "
+     "differs,\n"
+     "! was revoked and is not any more, x was revoked since.\n"
      "Exit code 1: something differs.\n"
      "  --prefix PREFIX      only keys under it\n"
      "  --recovery-key FILE  of an encrypted snapshot\n\n"
      "  confmesh snapshot diff /backup/confmesh --prefix app/\n",
      1, 2, cli_verb_snapshot_diff},
     {"restore", "URL [NAME]...",
-     "mode merge prefix yes dry-run recovery-key passphrase-file "
-     "no-passphrase ca-file",
+     "mode merge adopt prefix yes dry-run unrevoke recovery-key "
+     "passphrase-file no-passphrase ca-file",
      "bring what snapshots hold into a living mesh",
-     "Old values again (--mode reassert, the default): plain keys under the\n"
-     "prefix become what the snapshot has, by ordinary writes, and keys that "
-     "it\n"
-     "has not are deleted.\n"
+     "Old values again (--mode reassert, the default): keys and sets under "
+     "the\n"
+     "prefix become what the snapshot has, by ordinary writes: + was there, is "
+     "not,\n"
+     "~ had another value, - was not there (goes), ! was revoked (is again), x "
+     "was\n"
+     "revoked since.\n"
      "  --prefix PREFIX  needed; '' for every key\n"
      "  --yes            without it the difference is shown, nothing "
      "written\n"
+     "  --unrevoke       also what was revoked since (x)\n"
+     "  --adopt          the snapshot may be of another mesh: its keys and "
+     "values\n"
+     "                   (+ ~) become writes of this one, nothing goes\n"
      "What got lost (--merge, or --mode merge): the node joins the snapshots,\n"
      "several URLs in any order, all that are there or the NAMEs behind a "
      "URL.\n"

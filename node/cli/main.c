@@ -27,6 +27,7 @@ static struct args_flag flags[] = {
     {.name = "snapshot-bandwidth", .kind = ARGS_VALUE},
     {.name = "mode", .kind = ARGS_VALUE},
     {.name = "merge", .kind = ARGS_SWITCH},
+    {.name = "adopt", .kind = ARGS_SWITCH},
     {.name = "read-data", .kind = ARGS_OPTIONAL},
     {.name = "scratch", .kind = ARGS_VALUE},
     {.name = "keep-last", .kind = ARGS_VALUE},

@@ -227,7 +227,11 @@ int cli_merge(struct cli *c)
     int code;
 
     CHECK(m.targets != NULL && m.keys != NULL);
-    if (cli_has(c, "prefix"))
+    if (cli_has(c, "adopt") || cli_has(c, "unrevoke"))
+        code = cli_usage_error(c, "--adopt and --unrevoke are for writing "
+                                  "values anew: without --merge, with "
+                                  "--prefix");
+    else if (cli_has(c, "prefix"))
         code = cli_usage_error(c, "--merge joins whole snapshots; --prefix is "
                                   "for writing old values again");
     else

@@ -1,14 +1,21 @@
 /* confmesh snapshot diff and confmesh restore: a living node against a snapshot
  * of the past, and back to it. What was is written anew, as ordinary writes: it
- * wins everywhere, and nobody's history is undone. Registers only. */
+ * wins everywhere, and nobody's history is undone.
+ *
+ *   +  was there, is not         -  was not there, is
+ *   ~  has another value         !  was revoked, is not any more
+ *   x  was there, and was revoked since: comes back with --unrevoke only
+ *
+ * Of another mesh (--adopt) + and ~ alone: nothing that is here goes. */
+#include <inttypes.h>
+#include <sodium.h>
 #include <string.h>
 #include <time.h>
 
+#include "crdt/authority.h"
 #include "crdt/base/check.h"
-#include "node/authority_file.h"
-#include "node/cli/cli.h"
+#include "node/cli/recovery.h"
 #include "node/cli/text.h"
-#include "node/sealed_keys.h"
 #include "node/snapshot_listing.h"
 #include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
@@ -19,11 +26,16 @@
 struct reassert {
     struct cli *c;
     const char *prefix;
-    json_t *live; /* owned: key -> entry of what the node has under prefix */
-    json_t *ops;  /* owned: the batch under way */
+    /* What the node has under prefix; all owned. */
+    json_t *live;     /* key -> entry */
+    json_t *elements; /* name -> {key, element}; see element_name */
+    json_t *revoked;  /* likewise */
+    json_t *ops;      /* owned: the batch under way */
     size_t ops_bytes;
     bool apply;
+    bool adopt;
     uint64_t differences;
+    uint64_t revoked_since;
     int code;
 };
 
@@ -37,66 +49,218 @@ static void flush(struct reassert *r)
     CHECK(r->ops != NULL);
 }
 
-/* value NULL: the key goes. */
+/* ---- names ---- */
+
+/* One string of key and element (NULL: a register), for an object's member. */
+struct element_name {
+    char text[2 * KEY_SIZE_MAX + 8];
+    size_t size;
+};
+
+static struct element_name element_name(struct slice key,
+                                        const struct slice *element)
+{
+    struct element_name n = {.size = 0};
+    int length = snprintf(n.text, sizeof n.text,
+                          "%c%zu:", element != NULL ? 's' : 'r', key.size);
+    size_t all = key.size + (element != NULL ? element->size : 0);
+
+    CHECK(length > 0 && (size_t)length + all <= sizeof n.text);
+    memcpy(n.text + length, key.data, key.size);
+    if (element != NULL)
+        memcpy(n.text + length + key.size, element->data, element->size);
+    n.size = (size_t)length + all;
+    return n;
+}
+
+static json_t *find(const json_t *in, const struct element_name *n)
+{
+    return json_object_getn(in, n->text, n->size);
+}
+
+static void forget(json_t *in, const struct element_name *n)
+{
+    (void)json_object_deln(in, n->text, n->size);
+}
+
+/* ---- differences ---- */
+
+static const char *word_of(char sign)
+{
+    switch (sign) {
+    case '+':
+        return "absent";
+    case '-':
+        return "new";
+    case '!':
+        return "unrevoked";
+    case 'x':
+        return "revoked since";
+    default:
+        return "changed";
+    }
+}
+
+static void show(const struct reassert *r, char sign, struct slice key,
+                 const struct slice *element)
+{
+    json_t *o;
+
+    if (!r->c->json) {
+        (void)printf("%c ", sign);
+        cli_print_escaped(stdout, key);
+        if (element != NULL) {
+            (void)fputc('\t', stdout);
+            cli_print_escaped(stdout, *element);
+        }
+        (void)fputc('\n', stdout);
+        return;
+    }
+    o = json_pack("{s:s%, s:s}", "key", (const char *)key.data, key.size,
+                  "difference", word_of(sign));
+    if (o != NULL && element != NULL)
+        (void)json_object_set_new(
+            o, "element",
+            json_stringn((const char *)element->data, element->size));
+    if (o != NULL && !r->apply)
+        cli_print_json(o);
+    json_decref(o);
+}
+
+static const char *op_of(char sign, bool set)
+{
+    switch (sign) {
+    case '-':
+        return set ? "set-remove" : "del";
+    case '!':
+        return set ? "set-revoke" : "revoke";
+    default:
+        return set ? "set-add" : "put";
+    }
+}
+
+static void set_new(json_t *op, const char *name, json_t *value)
+{
+    CHECK(value != NULL && json_object_set_new(op, name, value) == 0);
+}
+
+/* then NULL: the key goes, or is revoked. */
 static void differ(struct reassert *r, char sign, struct slice key,
-                   const struct sibling *value)
+                   const struct slice *element, const struct sibling *then)
 {
     json_t *op;
 
     r->differences++;
-    if (r->c->json) {
-        json_t *o = json_pack("{s:s%, s:s}", "key", (const char *)key.data,
-                              key.size, "difference",
-                              sign == '+'   ? "absent"
-                              : sign == '-' ? "new"
-                                            : "changed");
-        if (o != NULL && !r->apply)
-            cli_print_json(o);
-        json_decref(o);
-    } else {
-        (void)printf("%c ", sign);
-        cli_print_escaped(stdout, key);
-        (void)fputc('\n', stdout);
-    }
+    show(r, sign, key, element);
     if (!r->apply)
         return;
-    op = cli_op(value != NULL ? "put" : "del", key, NULL);
-    if (op != NULL && value != NULL) {
-        cli_json_value(op, value->value);
-        (void)json_object_set_new(op, "flags",
-                                  json_integer((json_int_t)value->flags));
+    op = cli_op(op_of(sign, element != NULL), key, NULL);
+    if (element != NULL)
+        set_new(op, "element",
+                json_stringn((const char *)element->data, element->size));
+    if (then != NULL && element == NULL) {
+        cli_json_value(op, then->value);
+        set_new(op, "flags", json_integer((json_int_t)then->flags));
     }
-    CHECK(op != NULL && json_array_append_new(r->ops, op) == 0);
-    r->ops_bytes += key.size + (value != NULL ? value->value.size : 0);
+    if (then != NULL && then->expires != 0) {
+        char text[32];
+
+        /* In whole seconds, not earlier. */
+        (void)snprintf(text, sizeof text, "%" PRIu64,
+                       (hlc_wall_ms(then->expires) + 999) / 1000);
+        set_new(op, "expires", json_string(text));
+    }
+    if (then != NULL && cli_has(r->c, "unrevoke"))
+        set_new(op, "unrevoke", json_true());
+    CHECK(json_array_append_new(r->ops, op) == 0);
+    r->ops_bytes += key.size + (then != NULL ? then->value.size : 0);
     if (json_array_size(r->ops) >= BATCH_OPS || r->ops_bytes >= BATCH_BYTES)
         flush(r);
 }
 
-/* One visible register of the snapshot. */
-static void compare(struct reassert *r, struct slice key,
-                    const struct sibling *then)
+/* Was there, is not. */
+static void absent(struct reassert *r, const struct entry_id *id,
+                   const struct slice *element, const struct sibling *then)
 {
-    json_t *now = json_object_getn(r->live, (const char *)key.data, key.size);
+    struct element_name n = element_name(id->key, element);
+
+    if (find(r->revoked, &n) == NULL || cli_has(r->c, "unrevoke")) {
+        differ(r, '+', id->key, element, then);
+        return;
+    }
+    r->revoked_since++;
+    show(r, 'x', id->key, element);
+}
+
+static bool is_same(const json_t *now, const struct sibling *then)
+{
     const char *text = json_string_value(json_object_get(now, "Value"));
     struct buffer value;
     bool same;
 
-    if (now == NULL) {
-        differ(r, '+', key, then);
-        return;
-    }
     buffer_init(&value, CLIENT_BODY_MAX);
     same = (text == NULL || cli_base64_decode(text, &value) == 0) &&
            slice_equal(buffer_slice(&value), then->value) &&
            (uint64_t)json_integer_value(json_object_get(now, "Flags")) ==
                then->flags;
     buffer_release(&value);
-    (void)json_object_deln(r->live, (const char *)key.data, key.size);
-    if (!same)
-        differ(r, '~', key, then);
+    return same;
 }
 
-static int load_live(struct reassert *r)
+/* One register or element of the snapshot, present or revoked. */
+static void compare(struct reassert *r, const struct entry_id *id,
+                    const struct resolution *shown)
+{
+    bool set = id->space == SPACE_SET;
+    const struct slice *element = set ? &id->element : NULL;
+    struct element_name n = element_name(id->key, element);
+    json_t *now = set ? find(r->elements, &n)
+                      : json_object_getn(r->live, (const char *)id->key.data,
+                                         id->key.size);
+    bool changed =
+        now != NULL && !set && shown->present && !is_same(now, shown->winner);
+    bool there = now != NULL;
+
+    if (set)
+        forget(r->elements, &n);
+    else
+        (void)json_object_deln(r->live, (const char *)id->key.data,
+                               id->key.size);
+    if (!shown->present) {
+        if (find(r->revoked, &n) == NULL && !r->adopt)
+            differ(r, '!', id->key, element, NULL);
+    } else if (!there) {
+        absent(r, id, element, shown->winner);
+    } else if (changed) {
+        differ(r, '~', id->key, element, shown->winner);
+    }
+}
+
+/* What is left was not there. */
+static void differ_new(struct reassert *r)
+{
+    const char *name;
+    json_t *one;
+    size_t size;
+
+    json_object_keylen_foreach(r->live, name, size, one)
+        differ(r, '-', slice_of(name, size), NULL, NULL);
+    json_object_keylen_foreach(r->elements, name, size, one)
+    {
+        const json_t *key = json_object_get(one, "key");
+        const json_t *element = json_object_get(one, "element");
+        struct slice e =
+            slice_of(json_string_value(element), json_string_length(element));
+
+        differ(r, '-',
+               slice_of(json_string_value(key), json_string_length(key)), &e,
+               NULL);
+    }
+}
+
+/* ---- the node ---- */
+
+static int load_keys(struct reassert *r)
 {
     struct client_response response;
     struct client_request request = {.method = "GET"};
@@ -130,6 +294,81 @@ static int load_live(struct reassert *r)
     return code;
 }
 
+static void take_names(json_t *to, const json_t *list)
+{
+    size_t i;
+    json_t *one;
+
+    json_array_foreach((json_t *)(uintptr_t)list, i, one)
+    {
+        const json_t *key = json_object_get(one, "key");
+        const json_t *element = json_object_get(one, "element");
+        struct slice e =
+            slice_of(json_string_value(element), json_string_length(element));
+        struct element_name n;
+
+        if (!json_is_string(key) || json_string_length(key) > KEY_SIZE_MAX ||
+            e.size > KEY_SIZE_MAX)
+            continue;
+        n = element_name(
+            slice_of(json_string_value(key), json_string_length(key)),
+            json_is_string(element) ? &e : NULL);
+        (void)json_object_setn(to, n.text, n.size, one);
+    }
+}
+
+static int load_sets(struct reassert *r)
+{
+    struct buffer target;
+    json_t *answer = NULL;
+    char path[CLIENT_TARGET_MAX];
+    int code;
+
+    buffer_init(&target, CLIENT_TARGET_MAX);
+    buffer_append_string(&target, "/v1/mesh/sets");
+    cli_query_add(&target, "prefix", r->prefix);
+    (void)snprintf(path, sizeof path, "%.*s", (int)target.size,
+                   (const char *)target.data);
+    buffer_release(&target);
+    code = cli_get_json(r->c, path, NULL, CLIENT_CALL_TIMEOUT_MS, &answer);
+    if (code != 0)
+        return code;
+    take_names(r->elements, json_object_get(answer, "elements"));
+    take_names(r->revoked, json_object_get(answer, "revoked"));
+    json_decref(answer);
+    return 0;
+}
+
+/* "Another mesh's snapshot is refused without --adopt." */
+static int check_mesh(struct reassert *r, const struct manifest *m)
+{
+    char theirs[MESH_ID_TEXT_SIZE];
+    char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
+    const char *own;
+    json_t *status = NULL;
+    bool same;
+    int code = cli_get_json(r->c, "/v1/mesh/status", NULL,
+                            CLIENT_CALL_TIMEOUT_MS, &status);
+
+    if (code != 0)
+        return code;
+    own = json_string_value(json_object_get(status, "mesh"));
+    mesh_id_format(theirs, &m->mesh);
+    same = own != NULL && strcmp(own, theirs) == 0;
+    json_decref(status);
+    r->adopt = cli_has(r->c, "adopt") && !same;
+    if (same || r->adopt)
+        return 0;
+    authority_fingerprint(fingerprint, m->authority_public_key);
+    return cli_failed(r->c,
+                      "the snapshot is of another mesh, %s (authority %s); "
+                      "--adopt takes its keys and values as new writes of "
+                      "this one",
+                      theirs, fingerprint);
+}
+
+/* ---- the snapshot ---- */
+
 static int walk(struct reassert *r, struct snapshot_pull *pull)
 {
     hlc_t now = hlc_make((uint64_t)time(NULL) * 1000, 0);
@@ -142,9 +381,10 @@ static int walk(struct reassert *r, struct snapshot_pull *pull)
            (error = snapshot_pull_next(pull, &id, &entry)) == 0) {
         struct resolution shown = entry_resolve(entry, now);
 
-        if (id.space == SPACE_REGISTER && shown.present &&
+        if (id.space <= SPACE_CLIENT_LAST &&
+            (shown.present || shown.revoke != NULL) &&
             slice_starts_with(id.key, prefix))
-            compare(r, id.key, shown.winner);
+            compare(r, &id, &shown);
     }
     if (r->code != 0)
         return r->code;
@@ -153,79 +393,94 @@ static int walk(struct reassert *r, struct snapshot_pull *pull)
                : cli_failed(r->c, "%s", pull->detail.text);
 }
 
-static int keys_of(struct cli *c, const struct manifest *m,
-                   struct snapshot_keys *ret_keys)
+/* Wholly checked first: what is damaged in its last chunk must not be found
+ * after a half was written. */
+static int with_keys(struct reassert *r, struct object_store *store,
+                     const struct manifest *m, const struct snapshot_keys *keys)
 {
-    const char *file = cli_value(c, "recovery-key");
-    struct passphrase_source source = {
-        .file = cli_value(c, "passphrase-file"),
-        .none = cli_has(c, "no-passphrase"),
-    };
-    struct cm_detail detail = {""};
-    struct authority key;
-    uint8_t data_key[32];
-    int error;
-
-    if (m->sealed.size == 0)
-        return 0;
-    if (file == NULL)
-        return cli_failed(c, "the snapshot is encrypted: give --recovery-key "
-                             "FILE");
-    error = authority_file_read(&key, file, &source, &detail);
-    if (error != 0)
-        return cli_failed(c, "%s", detail.text);
-    error = sealed_keys_open(data_key, &m->mesh, m->sealed, &key, &detail);
-    authority_clear(&key);
-    if (error != 0)
-        return cli_failed(c, "%s", detail.text);
-    snapshot_keys_derive_encrypted(ret_keys, &m->mesh, data_key);
-    memset(data_key, 0, sizeof(data_key));
-    return 0;
-}
-
-static int with_manifest(struct reassert *r, struct object_store *store,
-                         const struct manifest *m)
-{
-    struct snapshot_keys keys;
     struct cm_detail detail = {""};
     struct snapshot_packs packs;
     struct snapshot_pull pull;
-    int code = keys_of(r->c, m, &keys);
-    if (code != 0)
-        return code;
-    if (snapshot_packs_open(&packs, store, m, &detail) != 0)
+    int code = 0;
+
+    if (snapshot_objects_verify(store, m, keys, NULL, NULL, &detail) != 0 ||
+        snapshot_packs_open(&packs, store, m, &detail) != 0)
         return cli_failed(r->c, "%s", detail.text);
-    if (snapshot_pull_begin(&pull, m, m->sealed.size > 0 ? &keys : NULL,
-                            snapshot_packs_get, &packs) != 0)
+    if (snapshot_pull_begin(&pull, m, keys, snapshot_packs_get, &packs) != 0)
         code = cli_failed(r->c, "out of memory");
     else
         code = walk(r, &pull);
     snapshot_pull_release(&pull);
     snapshot_packs_close(&packs);
-    memset(&keys, 0, sizeof(keys));
     return code;
 }
 
-/* The named snapshot, or the newest good one, wholly checked first: what is
- * damaged in its last chunk must not be found after a half was written. */
-static int with_target(struct reassert *r, const char *target, const char *name)
+static int with_manifest(struct reassert *r, struct object_store *store,
+                         const struct manifest *m)
+{
+    struct snapshot_keys keys = {.encrypted = false};
+    bool encrypted = m->sealed.size > 0;
+    struct cm_detail detail = {""};
+    struct cli_recovery recovery;
+    int code = check_mesh(r, m);
+
+    if (code == 0)
+        code = cli_recovery_open(r->c, &recovery);
+    if (code != 0)
+        return code;
+    if (encrypted && cli_recovery_unlock(&recovery, m, &keys, &detail) != 0)
+        code = cli_failed(r->c, "%s", detail.text);
+    else
+        code = with_keys(r, store, m, encrypted ? &keys : NULL);
+    cli_recovery_close(&recovery);
+    sodium_memzero(&keys, sizeof keys);
+    return code;
+}
+
+/* The named snapshot, or the newest one; a damaged one that may be newer is not
+ * passed over. */
+static int choose(struct reassert *r, struct object_store *store,
+                  const char *name, char ret_name[SNAPSHOT_NAME_SIZE])
 {
     struct cm_detail detail = {""};
-    struct snapshot_listed listed = {.error = 0};
+    struct snapshot_listing l;
+    int code = 0;
+
+    if (name != NULL) {
+        (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "%s", name);
+        return 0;
+    }
+    if (snapshot_list_in(&l, store, NULL, &detail) != 0)
+        return cli_failed(r->c, "%s", detail.text);
+    if (l.count == 0)
+        code = cli_failed(r->c, "%s holds no snapshot; is it the right place?",
+                          r->c->words[0]);
+    else
+        (void)snprintf(
+            ret_name, SNAPSHOT_NAME_SIZE, "%s",
+            l.items[l.items[l.count - 1].error != 0 ? l.count - 1 : 0].name);
+    snapshot_listing_release(&l);
+    return code;
+}
+
+static int with_target(struct reassert *r, const char *target, const char *name)
+{
+    char chosen[SNAPSHOT_NAME_SIZE];
+    struct cm_detail detail = {""};
     struct object_store store;
     struct buffer bytes;
     struct manifest m;
     int code;
-    if (snapshot_verify(target, name, NULL, NULL, NULL, &listed, &detail) !=
-            0 ||
-        object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail) != 0)
+
+    if (object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail) != 0)
         return cli_failed(r->c, "%s", detail.text);
     buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
-    if (snapshot_manifest_load(&store, listed.name, NULL, &bytes, &m,
-                               &detail) != 0) {
-        code = cli_failed(r->c, "%s", detail.text);
-    } else {
-        cli_note("snapshot %s by %s", listed.name, listed.signer);
+    code = choose(r, &store, name, chosen);
+    if (code == 0 && snapshot_manifest_load(&store, chosen, NULL, &bytes, &m,
+                                            &detail) != 0) {
+        code = cli_failed(r->c, "manifest %s: %s", chosen, detail.text);
+    } else if (code == 0) {
+        cli_note("snapshot %s by %s", chosen, m.signer_name);
         code = with_manifest(r, &store, &m);
         manifest_release(&m);
     }
@@ -234,38 +489,55 @@ static int with_target(struct reassert *r, const char *target, const char *name)
     return code;
 }
 
+/* ---- the verbs ---- */
+
+static void tell(const struct reassert *r)
+{
+    if (r->apply)
+        cli_note("%" PRIu64 " keys and elements are as they were",
+                 r->differences);
+    if (r->revoked_since > 0)
+        cli_note("%" PRIu64 " were revoked since and stay so (x); --unrevoke "
+                 "brings them back",
+                 r->revoked_since);
+}
+
 static int run(struct cli *c, bool apply)
 {
     const char *prefix = cli_value(c, "prefix");
     struct reassert r = {.c = c, .apply = apply};
-    const char *key;
-    json_t *entry;
+    int code;
+
     r.prefix = prefix != NULL ? prefix : "";
-    int code = cli_check_prefix(c, r.prefix);
+    code = cli_check_prefix(c, r.prefix);
     if (code != 0)
         return code;
     r.live = json_object();
+    r.elements = json_object();
+    r.revoked = json_object();
     r.ops = json_array();
-    CHECK(r.live != NULL && r.ops != NULL);
-    code = load_live(&r);
+    CHECK(r.live != NULL && r.elements != NULL && r.revoked != NULL &&
+          r.ops != NULL);
+    code = load_keys(&r);
+    if (code == 0)
+        code = load_sets(&r);
     if (code == 0)
         code = with_target(&r, c->words[0],
                            c->words_count > 1 ? c->words[1] : NULL);
-    if (code == 0)
-        json_object_foreach(r.live, key, entry)
-            differ(&r, '-', slice_of_string(key), NULL);
+    if (code == 0 && !r.adopt)
+        differ_new(&r);
     if (code == 0) {
         flush(&r);
         code = r.code;
     }
     json_decref(r.live);
+    json_decref(r.elements);
+    json_decref(r.revoked);
     json_decref(r.ops);
     if (code != 0)
         return code;
-    if (apply)
-        cli_note("%llu keys are as they were",
-                 (unsigned long long)r.differences);
-    return r.differences > 0 && !apply ? CLI_FALSE : CLI_DONE;
+    tell(&r);
+    return r.differences + r.revoked_since > 0 && !apply ? CLI_FALSE : CLI_DONE;
 }
 
 int cli_verb_snapshot_diff(struct cli *c)
@@ -276,6 +548,8 @@ int cli_verb_snapshot_diff(struct cli *c)
 int cli_verb_restore(struct cli *c)
 {
     const char *mode = cli_value(c, "mode");
+    int code;
+
     if (cli_has(c, "merge") || (mode != NULL && strcmp(mode, "merge") == 0))
         return cli_merge(c);
     if (c->words_count > 2)
@@ -288,9 +562,9 @@ int cli_verb_restore(struct cli *c)
         return cli_usage_error(c, "--prefix PREFIX is needed ('' for all)");
     if (cli_has(c, "yes"))
         return run(c, true);
-    int code = run(c, false);
+    code = run(c, false);
     if (code == CLI_FALSE)
-        cli_note("nothing was written; --yes writes what was (+ and ~) and "
-                 "deletes what is new (-)");
+        cli_note("nothing was written; --yes writes what was (+ ~), revokes "
+                 "what was revoked (!) and deletes what is new (-)");
     return code;
 }

@@ -105,7 +105,8 @@ static int check_trust(struct restore *r)
         return restore_fail(r, RESTORE_TRUST,
                             "the authority file %s is %s, but the snapshots "
                             "are of %s; give the right file, or "
-                            "--new-authority FILE for a new mesh",
+                            "--new-authority FILE for a new mesh; into a "
+                            "living one: confmesh restore URL --adopt",
                             r->o->authority, own, fingerprint);
     }
     r->origin_checked = r->o->trust != NULL || r->o->authority != NULL;
