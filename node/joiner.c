@@ -31,6 +31,7 @@
 /* Without a message of the cut between them, of one sponsor. */
 #define SPONSOR_FAILURES_MAX 3
 #define HELD_RETRY_MS 1000
+#define INTRODUCED_MAX 4 /* contacted at a time */
 
 static void try_later(struct node *n)
 {
@@ -145,6 +146,21 @@ static void load_others(struct node *n)
             j->others_count = 0;
     }
     store_reader_reset(n->reader);
+}
+
+void joiner_introduce(struct node *n)
+{
+    struct joiner *j = &n->joiner;
+
+    if (j->others_count == 0)
+        load_others(n);
+    for (size_t i = 0; i < j->others_count && i < INTRODUCED_MAX; i++) {
+        const struct address *a = &j->others[j->others_next % j->others_count];
+
+        j->others_next++;
+        if (!address_equal(a, &n->address))
+            (void)link_connect(n, a);
+    }
 }
 
 static bool is_other(const struct joiner *j, const struct address *a)
@@ -485,7 +501,7 @@ static int take_grant(struct node *n, const struct frame *f)
 struct adoption {
     struct replacement replacement; /* first: what the intent points to */
     struct snapshot_sink *sink;
-    struct meta_fact facts[2];
+    struct meta_fact facts[1];
     struct incarnation incarnation;
     struct key_id source;
 };
@@ -506,6 +522,8 @@ static void adoption_done(void *context, struct intent *i)
         n->cuts.counters.adopted++;
         n->cuts.last_refusal[0] = '\0';
         node_become_ready(n);
+        /* The sponsor may be gone by now, and nobody else knows this node. */
+        joiner_introduce(n);
     } else if (i->result == CM_ERR_HELD) {
         struct adoption *a = i->replacement;
 
@@ -551,8 +569,6 @@ static int adopt(struct node *n, struct cm_detail *detail)
     a->replacement.facts = a->facts;
     a->replacement.facts_count =
         cut_unconfirmed_fact(n, &a->source, &a->facts[0]);
-    a->facts[a->replacement.facts_count++] =
-        (struct meta_fact){META_SPONSORS, slice_of(NULL, 0)};
     i->replacement = a;
     i->done = adoption_done;
     i->context = n;

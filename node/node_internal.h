@@ -356,6 +356,8 @@ void joiner_on_established(struct node *n, struct link *l);
 bool joiner_on_frame(struct node *n, struct link *l, const struct frame *f);
 void joiner_on_link_gone(struct node *n, const struct link *l,
                          const char *reason);
+/* Contacts whom the issuer named: a member that knows nobody else. */
+void joiner_introduce(struct node *n);
 void joiner_tick(struct node *n, uint64_t now);
 uint64_t joiner_deadline(const struct node *n);
 void joiner_release(struct node *n);

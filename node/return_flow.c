@@ -714,6 +714,7 @@ static void ask_when_lonely(struct node *n, uint64_t now)
         r->lonely_ms = now + LONELY_MS;
         return;
     }
+    joiner_introduce(n);
     for (size_t i = 0, asked = 0; i < n->peers_count && asked < LONELY_ASKED;
          i++) {
         const struct peer_address *p =

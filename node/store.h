@@ -142,7 +142,7 @@ uint64_t store_oldest_revision(struct store_reader *r);
 #define META_UNCONFIRMED                                                       \
     "unconfirmed"                /* who gave the cut that no second member     \
                                     has confirmed: key id */
-#define META_SPONSORS "sponsors" /* addresses that a joiner may ask */
+#define META_SPONSORS "sponsors" /* addresses that the issuer named */
 #define META_RETURNING                                                         \
     "returning"              /* reason, next incarnation: return_flow.c        \
                               */

@@ -1,8 +1,10 @@
 """Eviction orders that contradict one another, overlap, arrive amid a cut or
 hit a sponsor; what doctor and metrics say of bad ones. Real processes."""
 import json
+import os
 import re
 import shutil
+import signal
 
 import harness
 from harness import check, check_equal, check_in, wait_until
@@ -201,6 +203,86 @@ def test_eviction_during_a_cut(t):
     delta.ok("put", "k/new", "1")
     alpha.wait_value("k/new", b"1")
     check_equal(names_of(beta), ["alpha", "beta", "delta"])
+
+
+def joining_through_beta(t):
+    """delta stands still amid the cut of beta, who has let it in, as all
+    know; then beta is evicted."""
+    alpha, beta, gamma = mesh(t, 3)
+    beta.ok("issuer", "--authority", t.authority)
+    connection = alpha.connect()
+    for i in range(12):
+        connection.put("big/%02d" % i, os.urandom(1000000))
+    connection.close()
+    t.same([alpha, beta, gamma], 12)
+    delta = t.node("delta")
+    delta.flags = FLAGS
+    delta.spawn("--name", "delta", "--join", beta.token())
+
+    def spooled():
+        return sum(512 * e.stat().st_blocks for e in os.scandir(delta.data)
+                   if e.is_file()) if os.path.isdir(delta.data) else 0
+    while spooled() < 1500000:
+        check(delta.process.running(), delta.process.stderr())
+    os.kill(delta.pid, signal.SIGSTOP)
+    check(b"ready:" not in delta.process.stderr(), "it is not up yet")
+    for node in (alpha, gamma):
+        wait_until(lambda n=node: "delta" in names_of(n),
+                   "%s knows delta" % node.name)
+    names = [m["incarnation"] for m in roster(alpha)["members"]
+             if m["name"] == "delta"]
+    check_equal(len(names), 1)
+    beta.ok("put", "of/beta", "1")
+    alpha.wait_value("of/beta", b"1")
+    evict(t, alpha, "beta")
+    return alpha, beta, gamma, delta, names[0]
+
+
+def at_home(t, alpha, gamma, delta):
+    delta.wait_ready(60)
+    for node in (alpha, gamma, delta):
+        wait_until(lambda n=node: names_of(n) == ["alpha", "delta", "gamma"],
+                   "one delta, and no beta, at %s" % node.name, 60)
+    delta.ok("put", "of/delta", "2")
+    check_equal(len(t.same([alpha, gamma, delta], 14)), 14)
+    seals = [roster(n)["sealed"] for n in (alpha, gamma, delta)]
+    check_equal(seals[1], seals[0])
+    check_equal(seals[2], seals[0])
+    alpha.ok("del", "of/beta")
+    delta.wait_value("of/beta", None)
+    return {s["incarnation"] for s in seals[0]}
+
+
+def test_sponsor_evicted_while_it_lets_in(t):
+    """M3: beta is evicted while delta takes its cut. What beta had fenced and
+    acknowledged is delta's by its add, so it must write fences of its own and
+    hold nothing that the others do not let in."""
+    alpha, beta, gamma, delta, name = joining_through_beta(t)
+    wait_until(lambda: any("evicted" in a for a in beta.live()["alarms"]),
+               "beta knows that it is out")
+    os.kill(delta.pid, signal.SIGCONT)
+    sealed = at_home(t, alpha, gamma, delta)
+    check(len(sealed) in (1, 2), "sealed: %s" % sealed)
+    if delta.live()["incarnation"] == name:
+        check(name not in sealed, "the name that delta bears is sealed")
+    else:
+        check(name in sealed, "the name that delta gave up is not sealed")
+
+
+def test_sponsor_evicted_and_gone(t):
+    """M3 and M4: the same, and beta is gone with the rest of its cut. delta
+    is let in by another, under a further name; the first one is retired."""
+    alpha, beta, gamma, delta, name = joining_through_beta(t)
+    beta.kill()
+    os.kill(delta.pid, signal.SIGCONT)
+    sealed = at_home(t, alpha, gamma, delta)
+    if delta.live()["incarnation"] == name:
+        check(name not in sealed, "the name that delta bears is sealed")
+    else:
+        wait_until(lambda: name in {s["incarnation"]
+                                    for s in roster(alpha)["sealed"]},
+                   "the name that was given up is sealed")
+    check_equal(delta.live()["alarms"], [])
 
 
 def test_writer_added_while_a_proposal_is_open(t):
