@@ -70,7 +70,13 @@ def test_reader_counts_nowhere(t):
     for node in (alpha, beta):
         wait_until(lambda n=node: not siblings(n, "k"), "k is collected")
     check(alpha.live()["floor"]["moves"] > before, "the floor moved")
-    check_equal(alpha.live()["floor"]["held_back_by"], [])
+    # On a busy machine both have proposed, and one proposal is still open:
+    # that passes without the reader, too, whose word is missing nowhere.
+    def held_back_by():
+        names = [h["name"] for h in alpha.live()["floor"]["held_back_by"]]
+        check("reader" not in names, "held back by %s" % names)
+        return names
+    wait_until(lambda: held_back_by() == [], "no proposal is open")
     # Nobody waits for it, and it is no part of any majority.
     alpha.ok("put", "w", "1", "--wait", "all", "--timeout", "10s")
     alpha.ok("put", "w", "2", "--wait", "majority", "--timeout", "10s")
