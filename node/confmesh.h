@@ -54,6 +54,8 @@ struct confmesh_options {
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
     uint64_t snapshot_delta_ms;  /* new events are put so often; 0: never */
+    uint64_t snapshot_drill_ms;  /* the newest snapshot is restored for practice
+                                    so often; 0: never */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
     uint64_t floor_interval_ms;  /* quiet time before what everyone has seen

@@ -226,6 +226,7 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         .snapshot_recipients = o->snapshot_recipients,
         .snapshot_recipients_count = o->snapshot_recipients_count,
         .snapshot_delta_ms = o->snapshot_delta_ms,
+        .snapshot_drill_ms = o->snapshot_drill_ms,
         .snapshot_bandwidth = o->snapshot_bandwidth,
         .floor_interval_ms = o->floor_interval_ms,
         .floor_keep_ms = o->floor_keep_ms,

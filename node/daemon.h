@@ -26,6 +26,7 @@ struct daemon_options {
     const char *const *snapshot_recipients; /* see confmesh.h */
     size_t snapshot_recipients_count;
     uint64_t snapshot_delta_ms;  /* new events are put so often; 0: never */
+    uint64_t snapshot_drill_ms;  /* between drills; 0: none */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
     uint64_t floor_interval_ms;  /* see confmesh.h, both */

@@ -35,6 +35,8 @@ void http_healthz(struct http_request *r);
 void http_readyz(struct http_request *r);
 
 /* The member "heal" of the status. */
+/* The member "drills" of a status. */
+void http_put_drills(struct buffer *out, const struct node_status *s);
 /* "snapshot": {...} of a status, and metrics of each target. */
 void http_put_snapshots(struct buffer *out, const struct node_status *s);
 void http_put_snapshot_metrics(struct buffer *out, const struct node_status *s);

@@ -327,6 +327,7 @@ void http_status(struct http_request *r)
     http_put_heal(&out, &s.heal);
     field_number(&out, "streams", s.streams);
     http_put_snapshots(&out, &s);
+    http_put_drills(&out, &s);
     field_name(&out, "alarms");
     buffer_append_byte(&out, '[');
     put_alarms(&out, &s);

@@ -124,6 +124,27 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
           "Such writes that somebody has to decide about.", s->unsent.parked);
 }
 
+static void drill_metrics(struct buffer *out, const struct node_status *s)
+{
+    uint64_t drills = 0;
+    uint64_t failures = 0;
+    uint64_t age_ms = 0;
+
+    for (size_t i = 0; i < s->snapshot_targets_count; i++) {
+        drills += s->drills[i].count;
+        failures += s->drills[i].failures;
+        if (s->drills[i].verified_age_ms > age_ms)
+            age_ms = s->drills[i].verified_age_ms;
+    }
+    gauge(out, "snapshot_verified_age_seconds",
+          "Since what the last good drill restored, of the target where that "
+          "is longest ago; 0: this node does not upload.",
+          age_ms / 1000);
+    counter(out, "snapshot_drills_total", "Restores for practice.", drills);
+    counter(out, "snapshot_drill_failures_total", "Such that failed.",
+            failures);
+}
+
 static void snapshot_metrics(struct buffer *out, const struct node_status *s)
 {
     gauge(out, "snapshot_sequence", "Number of the last snapshot.",
@@ -142,6 +163,7 @@ static void snapshot_metrics(struct buffer *out, const struct node_status *s)
     counter(out, "snapshot_failures_total", "Snapshots that failed.",
             s->snapshot_failures);
     http_put_snapshot_metrics(out, s);
+    drill_metrics(out, s);
 }
 
 static void cut_metrics(struct buffer *out, const struct cut_status *s)

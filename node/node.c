@@ -490,6 +490,7 @@ static void arm(struct node *n)
     due = earlier(due, joiner_deadline(n));
     due = earlier(due, returning_deadline(n));
     due = earlier(due, snapshots_deadline(n));
+    due = earlier(due, drills_deadline(n));
     due = earlier(due, deltas_deadline(n));
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
@@ -549,6 +550,7 @@ void node_on_timer(struct node *n)
     returning_tick(n, now);
     uploaders_tick(n, now);
     snapshots_tick(n, now);
+    drills_tick(n, now);
     deltas_tick(n, now);
     expiry_tick(n, now);
     clocks_tick(n, now);
@@ -946,6 +948,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.revoke_deletes_count = n->revoke_deletes_count;
     s.streams = n->links_count;
     snapshots_status(n, &s);
+    drills_status(n, &s);
     if (n->gossip != NULL)
         read_membership(n, &s);
     cut_status_read(n, &s.cuts);

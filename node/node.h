@@ -8,6 +8,7 @@
 #define NODE_NODE_H
 
 #include "gossip/gossip.h"
+#include "node/drills.h"
 #include "node/frame.h"
 #include "node/heal.h"
 #include "node/port.h"
@@ -40,6 +41,7 @@ struct node_config {
      * "authority"; at most SEALED_RECIPIENTS_MAX. Borrowed until created. */
     const char *const *snapshot_recipients;
     size_t snapshot_recipients_count;
+    uint64_t snapshot_drill_ms;  /* between drills; 0: none */
     uint64_t snapshot_delta_ms;  /* events are put so often; 0: never */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
@@ -206,6 +208,8 @@ struct node_status {
     uint64_t snapshot_age_ms;          /* since covered, or since the start */
     uint64_t snapshot_deltas;          /* put since the start */
     uint64_t snapshot_delta_bytes;     /* heartbeats included */
+    uint64_t drill_interval_ms;        /* 0: none */
+    struct drill_status drills[UPLOAD_TARGETS_MAX]; /* as snapshot_targets */
     struct upload_status snapshot_targets[UPLOAD_TARGETS_MAX];
     size_t snapshot_targets_count;
     char snapshot_error[256];

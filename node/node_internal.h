@@ -250,9 +250,10 @@ struct node {
     /* Zeroes: the authority, which a joiner does not know at first. */
     uint8_t snapshot_recipients[SEALED_RECIPIENTS_MAX][32];
     size_t snapshot_recipients_count;
-    bool snapshot_running;           /* on demand, to another target */
-    bool scanning;                   /* for the configured ones */
-    bool merging;                    /* merge.c */
+    bool snapshot_running; /* on demand, to another target */
+    bool scanning;         /* for the configured ones */
+    bool merging;          /* merge.c */
+    struct drills drills;
     uint64_t snapshot_begun_wall_ms; /* when this process began */
     uint64_t snapshot_sequence;      /* of the last manifest anywhere */
     uint64_t snapshot_wall_ms;

@@ -94,6 +94,7 @@ int snapshots_init(struct node *n, const struct node_config *config)
             ? config->snapshot_interval_ms
             : SNAPSHOT_INTERVAL_MS_MAX;
     n->delta_interval_ms = config->snapshot_delta_ms;
+    n->drills.interval_ms = config->snapshot_drill_ms;
     object_rate_init(&n->rate, config->snapshot_bandwidth);
     n->has_rate = true;
     for (i = 0; i < n->targets_count; i++)

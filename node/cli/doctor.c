@@ -295,6 +295,32 @@ static void examine_snapshots(json_t *findings, const json_t *snapshot)
              "the last snapshot failed: %s", text_in(snapshot, "error"));
 }
 
+static void examine_drills(json_t *findings, const json_t *drills)
+{
+    const json_t *targets = json_object_get(drills, "targets");
+    long long interval_ms = (long long)number_in(drills, "interval_ms");
+    size_t i;
+    json_t *one;
+
+    json_array_foreach((json_t *)(uintptr_t)targets, i, one)
+    {
+        long long age_ms = (long long)number_in(one, "verified_age_ms");
+
+        if (interval_ms > 0 && age_ms > 3 * interval_ms)
+            find(findings, "drill",
+                 "'confmesh snapshot drill URL' says why; the node's log, too",
+                 "the newest snapshot at %s that was restored for practice is "
+                 "%lld s old, three intervals are %lld s",
+                 text_in(one, "target"), age_ms / 1000, 3 * interval_ms / 1000);
+        if (text_in(one, "error")[0] != '\0')
+            find(findings, "drill",
+                 "'confmesh snapshot now' makes a new one; 'confmesh snapshot "
+                 "drill URL' tries again",
+                 "the last drill at %s failed: %s", text_in(one, "target"),
+                 text_in(one, "error"));
+    }
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
     const json_t *snapshot = json_object_get(status, "snapshot");
@@ -315,6 +341,7 @@ static void examine_status(json_t *findings, const json_t *status)
     examine_pending(findings, json_object_get(status, "pending"));
     examine_refused(findings, status);
     examine_snapshots(findings, snapshot);
+    examine_drills(findings, json_object_get(status, "drills"));
 }
 
 static void examine_cut_counters(json_t *findings, const json_t *counters)

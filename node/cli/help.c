@@ -35,7 +35,7 @@ const struct cli_verb cli_verbs[] = {
      1, 1, cli_verb_init},
     {"node", "--data DIR",
      "name bind join snapshot-to snapshot-interval snapshot-recipient "
-     "snapshot-delta snapshot-bandwidth ca-file "
+     "snapshot-delta snapshot-drill snapshot-bandwidth ca-file "
      "revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
@@ -51,6 +51,8 @@ const struct cli_verb cli_verbs[] = {
      "                            or exec:COMMAND; up to four times; see\n"
      "                            docs/TARGETS.md\n"
      "  --snapshot-interval 10m   how often\n"
+     "  --snapshot-drill 24h      the newest one is restored for practice; or "
+     "never\n"
      "  --snapshot-delta 10s      new events are put there so often; or "
      "'never'\n"
      "  --snapshot-bandwidth N    bytes per second of all uploads together,\n"

@@ -24,6 +24,7 @@ static struct args_flag flags[] = {
     {.name = "snapshot-interval", .kind = ARGS_VALUE},
     {.name = "snapshot-recipient", .kind = ARGS_LIST},
     {.name = "snapshot-delta", .kind = ARGS_VALUE},
+    {.name = "snapshot-drill", .kind = ARGS_VALUE},
     {.name = "snapshot-bandwidth", .kind = ARGS_VALUE},
     {.name = "mode", .kind = ARGS_VALUE},
     {.name = "merge", .kind = ARGS_SWITCH},

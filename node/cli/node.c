@@ -119,6 +119,27 @@ static int bandwidth(const struct cli *c, struct daemon_options *o)
     return 0;
 }
 
+static int take_drill(const struct cli *c, struct daemon_options *o)
+{
+    const char *text = cli_value(c, "snapshot-drill");
+    struct cm_detail detail = {""};
+
+    o->snapshot_drill_ms = o->snapshot_to_count > 0 ? 86400000 : 0;
+    if (text == NULL)
+        return 0;
+    if (o->snapshot_to_count == 0)
+        return cli_usage_error(c, "--snapshot-drill needs --snapshot-to URL");
+    o->snapshot_drill_ms = 0;
+    if (strcmp(text, "never") == 0)
+        return 0;
+    if (args_duration_ms(&o->snapshot_drill_ms, text, "--snapshot-drill",
+                         &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (o->snapshot_drill_ms < 1000)
+        return cli_usage_error(c, "--snapshot-drill is at least 1s");
+    return 0;
+}
+
 static int durations(const struct cli *c, struct daemon_options *o)
 {
     struct cm_detail detail = {""};
@@ -134,6 +155,9 @@ static int durations(const struct cli *c, struct daemon_options *o)
         return cli_usage_error(c, "--scrub-interval is at least 1s");
     o->snapshot_interval_ms = o->snapshot_to_count > 0 ? 600000 : 0;
     o->snapshot_delta_ms = o->snapshot_to_count > 0 ? 10000 : 0;
+    code = take_drill(c, o);
+    if (code != 0)
+        return code;
     const char *delta = cli_value(c, "snapshot-delta");
     if (delta != NULL && o->snapshot_to_count == 0)
         return cli_usage_error(c, "--snapshot-delta needs --snapshot-to URL");

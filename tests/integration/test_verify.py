@@ -169,5 +169,58 @@ def test_encrypted(t):
     check_equal(drilled["root"], inspected["root"])
 
 
+def test_drills_by_themselves(t):
+    """A node that uploads restores its newest snapshot for practice; status and
+    metrics tell of it, and doctor complains once it fails or was too long
+    ago."""
+    node = t.init()
+    target = t.path("s")
+    node.start("--snapshot-to", target, "--snapshot-interval", "1s",
+               "--snapshot-drill", "2s")
+    node.ok("put", "a", "1")
+
+    def drill():
+        return node.live()["drills"]["targets"][0]
+    wait_until(lambda: drill()["count"] >= 1, "a drill")
+    first = drill()
+    check_equal([first["failures"], first["error"]], [0, ""])
+    check(first["verified_ms"] > 0 and first["entries"] > 0, repr(first))
+    check_equal(node.live()["drills"]["interval_ms"], 2000)
+    node.ok("put", "b", "2")
+    wait_until(lambda: drill()["verified_ms"] > first["verified_ms"]
+               and drill()["count"] > first["count"], "another one")
+    metrics = node.request("GET", "/metrics").body
+    for name in (b"snapshot_verified_age_seconds", b"snapshot_drills_total",
+                 b"snapshot_drill_failures_total 0"):
+        check_in(name, metrics)
+    check("drill" not in node.cli("doctor").stdout.decode(), "a finding")
+    check_equal([n for n in os.listdir(node.data) if "drill" in n], [])
+    # Damage: every pack loses a bit. No new one hides it: nothing is written.
+    for path in files(target):
+        if "/p/" in path:
+            with open(path, "r+b") as file:
+                file.seek(60)
+                byte = file.read(1)
+                file.seek(60)
+                file.write(bytes([byte[0] ^ 4]))
+    wait_until(lambda: drill()["failures"] > 0, "a failed drill")
+    check(drill()["error"], "it says why")
+    result = node.cli("doctor")
+    check_in(b"drill", result.stdout)
+    wait_until(lambda: drill()["verified_age_ms"] > 6000, "three intervals")
+    check_in(b"three intervals", node.cli("doctor").stdout)
+    check(b"snapshot_drill_failures_total 0"
+          not in node.request("GET", "/metrics").body, "counted")
+    node.stop()
+    for flags, code in ((["--snapshot-drill", "10ms"], 64),
+                        (["--snapshot-drill", "x"], 64)):
+        check_equal(cli("node", "--data", node.data, "--snapshot-to", target,
+                        *flags).returncode, code)
+    check_equal(cli("node", "--data", node.data, "--snapshot-drill",
+                    "1h").returncode, 64)
+    node.start("--snapshot-to", target, "--snapshot-drill", "never")
+    check_equal(node.live()["drills"]["interval_ms"], 0)
+
+
 if __name__ == "__main__":
     harness.main(globals())
