@@ -18,7 +18,7 @@ static const struct sim_command commands[] = {
      sim_command_expand},
     {"shrink",
      "PLAN|SEED [--profile P] [--nodes N] [--output FILE] [--seconds S] "
-     "[--jobs J] [--fingerprint F]",
+     "[--jobs J] [--fingerprint F] [--twice]",
      "the least plan that fails alike", sim_command_shrink},
     {"trace", "SEED|PLAN --html FILE [--profile P] [--nodes N]",
      "a run as one page to be looked at", sim_command_trace},

@@ -20,6 +20,7 @@
 #define CPU_FACTOR 4
 
 struct shrinking {
+    bool twice;     /* what differs elsewhere is what fails */
     unsigned cpu_s; /* that a run may take; 0: not known yet */
     bool tty;
     uint64_t told_ms;
@@ -59,15 +60,15 @@ static void finish(struct sim_child *c, struct sim_run_result *ret_result)
 }
 
 /* Beside each other, each in a process of its own. */
-static void run(void *ctx, struct sim_shrink_trial *trials, size_t count)
+static void run_all(const struct shrinking *s, struct sim_shrink_trial *trials,
+                    size_t count, bool elsewhere)
 {
-    struct shrinking *s = ctx;
     struct sim_child children[SIM_SHRINK_TRIALS_MAX];
-    uint64_t before_ms = children_cpu_ms(NULL);
 
     CHECK(count <= SIM_SHRINK_TRIALS_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct sim_child_options options = {.cpu_s = s->cpu_s,
+                                                  .elsewhere = elsewhere,
                                                   .stop_us = trials[i].stop_us};
 
         trials[i].error =
@@ -76,6 +77,38 @@ static void run(void *ctx, struct sim_shrink_trial *trials, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (trials[i].error == 0)
             finish(&children[i], &trials[i].result);
+    }
+}
+
+/* What differs between two runs is one failure, whatever they end in. */
+static void compare(struct sim_run_result *first,
+                    const struct sim_run_result *second)
+{
+    if (hash_equal(&first->chain, &second->chain) &&
+        first->outcome == second->outcome)
+        return;
+    first->outcome = SIM_NONDETERMINISM;
+    first->at_us = first->virtual_us;
+    (void)snprintf(first->fingerprint, sizeof first->fingerprint,
+                   "nondeterminism");
+    (void)snprintf(first->words, sizeof first->words,
+                   "two runs of this plan differ");
+}
+
+static void run(void *ctx, struct sim_shrink_trial *trials, size_t count)
+{
+    struct sim_run_result first[SIM_SHRINK_TRIALS_MAX];
+    struct shrinking *s = ctx;
+    uint64_t before_ms = children_cpu_ms(NULL);
+
+    run_all(s, trials, count, false);
+    for (size_t i = 0; i < count; i++)
+        first[i] = trials[i].result;
+    if (s->twice)
+        run_all(s, trials, count, true);
+    for (size_t i = 0; i < count && s->twice; i++) {
+        compare(&first[i], &trials[i].result);
+        trials[i].result = first[i];
     }
     if (s->cpu_s == 0)
         s->cpu_s =
@@ -146,10 +179,10 @@ static int tell(const struct sim_plan *plan, const struct sim_shrink_report *r,
     return SIM_PASS;
 }
 
-static int shrink(struct sim_plan *plan, const char *fingerprint,
+static int shrink(struct sim_plan *plan, bool twice, const char *fingerprint,
                   const char *path, const struct sim_shrink_options *options)
 {
-    struct shrinking s = {.tty = isatty(STDERR_FILENO) == 1};
+    struct shrinking s = {.twice = twice, .tty = isatty(STDERR_FILENO) == 1};
     struct sim_shrink_options o = *options;
     struct sim_shrink_report report;
     int error;
@@ -210,6 +243,7 @@ int sim_command_shrink(int argc, char **argv)
         {.name = "seconds", .kind = ARGS_VALUE},
         {.name = "jobs", .kind = ARGS_VALUE},
         {.name = "fingerprint", .kind = ARGS_VALUE},
+        {.name = "twice", .kind = ARGS_SWITCH},
     };
     const size_t count = sizeof flags / sizeof flags[0];
     struct sim_cli_source source;
@@ -229,7 +263,8 @@ int sim_command_shrink(int argc, char **argv)
         return sim_cli_usage("shrink", "give one plan's file or one seed");
     if (sim_cli_plan(&plan, args.words[0], &source, &detail) != 0)
         return sim_cli_usage("shrink", detail.text);
-    int outcome = shrink(&plan, args_value(flags, count, "fingerprint", NULL),
+    int outcome = shrink(&plan, args_given(flags, count, "twice"),
+                         args_value(flags, count, "fingerprint", NULL),
                          args_value(flags, count, "output", NULL), &options);
     sim_plan_release(&plan);
     return outcome;
