@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
@@ -19,8 +20,19 @@ enum phase {
     PHASE_DONE = 5,
 };
 
+/* An upload relies on what no prune has marked when it began; it has to end
+ * within any sensible grace period. */
+#define UPLOAD_MS_MAX (UINT64_C(12) * 3600 * 1000)
+
 struct snapshot_job {
     enum phase phase;
+    /* What snapshot_job_progress tells, for other threads. */
+    atomic_bool uploading;
+    _Atomic uint64_t done;
+    _Atomic uint64_t there;
+    _Atomic uint64_t total;
+    uint64_t begun_ms; /* monotonic */
+    char log_path[PATH_MAX];
     struct snapshot_scan own; /* unless scan is another's */
     const struct snapshot_scan *scan;
     struct manifest manifest; /* its slices and vector are the scan's */
@@ -50,6 +62,8 @@ int snapshot_job_create(struct snapshot_job **ret_job,
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     j->phase = config->scan == NULL ? PHASE_SCAN : PHASE_CHAIN;
     j->store = (struct object_store)OBJECT_STORE_CLOSED;
+    if (config->log_path != NULL)
+        (void)snprintf(j->log_path, sizeof j->log_path, "%s", config->log_path);
     j->scan = config->scan;
     j->numbers = config->numbers;
     j->previous = config->previous;
@@ -100,6 +114,24 @@ void snapshot_job_free(struct snapshot_job *j)
     buffer_release(&j->segments);
     sodium_memzero(j->sign_secret_key, sizeof j->sign_secret_key);
     cm_free(j);
+}
+
+struct snapshot_job_progress snapshot_job_progress(const struct snapshot_job *j)
+{
+    return (struct snapshot_job_progress){
+        .uploading = atomic_load(&j->uploading),
+        .done = atomic_load(&j->done),
+        .there = atomic_load(&j->there),
+        .total = atomic_load(&j->total),
+    };
+}
+
+static uint64_t mono_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static bool parse_sequence(uint64_t *ret_sequence, const char *text)
@@ -236,6 +268,7 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     o->entries = m->entry_count;
     o->bytes += j->bytes.size;
     o->bytes_new += j->bytes.size;
+    snapshot_upload_settled(j->upload);
     j->phase = PHASE_DONE;
     return SNAPSHOT_DONE;
 }
@@ -253,8 +286,18 @@ static int step_chain(struct snapshot_job *j, struct cm_detail *detail)
     error = continue_chain(j, &signer, detail);
     if (error == 0)
         error = snapshot_upload_create(
-            &j->upload, &j->store, &j->manifest.mesh, &j->scan->spool,
-            buffer_slice(&j->segments), j->thorough, detail);
+            &j->upload,
+            &(struct snapshot_upload_config){
+                .store = &j->store,
+                .mesh = &j->manifest.mesh,
+                .spool = &j->scan->spool,
+                .segments = buffer_slice(&j->segments),
+                .thorough = j->thorough,
+                .log_path = j->log_path[0] != '\0' ? j->log_path : NULL},
+            detail);
+    j->begun_ms = mono_ms();
+    atomic_store(&j->total, j->scan->spool.size);
+    atomic_store(&j->uploading, true);
     j->phase = PHASE_UPLOAD;
     return error != 0 ? error : SNAPSHOT_MORE;
 }
@@ -264,9 +307,16 @@ static int step_upload(struct snapshot_job *j, struct cm_detail *detail)
     const struct snapshot_upload_counts *counts;
     int error = snapshot_upload_step(j->upload, detail);
 
+    counts = snapshot_upload_counts(j->upload);
+    atomic_store(&j->done, counts->bytes_done);
+    atomic_store(&j->there, counts->bytes_there);
+    if (error >= 0 && mono_ms() - j->begun_ms > UPLOAD_MS_MAX)
+        return cm_fail(detail, CM_ERR_TIMEOUT,
+                       "the upload took more than 12 hours, in which a prune "
+                       "may have deleted what it relies on; it goes on with "
+                       "what is there");
     if (error != SNAPSHOT_DONE)
         return error;
-    counts = snapshot_upload_counts(j->upload);
     j->outcome.chunks = j->scan->spool.count;
     j->outcome.chunks_new = counts->objects_new;
     j->outcome.packs = counts->packs;

@@ -41,6 +41,7 @@ struct snapshot_job_config {
     struct object_rate *rate;    /* of what is sent, or NULL; borrowed */
     bool target_may_exec;        /* named by the operator, not by a client */
     const char *spool_dir;       /* copied; the data directory */
+    const char *log_path;        /* of the upload's log, or NULL; copied */
     uint64_t wall_ms;            /* becomes created_ms */
     /* NULL: not encrypted. Else the data key and, for the manifest, the same
      * key sealed (sealed_keys.h); copied. */
@@ -62,6 +63,15 @@ void snapshot_job_stop(struct snapshot_job *j);
 /* After SNAPSHOT_DONE. The caller then remembers {sequence, manifest_hash}. */
 const struct snapshot_outcome *
 snapshot_job_outcome(const struct snapshot_job *j);
+/* From any thread, while it lives. */
+struct snapshot_job_progress {
+    bool uploading; /* else scanning, looking or ending */
+    uint64_t done;  /* of total, spooled bytes */
+    uint64_t there; /* of done: were at the target before */
+    uint64_t total;
+};
+struct snapshot_job_progress
+snapshot_job_progress(const struct snapshot_job *j);
 /* After SNAPSHOT_DONE: what the manifest covers. Borrowed. */
 const struct vv *snapshot_job_vv(const struct snapshot_job *j);
 void snapshot_job_free(struct snapshot_job *j);

@@ -3,13 +3,16 @@
  * promise that does not hold is no error: its objects are put again. */
 #include "node/snapshot_upload.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/snapshot_marks.h"
 #include "node/snapshot_packs.h"
+#include "node/upload_log.h"
 
 /* A segment is closed at so many objects, to stay within its limit. */
 #define SEGMENT_OBJECTS 200000
@@ -23,6 +26,11 @@ struct snapshot_upload {
     struct snapshot_keys keys;
     const struct snapshot_spool *spool;
     bool thorough;
+    const char *log_path;
+    struct upload_log log;
+    size_t log_first; /* packs in known from here on are the log's */
+    struct snapshot_marks marks;
+    bool marks_loaded;
 
     struct hash earlier[SNAPSHOT_SEGMENTS_MAX];
     size_t earlier_count;
@@ -45,33 +53,32 @@ struct snapshot_upload {
 };
 
 int snapshot_upload_create(struct snapshot_upload **ret_upload,
-                           struct object_store *store,
-                           const struct mesh_id *mesh,
-                           const struct snapshot_spool *spool,
-                           struct slice segments, bool thorough,
+                           const struct snapshot_upload_config *config,
                            struct cm_detail *detail)
 {
     struct snapshot_upload *u = cm_calloc(1, sizeof *u);
 
-    CHECK(ret_upload != NULL && spool->count > 0);
-    CHECK(segments.size <= sizeof u->earlier);
+    CHECK(ret_upload != NULL && config->spool->count > 0);
+    CHECK(config->segments.size <= sizeof u->earlier);
     if (u == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     u->phase = LOAD;
-    u->store = store;
-    u->mesh = *mesh;
-    u->spool = spool;
-    u->thorough = thorough || !object_store_is_remote(store);
-    snapshot_keys_derive(&u->keys, mesh);
-    u->earlier_count = segments.size / HASH_SIZE;
-    if (segments.size > 0)
-        memcpy(u->earlier, segments.data, segments.size);
+    u->store = config->store;
+    u->mesh = *config->mesh;
+    u->spool = config->spool;
+    u->thorough = config->thorough || !object_store_is_remote(config->store);
+    u->log_path = config->log_path;
+    u->log.fd = -1;
+    snapshot_keys_derive(&u->keys, config->mesh);
+    u->earlier_count = config->segments.size / HASH_SIZE;
+    if (config->segments.size > 0)
+        memcpy(u->earlier, config->segments.data, config->segments.size);
     buffer_init(&u->pack, SNAPSHOT_PACK_MAX);
     buffer_init(&u->bytes, SNAPSHOT_OBJECT_MAX);
     buffer_init(&u->back, SNAPSHOT_PACK_MAX);
     buffer_init(&u->segments, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
-    u->counts.bytes_total = spool->size;
-    u->placed = cm_calloc(spool->count, sizeof *u->placed);
+    u->counts.bytes_total = u->spool->size;
+    u->placed = cm_calloc(u->spool->count, sizeof *u->placed);
     if (u->placed == NULL) {
         snapshot_upload_free(u);
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
@@ -84,6 +91,8 @@ void snapshot_upload_free(struct snapshot_upload *u)
 {
     if (u == NULL)
         return;
+    upload_log_close(&u->log);
+    snapshot_marks_release(&u->marks);
     snapshot_map_release(&u->known);
     snapshot_map_release(&u->fresh);
     cm_free(u->used);
@@ -112,9 +121,17 @@ static int plan(struct snapshot_upload *u)
     u->used = cm_calloc(u->known.packs_count + 1, sizeof *u->used);
     if (u->used == NULL)
         return CM_ERR_NOMEM;
-    for (i = 0; i < u->known.packs_count && u->together; i++)
-        if (u->known.packs[i].size < SNAPSHOT_SMALL_PACK)
+    for (i = 0; i < u->known.packs_count; i++) {
+        char name[SNAPSHOT_NAME_SIZE];
+
+        snapshot_pack_name(name, &u->mesh, &u->known.packs[i].hash);
+        if (u->together && u->known.packs[i].size < SNAPSHOT_SMALL_PACK)
             u->known.packs[i].usable = false;
+        if (snapshot_marks_have(&u->marks, name)) {
+            CM_MARK("snapshot: a pack that a prune has marked is left alone");
+            u->known.packs[i].usable = false;
+        }
+    }
     CM_MARK_IF(u->together, "snapshot: small packs are put together");
     snapshot_map_sort(&u->known);
     for (i = 0; i < u->spool->count; i++) {
@@ -127,23 +144,44 @@ static int plan(struct snapshot_upload *u)
     return 0;
 }
 
+/* Behind the segments comes what an upload that was cut short has put. */
+static int load_log(struct snapshot_upload *u)
+{
+    int error = 0;
+
+    u->log_first = u->known.packs_count;
+    if (u->log_path != NULL)
+        error = upload_log_open(&u->log, u->log_path, &u->known);
+    return error == 0 ? plan(u) : error;
+}
+
 static int load_step(struct snapshot_upload *u, struct cm_detail *detail)
 {
     struct cm_detail inner = {""};
+    char name[SNAPSHOT_NAME_SIZE];
     size_t packs = u->known.packs_count;
     size_t places = u->known.count;
     int error;
 
+    if (!u->marks_loaded) {
+        u->marks_loaded = true;
+        error = snapshot_marks_load(&u->marks, u->store, &u->mesh, detail);
+        return error != 0 ? error : SNAPSHOT_MORE;
+    }
     if (u->loaded == u->earlier_count) {
         u->first_pack[u->loaded] = packs;
         u->phase = CHECK_PACKS;
-        error = plan(u);
+        error = load_log(u);
         return error != 0 ? cm_fail(detail, error, "out of memory")
                           : SNAPSHOT_MORE;
     }
     u->first_pack[u->loaded] = packs;
-    error = snapshot_segment_load(u->store, &u->mesh, &u->earlier[u->loaded],
-                                  &u->known, &inner);
+    snapshot_segment_name(name, &u->mesh, &u->earlier[u->loaded]);
+    error =
+        snapshot_marks_have(&u->marks, name)
+            ? CM_ERR_NOT_FOUND
+            : snapshot_segment_load(u->store, &u->mesh, &u->earlier[u->loaded],
+                                    &u->known, &inner);
     if (is_fatal(u, error)) {
         if (detail != NULL)
             *detail = inner;
@@ -218,6 +256,41 @@ static int check_names(struct snapshot_upload *u, struct cm_detail *detail)
     return 0;
 }
 
+static int compare_order(const void *pa, const void *pb)
+{
+    const struct snapshot_place *a = pa;
+    const struct snapshot_place *b = pb;
+    int order = (a->pack > b->pack) - (a->pack < b->pack);
+
+    return order != 0 ? order
+                      : (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+/* The next segment places those of known's packs that are used, whole; nothing
+ * is looked up in known any more. */
+static int adopt(struct snapshot_upload *u, size_t from, size_t end)
+{
+    struct snapshot_map *k = &u->known;
+    size_t pack = SIZE_MAX;
+    int error = 0;
+
+    if (from < end && k->count > 1)
+        qsort(k->places, k->count, sizeof *k->places, compare_order);
+    for (size_t i = 0; from < end && i < k->count && error == 0; i++) {
+        const struct snapshot_place *place = &k->places[i];
+
+        if (!u->used[place->pack] || place->pack < from || place->pack >= end)
+            continue;
+        if (place->pack != pack)
+            error =
+                snapshot_map_add_pack(&u->fresh, &k->packs[place->pack].hash);
+        pack = place->pack;
+        if (error == 0)
+            error = snapshot_map_add(&u->fresh, &place->object, place->size);
+    }
+    return error;
+}
+
 /* What is certain now is placed; the rest is put. */
 static int settle(struct snapshot_upload *u)
 {
@@ -235,11 +308,13 @@ static int settle(struct snapshot_upload *u)
         u->counts.bytes_done += u->spool->items[i].size;
         CM_MARK("snapshot: an object was there already");
     }
+    u->counts.bytes_there = u->counts.bytes_done;
     for (i = 0; i < u->known.packs_count; i++)
         u->counts.packs += u->used[i];
     snapshot_pack_begin(&u->pack);
     u->phase = PUT;
-    return u->pack.error;
+    return u->pack.error != 0 ? u->pack.error
+                              : adopt(u, u->log_first, u->known.packs_count);
 }
 
 static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
@@ -298,6 +373,24 @@ static int put_back(struct snapshot_upload *u, const char *name,
     return 0;
 }
 
+/* An object that nothing refers to, so that what holds it has another name. */
+static int add_filler(struct snapshot_upload *u)
+{
+    uint8_t bytes[32] = {0};
+    struct slice content = slice_of(bytes, sizeof bytes);
+    struct hash hash;
+    size_t size = u->pack.size;
+    int error;
+
+    randombytes_buf(bytes, sizeof bytes);
+    hash = snapshot_object_hash(&u->keys, SNAPSHOT_SEGMENT, content);
+    error =
+        snapshot_object_encode(&u->pack, &u->keys, SNAPSHOT_SEGMENT, content);
+    CM_MARK("snapshot: a new pack would have borne a marked name");
+    return error != 0 ? error
+                      : snapshot_map_add(&u->fresh, &hash, u->pack.size - size);
+}
+
 static int close_pack(struct snapshot_upload *u, struct cm_detail *detail)
 {
     char name[SNAPSHOT_NAME_SIZE];
@@ -307,10 +400,19 @@ static int close_pack(struct snapshot_upload *u, struct cm_detail *detail)
     if (u->pack.size <= SNAPSHOT_PACK_HEADER_SIZE)
         return 0;
     hash = snapshot_pack_hash(&u->keys, buffer_slice(&u->pack));
+    snapshot_pack_name(name, &u->mesh, &hash);
+    if (snapshot_marks_have(&u->marks, name)) {
+        error = add_filler(u);
+        if (error != 0)
+            return cm_fail(detail, error, "out of memory");
+        hash = snapshot_pack_hash(&u->keys, buffer_slice(&u->pack));
+    }
     /* The map began the pack when its name was not known yet. */
     u->fresh.packs[u->fresh.packs_count - 1].hash = hash;
     snapshot_pack_name(name, &u->mesh, &hash);
     error = put_back(u, name, buffer_slice(&u->pack), detail);
+    if (error == 0)
+        upload_log_add(&u->log, &u->fresh);
     u->counts.packs_new++;
     u->counts.packs++;
     u->counts.bytes_done += u->pack.size - SNAPSHOT_PACK_HEADER_SIZE;
@@ -374,47 +476,11 @@ static int put_step(struct snapshot_upload *u, struct cm_detail *detail)
 
 /* ---- segments ---- */
 
-static int compare_order(const void *pa, const void *pb)
+static int encode_segment(struct snapshot_upload *u,
+                          char ret_name[SNAPSHOT_NAME_SIZE],
+                          struct hash *ret_hash, struct cm_detail *detail)
 {
-    const struct snapshot_place *a = pa;
-    const struct snapshot_place *b = pb;
-    int order = (a->pack > b->pack) - (a->pack < b->pack);
-
-    return order != 0 ? order
-                      : (a->offset > b->offset) - (a->offset < b->offset);
-}
-
-/* "One segment instead": the packs that stay in use, whole. */
-static int adopt_used(struct snapshot_upload *u)
-{
-    struct snapshot_map *k = &u->known;
-    size_t pack = SIZE_MAX;
-    int error = 0;
-    size_t i;
-
-    if (k->count > 1)
-        qsort(k->places, k->count, sizeof *k->places, compare_order);
-    for (i = 0; i < k->count && error == 0; i++) {
-        const struct snapshot_place *place = &k->places[i];
-
-        if (!u->used[place->pack])
-            continue;
-        if (place->pack != pack)
-            error =
-                snapshot_map_add_pack(&u->fresh, &k->packs[place->pack].hash);
-        pack = place->pack;
-        if (error == 0)
-            error = snapshot_map_add(&u->fresh, &place->object, place->size);
-    }
-    u->earlier_count = 0;
-    return error;
-}
-
-static int put_segment(struct snapshot_upload *u, struct cm_detail *detail)
-{
-    char name[SNAPSHOT_NAME_SIZE];
     struct buffer content;
-    struct hash hash;
     int error;
 
     buffer_init(&content, SNAPSHOT_CHUNK_MAX);
@@ -423,13 +489,43 @@ static int put_segment(struct snapshot_upload *u, struct cm_detail *detail)
     if (error == 0)
         error = snapshot_object_encode(&u->bytes, &u->keys, SNAPSHOT_SEGMENT,
                                        buffer_slice(&content));
-    hash = snapshot_object_hash(&u->keys, SNAPSHOT_SEGMENT,
-                                buffer_slice(&content));
+    *ret_hash = snapshot_object_hash(&u->keys, SNAPSHOT_SEGMENT,
+                                     buffer_slice(&content));
     buffer_release(&content);
     if (error != 0)
         return cm_fail(detail, error, "cannot encode a segment: %s",
                        cm_strerror(error));
-    snapshot_segment_name(name, &u->mesh, &hash);
+    snapshot_segment_name(ret_name, &u->mesh, ret_hash);
+    return 0;
+}
+
+/* A pack that nobody needs, so that the segment has another name. */
+static int put_filler(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    static const struct hash unknown;
+    int error = snapshot_map_add_pack(&u->fresh, &unknown);
+
+    snapshot_pack_begin(&u->pack);
+    if (error == 0)
+        error = add_filler(u);
+    if (error != 0)
+        return cm_fail(detail, error, "out of memory");
+    return close_pack(u, detail);
+}
+
+static int put_segment(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    struct hash hash;
+    int error = encode_segment(u, name, &hash, detail);
+
+    if (error == 0 && snapshot_marks_have(&u->marks, name)) {
+        error = put_filler(u, detail);
+        if (error == 0)
+            error = encode_segment(u, name, &hash, detail);
+    }
+    if (error != 0)
+        return error;
     error = put_back(u, name, buffer_slice(&u->bytes), detail);
     buffer_append(&u->segments, hash.bytes, HASH_SIZE);
     snapshot_map_release(&u->fresh);
@@ -458,8 +554,10 @@ static int segment_step(struct snapshot_upload *u, struct cm_detail *detail)
     bool more = u->next_item < u->spool->count;
     int error = 0;
 
-    if (!more && u->together)
-        error = adopt_used(u);
+    if (!more && u->together) {
+        error = adopt(u, 0, u->log_first);
+        u->earlier_count = 0;
+    }
     if (error == 0 && u->fresh.packs_count > 0)
         error = put_segment(u, detail);
     if (error == 0 && !more)
@@ -502,6 +600,12 @@ struct slice snapshot_upload_segments(const struct snapshot_upload *u)
 {
     CHECK(u->phase == DONE);
     return buffer_slice(&u->segments);
+}
+
+void snapshot_upload_settled(struct snapshot_upload *u)
+{
+    CHECK(u->phase == DONE);
+    upload_log_clear(&u->log);
 }
 
 const struct snapshot_upload_counts *

@@ -415,6 +415,20 @@ static void task_submit(struct node *n, struct snapshot_task *t, unsigned lane)
     n->ports.work->submit(n->ports.ctx, &t->work);
 }
 
+/* Of each target one, so that what is at one is not looked for at another. */
+static bool log_path(char ret_path[PATH_MAX], const struct node *n,
+                     const struct upload_target *t)
+{
+    uint8_t id[TARGET_ID_SIZE];
+    char text[2 * TARGET_ID_SIZE + 1];
+    int length;
+
+    target_id(id, t->url);
+    hex_encode(text, slice_of(id, sizeof id));
+    length = snprintf(ret_path, PATH_MAX, "%s/upload-%s", n->spool_dir, text);
+    return length > 0 && length < PATH_MAX;
+}
+
 /* One upload of what was scanned. */
 static int upload(struct node *n, struct shared_scan *s,
                   struct upload_target *target, struct cm_detail *detail)
@@ -433,10 +447,13 @@ static int upload(struct node *n, struct shared_scan *s,
         .sealed = slice_of(s->key.sealed, s->key.sealed_size),
     };
     struct snapshot_task *t = cm_calloc(1, sizeof *t);
+    char path[PATH_MAX];
     int error;
 
     if (t == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    if (log_path(path, n, target))
+        c.log_path = path;
     t->node = n;
     t->target = target;
     t->wall_ms = s->wall_ms;
@@ -724,6 +741,19 @@ void snapshots_tick(struct node *n, uint64_t now)
 
 /* ---- status ---- */
 
+static void progress(struct upload_status *ret,
+                     const struct snapshot_job_progress p, uint64_t took_ms)
+{
+    uint64_t sent = p.done - p.there;
+
+    ret->phase = p.uploading ? "uploading" : "looking";
+    ret->bytes_done = p.done;
+    ret->bytes_total = p.total;
+    if (p.done >= p.there && sent > 0 && p.total > p.done)
+        ret->left_ms = (uint64_t)((double)took_ms * (double)(p.total - p.done) /
+                                  (double)sent);
+}
+
 static void target_status(const struct node *n, const struct upload_target *t,
                           struct upload_status *ret)
 {
@@ -739,7 +769,10 @@ static void target_status(const struct node *n, const struct upload_target *t,
         since = n->snapshot_begun_wall_ms;
     /* Before it is known who uploads, nobody does. */
     ret->age_ms = (t->uploads || !t->looked) && now > since ? now - since : 0;
-    ret->phase = "";
+    ret->phase = t->running ? "scanning" : "";
+    if (t->job != NULL)
+        progress(ret, snapshot_job_progress(t->job),
+                 node_now(n) - t->job_begun_ms);
 }
 
 void snapshots_status(const struct node *n, struct node_status *s)
