@@ -58,6 +58,8 @@ struct confmesh_options {
                                     so often; 0: never */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
+    const char *snapshot_hook;   /* command or URL called after a good upload,
+                                    or NULL */
     uint64_t floor_interval_ms;  /* quiet time before what everyone has seen
                                     deleted is collected; 0: 10 s;
                                     UINT64_MAX: this node never asks for it */

@@ -228,6 +228,7 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         .snapshot_delta_ms = o->snapshot_delta_ms,
         .snapshot_drill_ms = o->snapshot_drill_ms,
         .snapshot_bandwidth = o->snapshot_bandwidth,
+        .snapshot_hook = o->snapshot_hook,
         .floor_interval_ms = o->floor_interval_ms,
         .floor_keep_ms = o->floor_keep_ms,
         .scrub_interval_ms = o->scrub_interval_ms,

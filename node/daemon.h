@@ -29,6 +29,8 @@ struct daemon_options {
     uint64_t snapshot_drill_ms;  /* between drills; 0: none */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
+    const char *snapshot_hook;   /* command or URL called after a good upload,
+                                    or NULL */
     uint64_t floor_interval_ms;  /* see confmesh.h, both */
     uint64_t floor_keep_ms;
     uint64_t scrub_interval_ms;        /* 0: every day */

@@ -106,6 +106,7 @@ static void delta_succeeded(struct node *n, struct delta_task *d)
         t->heartbeat_owed = false;
     }
     t->status.error[0] = '\0';
+    upload_hook_call(n);
 }
 
 static void delta_done(struct work *w)

@@ -162,6 +162,10 @@ static void snapshot_metrics(struct buffer *out, const struct node_status *s)
             s->snapshot_delta_bytes);
     counter(out, "snapshot_failures_total", "Snapshots that failed.",
             s->snapshot_failures);
+    counter(out, "snapshot_hook_calls_total", "Calls of the snapshots' hook.",
+            s->snapshot_hook_calls);
+    counter(out, "snapshot_hook_failures_total", "Of them, those that failed.",
+            s->snapshot_hook_failures);
     http_put_snapshot_metrics(out, s);
     drill_metrics(out, s);
 }

@@ -58,6 +58,13 @@ void http_put_snapshots(struct buffer *out, const struct node_status *s)
     field_number(out, "delta_bytes", s->snapshot_delta_bytes);
     field_number(out, "failures", s->snapshot_failures);
     field_text(out, "error", s->snapshot_error);
+    if (s->snapshot_elsewhere.url != NULL) {
+        field_name(out, "elsewhere");
+        put_target(out, &s->snapshot_elsewhere);
+    }
+    field_number(out, "hook_calls", s->snapshot_hook_calls);
+    field_number(out, "hook_failures", s->snapshot_hook_failures);
+    field_text(out, "hook_error", s->snapshot_hook_error);
     field_name(out, "targets");
     buffer_append_byte(out, '[');
     for (size_t i = 0; i < s->snapshot_targets_count; i++) {

@@ -45,6 +45,8 @@ struct node_config {
     uint64_t snapshot_delta_ms;  /* events are put so often; 0: never */
     uint64_t snapshot_bandwidth; /* bytes per second of all uploads, at least
                                     16384; 0: no bound */
+    const char *snapshot_hook;   /* command or URL called after a good upload,
+                                    or NULL */
     uint64_t probe_interval_ms;  /* 0: gossip's default */
     uint64_t floor_interval_ms;  /* quiet time before a floor is proposed;
                                     0: this node proposes none, and retires
@@ -210,6 +212,11 @@ struct node_status {
     uint64_t snapshot_delta_bytes;     /* heartbeats included */
     uint64_t drill_interval_ms;        /* 0: none */
     struct drill_status drills[UPLOAD_TARGETS_MAX]; /* as snapshot_targets */
+    uint64_t snapshot_hook_calls;
+    uint64_t snapshot_hook_failures;
+    char snapshot_hook_error[256];           /* of the last call */
+    struct upload_status snapshot_elsewhere; /* under way on demand, or its url
+                                                is NULL */
     struct upload_status snapshot_targets[UPLOAD_TARGETS_MAX];
     size_t snapshot_targets_count;
     char snapshot_error[256];

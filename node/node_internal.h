@@ -247,6 +247,9 @@ struct node {
     uint64_t delta_interval_ms;    /* 0: none */
     struct object_rate rate;       /* of all uploads together */
     bool has_rate;
+    char *snapshot_hook; /* owned; NULL: none */
+    uint64_t hook_due_ms;
+    bool hook_running;
     /* Zeroes: the authority, which a joiner does not know at first. */
     uint8_t snapshot_recipients[SEALED_RECIPIENTS_MAX][32];
     size_t snapshot_recipients_count;
@@ -258,6 +261,7 @@ struct node {
     uint64_t snapshot_sequence;      /* of the last manifest anywhere */
     uint64_t snapshot_wall_ms;
     _Atomic uint64_t snapshot_numbers; /* the last one given to a manifest */
+    struct upload_target elsewhere;    /* its job, of what is on demand */
     struct snapshot_memory snapshot_foreign; /* the last one elsewhere */
     char *spool_dir; /* owned: where snapshot spools live */
 
@@ -466,6 +470,8 @@ void deltas_tick(struct node *n, uint64_t now);
 uint64_t deltas_deadline(const struct node *n);
 /* How often something of an uploader changes at a target; 0: no promise. */
 uint64_t deltas_beat_ms(const struct node *n);
+/* upload_hook.c: an upload went well. */
+void upload_hook_call(struct node *n);
 /* uploaders.c */
 void uploaders_tick(struct node *n, uint64_t now);
 /* When somebody should look at t; UINT64_MAX: not at all. */

@@ -20,6 +20,11 @@ void object_store_set_ca_file(const char *path)
     ca_file_of_all = path;
 }
 
+const char *object_store_ca_file(void)
+{
+    return ca_file_of_all;
+}
+
 static bool has_scheme(const char *target, const char *scheme)
 {
     return strncmp(target, scheme, strlen(scheme)) == 0;

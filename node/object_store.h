@@ -42,6 +42,8 @@ enum object_store_flags {
  * first thread. */
 void object_store_set_ca_file(const char *path);
 
+const char *object_store_ca_file(void); /* as set; NULL: none was */
+
 /* 0, or CM_ERR_INVALID with detail: what is no target this program knows. */
 int object_store_check(const char *target, bool may_exec,
                        struct cm_detail *detail);

@@ -88,6 +88,15 @@ int snapshots_init(struct node *n, const struct node_config *config)
             recovery_key_parse(n->snapshot_recipients[i],
                                config->snapshot_recipients[i], authority, NULL);
     n->snapshot_recipients_count = config->snapshot_recipients_count;
+    if (error == 0 && config->snapshot_hook != NULL) {
+        size_t size = strlen(config->snapshot_hook) + 1;
+
+        n->snapshot_hook = cm_alloc(size);
+        if (n->snapshot_hook == NULL)
+            error = CM_ERR_NOMEM;
+        else
+            memcpy(n->snapshot_hook, config->snapshot_hook, size);
+    }
     n->snapshot_begun_wall_ms = node_wall(n);
     n->snapshot_interval_ms =
         config->snapshot_interval_ms < SNAPSHOT_INTERVAL_MS_MAX
@@ -109,6 +118,7 @@ void snapshots_release(struct node *n)
         snapshot_chain_release(&n->targets[i].chain);
     }
     n->targets_count = 0;
+    cm_free(n->snapshot_hook);
     if (n->has_rate)
         object_rate_release(&n->rate);
 }
@@ -335,6 +345,7 @@ static void target_succeeded(struct snapshot_task *s,
     t->status.snapshots++;
     t->status.bytes += o->bytes_new;
     t->status.error[0] = '\0';
+    upload_hook_call(s->node);
 }
 
 static void task_succeeded(struct node *n, struct snapshot_task *t)
@@ -367,6 +378,8 @@ static void task_done(struct work *w)
         t->target->job = NULL;
     } else {
         n->snapshot_running = false;
+        n->elsewhere.url = NULL;
+        n->elsewhere.job = NULL;
     }
     if (t->error == 0) {
         task_succeeded(n, t);
@@ -613,6 +626,9 @@ static int start_foreign(struct node *n, const char *to,
     }
     t->request = request;
     n->snapshot_running = true;
+    n->elsewhere.url = t->to;
+    n->elsewhere.job = t->job;
+    n->elsewhere.job_begun_ms = node_now(n);
     task_submit(n, t, WORK_LANE_SNAPSHOT);
     return 0;
 }
@@ -785,6 +801,8 @@ void snapshots_status(const struct node *n, struct node_status *s)
     s->snapshot_age_ms = 0;
     s->snapshot_covered_wall_ms = 0;
     s->snapshot_targets_count = n->targets_count;
+    target_status(n, &n->elsewhere, &s->snapshot_elsewhere);
+    s->snapshot_elsewhere.age_ms = 0;
     for (size_t i = 0; i < n->targets_count; i++) {
         struct upload_status *t = &s->snapshot_targets[i];
 

@@ -34,4 +34,7 @@ struct upload_status {
     uint64_t left_ms; /* estimate; 0: none */
 };
 
+/* Whether a hook (upload_hook.c) is fetched; else it is a command. */
+bool upload_hook_is_url(const char *hook);
+
 #endif

@@ -287,6 +287,10 @@ static void examine_snapshots(json_t *findings, const json_t *snapshot)
 
     json_array_foreach((json_t *)(uintptr_t)targets, i, target) examine_target(
         findings, target, (long long)number_in(snapshot, "interval_ms"));
+    if (text_in(snapshot, "hook_error")[0] != '\0')
+        find(findings, "hook", "mend what --snapshot-hook names",
+             "the last call of the snapshots' hook failed: %s",
+             text_in(snapshot, "hook_error"));
     if (json_array_size(targets) == 0 && number_in(snapshot, "failures") > 0 &&
         text_in(snapshot, "error")[0] != '\0')
         find(findings, "snapshot",

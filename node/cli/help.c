@@ -35,7 +35,7 @@ const struct cli_verb cli_verbs[] = {
      1, 1, cli_verb_init},
     {"node", "--data DIR",
      "name bind join snapshot-to snapshot-interval snapshot-recipient "
-     "snapshot-delta snapshot-drill snapshot-bandwidth ca-file "
+     "snapshot-delta snapshot-drill snapshot-bandwidth snapshot-hook ca-file "
      "revoke-deletes "
      "floor-interval floor-keep scrub-interval dev",
      "run a node",
@@ -57,6 +57,8 @@ const struct cli_verb cli_verbs[] = {
      "'never'\n"
      "  --snapshot-bandwidth N    bytes per second of all uploads together,\n"
      "                            e.g. 500000, 64K or 2M\n"
+     "  --snapshot-hook WHAT      command, or http(s) URL, called after good\n"
+     "                            uploads (a dead man's switch)\n"
      "  --snapshot-recipient KEY  encrypt snapshots to this recovery key, or "
      "to\n"
      "                            'authority'; repeatable, see 'recovery-key'\n"

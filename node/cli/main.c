@@ -26,6 +26,7 @@ static struct args_flag flags[] = {
     {.name = "snapshot-delta", .kind = ARGS_VALUE},
     {.name = "snapshot-drill", .kind = ARGS_VALUE},
     {.name = "snapshot-bandwidth", .kind = ARGS_VALUE},
+    {.name = "snapshot-hook", .kind = ARGS_VALUE},
     {.name = "mode", .kind = ARGS_VALUE},
     {.name = "merge", .kind = ARGS_SWITCH},
     {.name = "adopt", .kind = ARGS_SWITCH},

@@ -197,6 +197,10 @@ static int check_targets(const struct cli *c, const struct daemon_options *o)
                 return cli_usage_error(c, "--snapshot-to is given twice: %s",
                                        o->snapshot_to[i]);
     }
+    if (o->snapshot_hook != NULL && o->snapshot_to_count == 0)
+        return cli_usage_error(c, "--snapshot-hook needs --snapshot-to URL");
+    if (o->snapshot_hook != NULL && o->snapshot_hook[0] == 0)
+        return cli_usage_error(c, "--snapshot-hook is empty");
     return 0;
 }
 
@@ -265,6 +269,7 @@ int cli_verb_node(struct cli *c)
         .apis_count = api->count,
         .snapshot_to = targets->values,
         .snapshot_to_count = targets->count,
+        .snapshot_hook = cli_value(c, "snapshot-hook"),
         .snapshot_recipients = recipients->values,
         .snapshot_recipients_count = recipients->count,
         .revoke_deletes = revoke->values,

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Several targets at once: each has its own state, and one that fails or hangs
 never keeps another waiting."""
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import harness
@@ -109,6 +111,105 @@ def test_each_has_everything(t):
     node.kill()
     for number, target in enumerate(targets):
         check_equal(restored(t, target, "phoenix%d" % number), values)
+
+
+def test_bandwidth_and_progress(t):
+    """Uploads keep to the bound; meanwhile status and a terminal tell how far
+    they are, and deltas of another chain go on."""
+    rate, size = 400000, 2000000
+    slow = t.path("slow")
+    node = t.init()
+    node.start("--snapshot-to", slow, "--snapshot-bandwidth", str(rate), *FAST)
+    node.ok("put", "a", "1")
+    wait_until(lambda: names(slow, "m"), "a first snapshot")
+    for i in range(5):
+        node.ok("put", "big/%d" % i, "-", stdin=os.urandom(size // 5))
+    begun = time.monotonic()
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        [harness.CONFMESH, "snapshot", "now", "--data", node.data, "--to",
+         t.path("other")], stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    seen = wait_until(lambda: node.status()["snapshot"].get("elsewhere"),
+                      "its progress")
+    wait_until(lambda: node.status()["snapshot"].get("elsewhere", {}).get(
+        "left_ms", 0) > 0 or process.poll() is not None, "an estimate")
+    check_equal(process.wait(60), 0)
+    took = time.monotonic() - begun
+    said = os.read(master, 100000)
+    os.close(master)
+    check_in(b"uploading", said)
+    check(seen["phase"] in ("looking", "uploading"), repr(seen))
+    check(took >= 0.9 * size / rate, "%d bytes in %.1f s" % (size, took))
+    check_equal(cli("snapshot", "verify", t.path("other")).returncode, 0)
+    for wrong in ("100", "x", "-1", ""):
+        result = node.cli("node", "--data", node.data, "--snapshot-to", slow,
+                          "--snapshot-bandwidth", wrong, data=False)
+        check_equal(result.returncode, 64, wrong)
+
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.count += 1
+        self.send_response(self.server.answer)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_hook(t):
+    """After good uploads a command is run and a URL fetched; not while a
+    target fails; one that hangs is ended, and doctor tells."""
+    calls = t.path("calls")
+    node = t.init()
+    good = t.path("good")
+    node.start("--snapshot-hook", "echo x >> " + calls, *flags(good))
+    node.ok("put", "a", "1")
+    wait_until(lambda: os.path.exists(calls), "the command")
+    count = os.path.getsize(calls)
+    wait_until(lambda: os.path.getsize(calls) > count, "it again, idle")
+    node.stop()
+    server = http.server.HTTPServer(("127.0.0.1", 0), Listener)
+    server.count, server.answer = 0, 204
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = "http://127.0.0.1:%d/alive" % server.server_port
+    node.start("--snapshot-hook", url, *flags(good))
+    wait_until(lambda: server.count > 0, "the URL")
+    check_equal(node.status()["snapshot"]["hook_error"], "")
+    server.answer = 500
+    wait_until(lambda: "500" in node.status()["snapshot"]["hook_error"],
+               "its failure")
+    check_in(b"hook", node.cli("doctor").stdout)
+    check(node.metric("snapshot_hook_failures_total") > 0, "no metric")
+    node.stop()
+    server.shutdown()
+    # Silent while a target fails.
+    with open(t.path("file"), "w", encoding="ascii"):
+        pass
+    node.start("--snapshot-hook", "echo x >> " + calls,
+               *flags(good, t.path("file", "below")))
+    wait_until(lambda: told(node, t.path("file", "below"))["failures"] > 0,
+               "a failure")
+    before = node.status()["snapshot"]["hook_calls"]
+    for i in range(3):
+        node.ok("put", "b", str(i))
+        wait_until(lambda n=i: told(node, good)["deltas"] > n, "a delta")
+    check(node.status()["snapshot"]["hook_calls"] <= before + 1,
+          "it was called while a target failed")
+    check_equal(node.stop(), 0)
+    pid = t.path("pid")
+    node.start("--snapshot-hook", "echo $$ > %s; sleep 1000" % pid,
+               *flags(good))
+    wait_until(lambda: os.path.exists(pid) and os.path.getsize(pid) > 1,
+               "it hangs")
+    check_equal(node.stop(), 0)
+    with open(pid, encoding="ascii") as file:
+        number = int(file.read())
+    wait_until(lambda: not os.path.exists("/proc/%d" % number) or
+               open("/proc/%d/stat" % number).read().split()[2] == "Z",
+               "it has ended")
 
 
 def test_too_many(t):
