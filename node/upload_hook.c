@@ -2,8 +2,9 @@
  * in the manner of a dead man's switch. Silence is the alarm, so that also a
  * node that is gone is noticed.
  *
- * Called after a good upload while no target of this node fails, at most once in each beat (deltas_beat_ms), on the snapshot lane; whoever
- * takes longer than HOOK_MS_MAX is ended. */
+ * Called after a good upload while no target of this node fails, at most once
+ * in each beat (deltas_beat_ms), on the snapshot lane; whoever takes longer
+ * than HOOK_MS_MAX is ended. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <signal.h>
