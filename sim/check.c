@@ -244,7 +244,7 @@ static void forget_tentative(struct sim_check *c, struct check_host *h)
             continue;
         }
         sim_model_remove(c->model, e);
-        check_forget_known(c, h->actor);
+        check_forget_known(c, h->actor, sim_model_seq(c->model, h->actor));
     }
 }
 
@@ -432,6 +432,7 @@ static void keep_tentative(struct sim_check *c, struct check_host *h,
                            const struct commit_result *r)
 {
     for (size_t i = 0; i < r->events_count; i++) {
+        uint64_t known = sim_model_seq(c->model, h->actor);
         struct sim_model_event *e = NULL;
 
         if (r->events[i].own)
@@ -439,7 +440,7 @@ static void keep_tentative(struct sim_check *c, struct check_host *h,
         else
             (void)check_foreign_event(c, h, &r->events[i].dot,
                                       r->events[i].bytes);
-        if (e != NULL)
+        if (e != NULL && e->decoded.dot.seq > known)
             e->tentative = true;
     }
 }
@@ -468,7 +469,8 @@ static bool has_failed(const struct commit_result *r)
 static void check_result(struct sim_check *c, struct check_host *h,
                          const struct commit_result *r)
 {
-    if (r->alarm_fork && !c->any_hostile)
+    /* What a node owes it writes before it knows that its disk went back. */
+    if (r->alarm_fork && !c->any_hostile && !c->any_rolled_back)
         sim_check_report(c, SIM_CHECK_ONE_EVENT, h->number,
                          "was shown two signed events under one dot");
     if (r->alarm_hazard && !c->any_hostile && !h->damaged && !h->rolled_back)

@@ -125,6 +125,7 @@ struct sim_check {
     size_t snapshots_count;
     unsigned everybody_troubled;
     bool any_hostile;
+    bool any_rolled_back;   /* names may have been given twice */
     bool names_free;        /* an event that was lost may be under way still */
     bool forked;            /* a name was given twice: check_return.c */
     uint64_t rest_since_us; /* 0: not at rest */
@@ -181,7 +182,8 @@ void check_roster(struct sim_check *c, const struct check_host *h,
 /* A generation's founder, at the first sight of it, and everyone's
  * certificates. */
 void check_founder(struct sim_check *c, const struct roster *roster);
-void check_forget_known(struct sim_check *c, uint32_t actor);
+/* What the deps of its events up to the last one named cover. */
+void check_forget_known(struct sim_check *c, uint32_t actor, uint64_t last);
 void check_log(struct check_host *h, uint64_t revision, uint64_t wall_ms,
                size_t first);
 

@@ -22,6 +22,7 @@ void sim_check_on_old_disk(struct sim_check *c, unsigned host)
     CHECK(host < c->options.hosts_count && !c->hosts[host].up);
     c->hosts[host].put_back = true;
     c->hosts[host].rolled_back = true;
+    c->any_rolled_back = true;
     c->hosts[host].fresh = true;
 }
 
@@ -78,7 +79,8 @@ void check_put_back(struct sim_check *c, struct check_host *h,
             h->seqs[h->actor] = seq - 1;
         sim_model_remove(c->model, e);
     }
-    check_forget_known(c, h->actor);
+    seq = sim_model_seq(c->model, h->actor);
+    check_forget_known(c, h->actor, kept < seq ? kept : seq);
 }
 
 /* ---- names that are given twice ---- */
@@ -97,10 +99,8 @@ static bool is_other(const struct sim_check *c, const struct commit_event *e)
 bool check_forks(struct sim_check *c, const struct check_host *h,
                  const struct commit_result *r)
 {
-    bool may = c->names_free;
+    bool may = c->any_rolled_back;
 
-    for (unsigned i = 0; i < c->options.hosts_count; i++)
-        may = may || c->hosts[i].rolled_back;
     for (size_t i = 0; i < r->events_count && may && !c->forked; i++) {
         const struct commit_event *e = &r->events[i];
 

@@ -154,6 +154,8 @@ static int start_node(struct sim_host *h, const char *token, bool ready,
         .renew_token = ready ? token : NULL,
         .probe_interval_ms = h->place.probe_interval_ms,
         .floor_interval_ms = h->place.floor_interval_ms,
+        .snapshot_to = h->number < h->place.uploaders ? h->place.target : NULL,
+        .snapshot_delta_ms = h->place.delta_ms,
         /* Cuts here are small: every other host stages them all the same. */
         .cut_stage_entries = h->number % 2 == 0 ? 1 : UINT64_MAX,
     };

@@ -33,7 +33,10 @@ struct sim_place {
     uint64_t seed;
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* 0: hosts propose no floors */
-    uint32_t sync_us_min;       /* what a commit takes */
+    unsigned uploaders;   /* the first hosts put snapshots and deltas… */
+    const char *target;   /* …here (borrowed)… */
+    uint64_t delta_ms;    /* …so often */
+    uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;
     FILE *log;               /* lines of the nodes; NULL: none */
     struct sim_check *check; /* told of everything; NULL: nobody is */

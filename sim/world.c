@@ -183,11 +183,15 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .seed = o->seed,
         .probe_interval_ms = o->probe_interval_ms,
         .floor_interval_ms = o->floor_interval_ms,
+        .uploaders = o->uploaders,
+        .target = w->target,
+        .delta_ms = o->delta_ms,
         .sync_us_min = o->sync_us_min,
         .sync_us_max = o->sync_us_max,
         .log = o->log,
     };
 
+    sim_world_target(w, w->target);
     for (unsigned i = 0; i < o->hosts; i++) {
         char path[SIM_HOST_PATH_MAX];
         host_directory(w, i, path);

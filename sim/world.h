@@ -22,6 +22,8 @@ struct sim_world_options {
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* quiet time before a floor is proposed; 0:
                                    none is */
+    unsigned uploaders;         /* so many hosts put snapshots and deltas… */
+    uint64_t delta_ms;          /* …by themselves, so often */
     uint32_t sync_us_min;
     uint32_t sync_us_max;
     bool unchecked; /* nobody looks on: see check.h */
@@ -49,6 +51,7 @@ struct sim_world {
     struct sim_presence presences[SIM_WORLD_HOSTS_MAX];
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
+    char target[SIM_HOST_PATH_MAX];    /* below it: sim_world_target */
     struct authority authority;
     struct sim_world_orders *orders; /* owned; world_order.c; NULL: none yet */
     unsigned restores;               /* how often all was lost and restored */
