@@ -171,6 +171,7 @@ static void adopt(struct replica *r, struct snapshot_sink *sink,
     bench_must(
         cut_diff_create(&d, r->store, sink, r->dir, bench_wall_ms(), &detail),
         "comparison");
+    cut_diff_stage(d, snapshot_sink_digest(sink));
     while (error == SNAPSHOT_MORE) {
         struct clocks begun = now();
 

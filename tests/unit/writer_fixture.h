@@ -21,7 +21,7 @@
 #include "node/writer.h"
 
 #define FIXTURE_WALL_MS UINT64_C(1700000000000)
-#define FIXTURE_NODES_MAX 8
+#define FIXTURE_NODES_MAX 12
 
 struct fixture_event {
     struct dot dot;
