@@ -120,7 +120,7 @@ static int index_reserve(struct actors *a)
     uint32_t size = a->index_size > 0 ? a->index_size * 2 : INDEX_SIZE_MIN;
     uint32_t *index;
 
-    if (2 * (actors_count(a) + 1) <= a->index_size)
+    if (4 * ((uint64_t)actors_count(a) + 1) <= 3 * (uint64_t)a->index_size)
         return 0;
     index = cm_calloc(size, sizeof *index);
     if (index == NULL)

@@ -346,25 +346,36 @@ int schema_head_unpack(struct schema_head *ret_head, struct slice payload)
     return 0;
 }
 
+/* Names and hashes come without heads: there may be thousands of records. */
+#define ACTOR_FIXED (INCARNATION_SIZE + HASH_SIZE)
+
 void schema_actor_pack(struct buffer *out, const struct schema_actor *a)
 {
     CHECK(a->known_seq <= a->entry.seq);
-    pack_bytes(out, a->entry.incarnation.bytes, INCARNATION_SIZE);
+    buffer_append(out, a->entry.incarnation.bytes, INCARNATION_SIZE);
+    buffer_append(out, a->entry.head.bytes, HASH_SIZE);
     pack_uint(out, a->entry.seq);
-    pack_bytes(out, a->entry.head.bytes, HASH_SIZE);
-    pack_uint(out, a->known_seq);
+    if (a->known_seq > 0)
+        pack_uint(out, a->known_seq);
 }
 
 int schema_actor_unpack(struct schema_actor *ret_actor, struct slice payload)
 {
+    struct schema_actor a = {.known_seq = 0};
     struct unpacker u;
-    struct schema_actor a;
 
-    unpack_init(&u, payload);
-    unpack_bytes(&u, a.entry.incarnation.bytes, INCARNATION_SIZE);
+    if (payload.size < ACTOR_FIXED)
+        return CM_ERR_DAMAGED;
+    memcpy(a.entry.incarnation.bytes, payload.data, INCARNATION_SIZE);
+    memcpy(a.entry.head.bytes, payload.data + INCARNATION_SIZE, HASH_SIZE);
+    unpack_init(
+        &u, slice_of(payload.data + ACTOR_FIXED, payload.size - ACTOR_FIXED));
     a.entry.seq = unpack_uint(&u, UINT64_MAX);
-    unpack_bytes(&u, a.entry.head.bytes, HASH_SIZE);
-    a.known_seq = unpack_uint(&u, a.entry.seq);
+    if (u.error == 0 && u.position < u.in.size) {
+        a.known_seq = unpack_uint(&u, a.entry.seq);
+        if (a.known_seq == 0) /* then it is left out */
+            return CM_ERR_DAMAGED;
+    }
     if (unpack_finish(&u) != 0)
         return CM_ERR_DAMAGED;
     *ret_actor = a;

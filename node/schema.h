@@ -16,7 +16,8 @@
  *   'm' name                       named fact of this node
  *   'r' revision                   what the commit's events changed, unless
  *                                  its only event is an own one that says so
- *   's' actor                      version vector entry, names the actor
+ *   's' actor                      version vector entry, names the actor:
+ * incarnation and hash as they are, then the numbers
  *   'u' number                     what an earlier incarnation of this node
  *                                  wrote and the mesh does not have (unsent.h)
  *   'v' actor seq                  another node's event: its bytes

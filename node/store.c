@@ -846,20 +846,34 @@ static int compare_entries(const void *a, const void *b)
     return incarnation_compare(&x->incarnation, &y->incarnation);
 }
 
-/* Sorted first, because vv_set at the end of a vector moves nothing. */
+/* The vector takes over what was gathered, with no room to spare: it may hold
+ * thousands that are gone. */
 int store_txn_vv(struct store_txn *t, struct vv *ret_vv)
 {
     struct vv_gather g = {0};
     int error = store_txn_actors(t, gather_actor, &g);
+    struct vv_entry *entries = NULL;
 
-    ret_vv->count = 0;
-    if (error == 0 && g.count > 0)
+    if (error == 0 && g.count > VV_ENTRIES_MAX)
+        error = CM_ERR_LIMIT;
+    if (error == 0 && g.count > 0) {
         qsort(g.entries, g.count, sizeof *g.entries, compare_entries);
-    for (size_t i = 0; i < g.count && error == 0; i++)
-        error = vv_set(ret_vv, &g.entries[i].incarnation, g.entries[i].seq,
-                       &g.entries[i].head);
-    cm_free(g.entries);
-    return error;
+        entries = cm_realloc(g.entries, g.count * sizeof *g.entries);
+        error = entries == NULL ? CM_ERR_NOMEM : 0;
+    }
+    for (size_t i = 1; error == 0 && i < g.count; i++) {
+        if (compare_entries(&entries[i - 1], &entries[i]) >= 0)
+            error = CM_ERR_DAMAGED; /* one name, two numbers */
+    }
+    vv_release(ret_vv);
+    vv_init(ret_vv);
+    if (error != 0 || g.count == 0) {
+        cm_free(entries != NULL ? entries : g.entries);
+        return error;
+    }
+    *ret_vv =
+        (struct vv){.entries = entries, .count = g.count, .capacity = g.count};
+    return 0;
 }
 
 int store_vv(struct store_reader *r, struct vv *ret_vv)

@@ -16,7 +16,7 @@
 #include "crdt/entry.h"
 #include "crdt/event.h"
 
-#define STORE_FORMAT 2
+#define STORE_FORMAT 3
 #define STORE_MAP_SIZE_64 (UINT64_C(16) << 30) /* sparse */
 #define STORE_MAP_SIZE_32 (UINT64_C(512) << 20)
 #define STORE_READERS_MAX 126

@@ -18,7 +18,9 @@
 
 #include "crdt/base/pack.h"
 #include "crdt/digest.h"
+#include "crdt/standing.h"
 #include "node/schema.h"
+#include "node/standing_read.h"
 #include "tests/bench/support.h"
 #include "tests/bench/support_replica.h"
 
@@ -31,6 +33,7 @@
 #define EVENT_OPS 100
 #define CHECKSUM_SIZE 8
 #define BIG_SET "bench/set"
+#define RETIRED 10000
 
 struct result {
     double apply_ops_per_s;
@@ -45,6 +48,9 @@ struct result {
     long anonymous_full_kib;
     double register_bytes;
     double element_bytes;
+    size_t retired_state;  /* vector and standing of RETIRED that are gone */
+    size_t retired_memory; /* with all that store and writer keep of them */
+    uint64_t retired_disk;
 };
 
 static char value[VALUE_SIZE];
@@ -341,6 +347,145 @@ static void run_bytes(const char *dir, struct result *ret)
     ret->element_bytes = (double)m.element_bytes / (double)m.elements;
 }
 
+/* ---- incarnations that are gone ---- */
+
+static size_t memory_in_use(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+static int no_entry(void *context, struct entry_id *ret_id,
+                    const struct entry **ret_entry)
+{
+    (void)context;
+    (void)ret_id;
+    (void)ret_entry;
+    return CM_ERR_NOT_FOUND;
+}
+
+/* The record of a mesh in which all of vv have come, written and gone. */
+static void pack_gone(struct mesh *m, const struct vv *vv, struct buffer *out)
+{
+    struct standing_options o = {.mesh = mesh_id_of(m->authority.public_key),
+                                 .founder = m->first.incarnation,
+                                 .sealed = vv};
+    struct standing *s;
+
+    o.generation = generation_id_of(1, buffer_slice(&m->order));
+    memcpy(o.authority_public_key, m->authority.public_key, 32);
+    memcpy(o.founder_sign_key, m->first.public_key, 32);
+    bench_must(standing_create(&s, &o), "standing");
+    standing_pack(out, s);
+    bench_must(out->error, "standing");
+    standing_free(s);
+}
+
+/* second adopts a state in which RETIRED incarnations are gone. */
+static void adopt_gone(struct mesh *m)
+{
+    struct intent *i = intent_new(INTENT_REPLACE);
+    struct replacement r = {.generation_order = buffer_slice(&m->order),
+                            .next = no_entry};
+    struct buffer standing;
+    struct vv vv;
+
+    if (i == NULL)
+        bench_fail("out of memory");
+    vv_init(&vv);
+    buffer_init(&standing, 64u << 20);
+    for (uint64_t k = 0; k < RETIRED; k++) {
+        struct incarnation who;
+        struct hash head;
+
+        randombytes_buf(who.bytes, sizeof who.bytes);
+        randombytes_buf(head.bytes, sizeof head.bytes);
+        bench_must(vv_set(&vv, &who, 1000 + k, &head), "vector");
+    }
+    pack_gone(m, &vv, &standing);
+    r.vv = &vv;
+    r.standing = buffer_slice(&standing);
+    i->replacement = &r;
+    commit_result_free(replica_commit(&m->second, i));
+    buffer_release(&standing);
+    vv_release(&vv);
+}
+
+/* What an opened writer plans to drop, goes a minute later. */
+static void prune_all(struct replica *r)
+{
+    bool due = true;
+
+    while (due) {
+        struct intent *i = intent_new(INTENT_PRUNE);
+        struct commit_result *result;
+
+        if (i == NULL)
+            bench_fail("out of memory");
+        result = replica_commit(r, i);
+        due = result->prune_due;
+        commit_result_free(result);
+    }
+}
+
+/* Vector and standing alone. */
+static size_t gone_in_memory(struct replica *r)
+{
+    struct standing *s = NULL;
+    struct store_reader *reader;
+    size_t before, ret;
+    struct vv vv;
+
+    bench_must(store_reader_begin(r->store, &reader), "reader");
+    vv_init(&vv);
+    before = memory_in_use();
+    bench_must(store_vv(reader, &vv), "vector");
+    bench_must(standing_read(&s, reader, NULL, NULL), "standing");
+    ret = memory_in_use() - before;
+    if (vv.count != RETIRED || standing_floor(s)->count < RETIRED)
+        bench_fail("they are not all there");
+    standing_free(s);
+    vv_release(&vv);
+    store_reader_release(reader);
+    return ret;
+}
+
+/* That records stand in; of a store that is closed. */
+static uint64_t pages_bytes(const char *dir)
+{
+    MDB_env *env;
+    MDB_stat s;
+
+    if (mdb_env_create(&env) != 0 ||
+        mdb_env_open(env, dir, MDB_RDONLY, 0600) != 0 ||
+        mdb_env_stat(env, &s) != 0)
+        bench_fail("%s cannot be opened", dir);
+    mdb_env_close(env);
+    return (s.ms_branch_pages + s.ms_leaf_pages + s.ms_overflow_pages) *
+           (uint64_t)s.ms_psize;
+}
+
+/* Pages of the store, and the memory of store and writer, opened again. */
+static void run_retired(const char *parent, struct result *ret)
+{
+    struct mesh mesh = {0};
+    size_t empty, full;
+
+    mesh_make(&mesh, parent);
+    replica_reopen(&mesh.second);
+    empty = memory_in_use();
+    adopt_gone(&mesh);
+    replica_reopen(&mesh.second);
+    prune_all(&mesh.second);
+    full = memory_in_use();
+    ret->retired_memory = full - empty;
+    ret->retired_state = gone_in_memory(&mesh.second);
+    mesh_close(&mesh);
+    ret->retired_disk =
+        pages_bytes(mesh.second.dir) - pages_bytes(mesh.first.dir);
+}
+
 /* ---- all ---- */
 
 static const char *below(char ret_path[512], const char *parent,
@@ -366,6 +511,7 @@ int main(int argc, char **argv)
         bench_fail("libsodium does not start");
     memset(value, 'v', sizeof value);
     run_memory(below(path, argv[1], "memory"), &r);
+    run_retired(below(path, argv[1], "retired"), &r);
     mesh_make(&full, below(path, argv[1], "full"));
     mesh_make(&empty, below(path, argv[1], "empty"));
     run_keys(&full.first, &empty.first, count, &r);
@@ -378,10 +524,13 @@ int main(int argc, char **argv)
         "\"set_ratio\":%.3f,\"set_add_us\":%.1f,\"set_delta\":%zu,"
         "\"open_ms\":%.1f,\"p99_full_us\":%" PRIu64 ",\"p99_empty_us\":%" PRIu64
         ",\"anonymous_empty_kib\":%ld,\"anonymous_full_kib\":%ld,"
-        "\"register_bytes\":%.1f,\"element_bytes\":%.1f}\n",
+        "\"register_bytes\":%.1f,\"element_bytes\":%.1f,"
+        "\"retired\":%d,\"retired_state\":%zu,\"retired_memory\":%zu,\"retired_"
+        "disk\":%" PRIu64 "}\n",
         count, r.apply_ops_per_s, r.verify_us, r.set_ratio, r.set_add_us,
         r.set_delta, r.open_ms, r.p99_full_us, r.p99_empty_us,
         r.anonymous_empty_kib, r.anonymous_full_kib, r.register_bytes,
-        r.element_bytes);
+        r.element_bytes, RETIRED, r.retired_state, r.retired_memory,
+        r.retired_disk);
     return 0;
 }
