@@ -23,7 +23,10 @@
 #include "node/standing_read.h"
 
 #define RETRY_MS 500
-#define ATTEMPTS_MAX 6     /* of links, without a message between them */
+#define ATTEMPTS_MAX 6 /* of links, without a message between them */
+/* With a part of it here: the source keeps its spool for minutes. */
+#define RESUMES_MAX 10
+#define RESUME_SHIFT_MAX 5 /* 500 ms, doubled so often: 16 s */
 #define WAIT_EVERY_MS 500  /* looks at what a cut waits for */
 #define WAIT_MS_MAX 600000 /* for a confirmation; then another is asked */
 #define OTHER_MS 10000     /* then another member's cut is looked at */
@@ -218,12 +221,22 @@ static void received(struct node *n, int error, const struct cm_detail *detail)
     node_log(n, 'I', "cut: received whole and verified");
 }
 
+/* Later and later, when there is something to go on with. */
+static uint64_t retry_after_ms(const struct cut_pull *p)
+{
+    unsigned shift =
+        p->attempts < RESUME_SHIFT_MAX ? p->attempts : RESUME_SHIFT_MAX;
+
+    return p->messages_before > 0 ? (uint64_t)RETRY_MS << shift : RETRY_MS;
+}
+
 static void ask(struct node *n)
 {
     struct cut_pull *p = &n->cuts.pull;
     struct cm_detail detail = {""};
     struct buffer frame;
     uint64_t cut, messages;
+    unsigned attempts_max;
     struct link *l;
     int error = 0;
 
@@ -237,7 +250,8 @@ static void ask(struct node *n)
     if (messages > p->messages_before)
         p->attempts = 0;
     p->messages_before = messages;
-    l = p->attempts++ < ATTEMPTS_MAX ? link_to(n, &p->peer, &p->address) : NULL;
+    attempts_max = messages > 0 ? RESUMES_MAX : ATTEMPTS_MAX;
+    l = p->attempts++ < attempts_max ? link_to(n, &p->peer, &p->address) : NULL;
     if (l == NULL) {
         fail(n, CM_ERR_TIMEOUT, "its source cannot be reached any more");
         return;
@@ -282,7 +296,7 @@ void cut_pull_link_gone(struct node *n, struct link *l)
     CM_MARK("cut: the link broke");
     cut_receiver_link_gone(p->receiver);
     p->phase = PULL_ASK;
-    p->retry_ms = node_now(n) + RETRY_MS;
+    p->retry_ms = node_now(n) + retry_after_ms(p);
 }
 
 /* ---- adopting it ---- */
@@ -709,6 +723,8 @@ uint64_t cut_pull_deadline(const struct node *n)
 void cut_pull_release(struct node *n)
 {
     n->cuts.pull.comparing = false; /* the lanes have ended */
+    stage_free(n->cuts.pull.stage.block);
+    n->cuts.pull.stage.block = NULL;
     forget_cut(&n->cuts.pull);
 }
 
