@@ -399,6 +399,9 @@ static int init_threads(struct uv_ports *p)
                     ? uv_lane_init_later(lane, &p->notify)
                     : uv_lane_init(lane, &p->notify,
                                    p->lanes_count == WORK_LANE_VERIFY);
+        lane->background = p->lanes_count == WORK_LANE_SNAPSHOT ||
+                           (p->lanes_count >= WORK_LANE_UPLOAD &&
+                            (p->lanes_count - WORK_LANE_UPLOAD) % 2 == 0);
         p->lanes_count += error == 0;
     }
     return error;

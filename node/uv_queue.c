@@ -1,10 +1,13 @@
 #include "node/uv_queue.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/uv_slice.h"
+
+#define BACKGROUND_NICE 10
 
 /* ---- the writer ---- */
 
@@ -256,6 +259,9 @@ static void lane_main(void *arg)
         if (l->stopping && w->stop != NULL)
             w->stop(w);
         uv_mutex_unlock(&l->mutex);
+        /* Scans and uploads take what the writer and the loop leave. */
+        if (l->background && !l->lowered)
+            l->lowered = setpriority(PRIO_PROCESS, 0, BACKGROUND_NICE) == 0;
         while (w->step(w))
             ;
         uv_mutex_lock(&l->mutex);

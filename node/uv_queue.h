@@ -67,6 +67,8 @@ struct uv_lane {
     struct work *done;
     struct work *done_last;
     bool prompt;
+    bool background; /* set before the first work: others come first */
+    bool lowered;
     bool started;
     bool stopping;
     uv_async_t *notify;

@@ -16,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void decode(struct slice bytes, const uint8_t public_key[32])
 {
     struct snapshot_keys keys;
+    struct announcement a;
     struct heartbeat h;
     struct delta d;
 
@@ -28,6 +29,7 @@ static void decode(struct slice bytes, const uint8_t public_key[32])
         buffer_release(&content);
     }
     (void)heartbeat_decode(&h, bytes, public_key, NULL);
+    (void)announcement_decode(&a, bytes, public_key, NULL);
 }
 
 static void decode_signed(struct slice body, const char *domain,
@@ -65,6 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     decode_signed(slice_of(data, size), "confmesh delta v1", public_key,
                   secret_key);
     decode_signed(slice_of(data, size), "confmesh heartbeat v1", public_key,
+                  secret_key);
+    decode_signed(slice_of(data, size), "confmesh announcement v1", public_key,
                   secret_key);
     (void)sealed_keys_decode(slice_of(data, size), recipients, &count);
     if (size < sizeof text) {
