@@ -120,7 +120,8 @@ static void tell_failure(const struct campaign *c, const struct job *j,
                          struct buffer *difference)
 {
     clear_progress(c);
-    (void)printf("REPRO confmesh-sim replay 0x%" PRIx64, j->seed);
+    (void)printf("REPRO %s replay 0x%" PRIx64, program_invocation_name,
+                 j->seed);
     if (c->source.profile != SIM_PROFILE_DEFAULT)
         (void)printf(" --profile %s", sim_profile_name(c->source.profile));
     if (c->source.nodes != 0)

@@ -116,8 +116,10 @@ def test_safety():
     assert replay(MANY, program=CANARY) == 1
     status, line = seed_of(CANARY)
     assert status == 1, line
-    assert line.startswith("REPRO confmesh-sim replay 0x1 --profile quiet "
-                           "--nodes 3 # safety: fold: "), line
+    assert line.startswith("REPRO %s replay 0x1 --profile quiet --nodes 3 "
+                           "# safety: fold: " % CANARY), line
+    # The line is a command that ends in the same way.
+    assert run(line.split(" # ")[0].split()[2:], CANARY).returncode == 1
 
 
 def test_liveness():
