@@ -158,7 +158,6 @@ int snapshot_drill(struct snapshot_drill *ret_drill,
         .authority = c->authority,
         .scratch = c->scratch,
         .hlc_limit = UINT64_MAX,
-        .verified = true, /* by being restored */
         .newest = c->name == NULL,
         .unlock = unlock,
         .lost = on_lost,

@@ -22,8 +22,10 @@ struct snapshot_state_config {
     /* Not NULL: if neither the snapshot nor its deltas hold anything beyond it,
      * nothing more is read and the state is covered. */
     const struct vv *covered;
-    bool verified; /* the objects were read to their end a moment ago */
-    bool newest;   /* of its signer, as far as the target lists any */
+    /* The objects were read to their end a moment ago: later passes compare
+     * them with their names only. */
+    bool verified;
+    bool newest; /* of its signer, as far as the target lists any */
     /* A later one of its signer was read: what its deltas hold lies in that. */
     bool settled;
     /* The keys of an encrypted one; NULL: it is refused. */
@@ -52,6 +54,7 @@ struct snapshot_state {
     struct snapshot_stage *stage; /* NULL: no deltas */
     char dir[SCRATCH_PATH_SIZE];  /* of the stage; empty: none */
     bool covered;                 /* nothing more was read */
+    bool was_read;                /* its objects, to their end */
     uint64_t deltas;              /* used */
     uint64_t events;              /* of them, applied */
     size_t lost;                  /* told */

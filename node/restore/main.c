@@ -128,7 +128,7 @@ void restore_progress(const char *what, uint64_t done, uint64_t total)
     if (now - told_ms < 1000)
         return;
     told_ms = now;
-    restore_note("%s: %llu of %llu chunks", what, (unsigned long long)done,
+    restore_note("%s: %llu of %llu", what, (unsigned long long)done,
                  (unsigned long long)total);
 }
 

@@ -89,7 +89,8 @@ static int filtered_next(void *context, struct entry_id *ret_id,
         digest_add(&f->digest, ret_id, &(*ret_entry)->siblings[i]);
     f->r->entries++;
     f->r->keys += ret_id->space <= SPACE_CLIENT_LAST;
-    restore_progress("restoring", f->r->entries, f->r->manifest.entry_count);
+    restore_progress("restoring entries", f->r->entries,
+                     f->r->manifest.entry_count);
     return 0;
 }
 

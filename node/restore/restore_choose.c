@@ -149,7 +149,7 @@ struct object_store *restore_store(struct restore *r,
 static void on_progress(void *context, uint64_t done, uint64_t total)
 {
     (void)context;
-    restore_progress("checking", done, total);
+    restore_progress("checking chunks", done, total);
 }
 
 static int try_candidate(struct restore *r, const struct snapshot_listed *l,

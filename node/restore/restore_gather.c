@@ -28,7 +28,7 @@ static void on_lost(void *context, const char *name, const char *what)
 static void on_progress(void *context, uint64_t done, uint64_t total)
 {
     (void)context;
-    restore_progress("checking", done, total);
+    restore_progress("checking chunks", done, total);
 }
 
 /* ---- sources ---- */
