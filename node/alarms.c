@@ -1,5 +1,6 @@
 /* Alarms that are told once, and the certificate that a return may renew. */
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
 void node_renew_certificate(struct node *n, struct slice certificate)
@@ -28,6 +29,15 @@ void node_alarm_fork(struct node *n)
              "cloned or rolled back; see confmesh status");
 }
 
+void node_note_fork(struct node *n, const struct incarnation *name)
+{
+    node_alarm_fork(n);
+    for (size_t i = 0; i < n->forked_count && i < NODE_FORKED_MAX; i++)
+        if (incarnation_equal(&n->forked[i], name))
+            return;
+    n->forked[n->forked_count++ % NODE_FORKED_MAX] = *name;
+}
+
 void node_alarm_hazard(struct node *n)
 {
     if (n->status.alarm_hazard)
@@ -37,4 +47,15 @@ void node_alarm_hazard(struct node *n)
              "identity: a peer knows events of this node that its own "
              "disk does not hold: the data directory was rolled back "
              "or cloned");
+}
+
+void node_store_failed(struct node *n)
+{
+    if (n->store_failed)
+        return;
+    CM_MARK("node: its state cannot be read any more");
+    n->store_failed = true;
+    node_set_not_ready(n, "pages of data.mdb are damaged: restart the node, it "
+                          "sets the file aside and joins anew");
+    node_log(n, 'E', "damage: %s", n->status.not_ready);
 }

@@ -33,8 +33,9 @@ struct heal_change {
     struct schema_key drop[COMPARE_DAMAGED_MAX]; /* that cannot be read */
     size_t drop_count;
     /* Filled in: */
-    size_t healed;  /* entries and records */
-    size_t skipped; /* records that nothing can be done about here */
+    size_t healed;      /* entries and records */
+    size_t skipped;     /* records that nothing can be done about here */
+    size_t unsent_lost; /* unsent writes that nobody can read any more */
 };
 
 struct heal_change *heal_change_new(void); /* NULL: out of memory */

@@ -29,6 +29,11 @@ static void mended(void *context, struct intent *i)
         n->heal.counters.healed += c->healed;
         if (c->healed > 0)
             node_log(n, 'W', "heal: %zu records were made again", c->healed);
+        if (c->unsent_lost > 0)
+            node_log(n, 'E',
+                     "heal: %zu unsent writes could not be read any more and "
+                     "were given up: nobody else has them",
+                     c->unsent_lost);
         if (c->has_found)
             node_log(n, 'E',
                      "heal: the digest did not fit the entries and was "

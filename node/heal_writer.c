@@ -181,6 +181,9 @@ static int mend_record(struct batch *b, struct heal_change *c,
         w->head.oldest_revision = b->revision; /* watchers start over */
         c->healed++;
         return drop_raw(b, key);
+    case SCHEMA_PREFIX_UNSENT: /* nobody else has it */
+        c->unsent_lost++;
+        return drop_raw(b, key);
     case SCHEMA_PREFIX_COLLAPSE:
     case SCHEMA_PREFIX_CONFLICT:
     case SCHEMA_PREFIX_DUE:
@@ -254,6 +257,7 @@ int writer_heal(struct writer *w, struct heal_change *c, uint64_t wall_ms,
         control = control || is_control(&c->entries[i].key);
     c->healed = 0;
     c->skipped = 0;
+    c->unsent_lost = 0;
     error = heal(&b, c, detail);
     if (error == 0)
         error = state_flush(&b);
@@ -261,8 +265,9 @@ int writer_heal(struct writer *w, struct heal_change *c, uint64_t wall_ms,
         error = expire_look(w, &b.txn);
     if (error == 0)
         error = store_txn_commit(&b.txn, detail);
-    if (error == 0 && control)
-        return writer_reload(w, detail); /* roster and floor from the store */
+    /* Roster, floor and what is unsent from the store. */
+    if (error == 0 && (control || c->unsent_lost > 0))
+        return writer_reload(w, detail);
     if (error == 0)
         return 0;
     batch_abort(&b);

@@ -717,6 +717,8 @@ void node_take_result(struct node *n, struct commit_result *r)
 {
     if (!r->stale)
         take_state(n, r);
+    if (r->damaged)
+        node_store_failed(n);
     n->pending_events = r->pending_events;
     n->pending_bytes = r->pending_bytes;
     n->expiry_wall_ms = r->expiry_wall_ms;
@@ -856,7 +858,7 @@ bool node_is_ready(const struct node *n)
 
 bool node_has_failed(const struct node *n)
 {
-    return n->joiner.failed;
+    return n->joiner.failed || n->store_failed;
 }
 
 const char *node_not_ready_reason(const struct node *n)

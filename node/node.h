@@ -102,7 +102,9 @@ void node_refuse_identity(struct node *n, const char *reason);
 int node_submit(struct node *n, struct intent *intent);
 struct store *node_store(struct node *n);
 bool node_is_ready(const struct node *n);
-/* Joining has failed for good; the reason is node_not_ready_reason. */
+/* Joining has failed for good, or the store can neither be read any more nor
+ * mended while the node runs: the process should end, and be started again. The
+ * reason is node_not_ready_reason. */
 bool node_has_failed(const struct node *n);
 /* Why it is not ready, in words. */
 const char *node_not_ready_reason(const struct node *n);

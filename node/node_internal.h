@@ -4,6 +4,7 @@
  * thread owns all of it.
  */
 #ifndef NODE_NODE_INTERNAL_H
+#define NODE_FORKED_MAX 16 /* forked names that are remembered */
 #define NODE_NODE_INTERNAL_H
 
 #include "gossip/channel.h"
@@ -203,6 +204,9 @@ struct node {
     struct vv received; /* vv, and the pending events that follow on it; empty
                            when that is the same */
     struct held_events held;
+    bool store_failed; /* only another start mends it */
+    struct incarnation forked[NODE_FORKED_MAX]; /* the last that were shown */
+    size_t forked_count;                        /* ever */
 
     struct gossip *gossip; /* NULL until ready */
     struct link *links;
@@ -300,7 +304,11 @@ void node_set_not_ready(struct node *n, const char *format, ...)
  * called at the end of every input. */
 void node_drain(struct node *n);
 void node_alarm_fork(struct node *n);
+/* The same, and what name it is: see struct replacement. */
+void node_note_fork(struct node *n, const struct incarnation *name);
 void node_alarm_hazard(struct node *n);
+/* Nothing can be committed any more until the node is started anew. */
+void node_store_failed(struct node *n);
 void node_become_ready(struct node *n);
 int node_load_identity(struct node *n, struct cm_detail *detail);
 void node_take_result(struct node *n, struct commit_result *result);

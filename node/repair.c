@@ -154,7 +154,7 @@ static void compare_branch(struct node *n, struct link *l,
     if (!hash_here(n, &theirs->incarnation, theirs->seq, &here.head) ||
         hash_equal(&here.head, &theirs->head))
         return;
-    node_alarm_fork(n);
+    node_note_fork(n, &theirs->incarnation);
     judge_branch(n, l, &here, theirs);
     prove_fork(n, l, &dot);
     tell_branch(n, l, &here);
@@ -175,7 +175,7 @@ static void look_for_hazards(struct node *n, struct link *l,
 
         if (mine != NULL && mine->seq == t->seq &&
             !hash_equal(&mine->head, &t->head)) {
-            node_alarm_fork(n);
+            node_note_fork(n, &t->incarnation);
             judge_branch(n, l, mine, t);
             prove_fork(n, l, &dot);
         } else if (mine != NULL && mine->seq > t->seq) {

@@ -214,6 +214,7 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->retry_ms = node_now(n);
     r->asked = false;
     r->sponsor_known = false; /* the last return's would do for that alone */
+    r->elsewhere = false;
     r->backoff_ms = 0;
     r->failures = 0;
     CM_MARK("return: begun");
@@ -379,6 +380,7 @@ struct passage {
     struct buffer given_up;
     struct meta_fact facts[8];
     size_t facts_count;
+    struct incarnation forked[NODE_FORKED_MAX];
 };
 
 static void passage_free(struct passage *p)
@@ -407,6 +409,7 @@ static int passage_new(struct node *n, struct passage **ret_passage)
     if (p == NULL)
         return CM_ERR_NOMEM;
     p->next = r->next;
+    memcpy(p->forked, n->forked, sizeof p->forked);
     p->source = r->sponsor;
     buffer_init(&p->certificate, CERTIFICATE_SIZE_MAX);
     buffer_init(&p->given_up, INTENT_MEMORY_MAX / 2);
@@ -522,14 +525,17 @@ static bool is_rostered(const struct node *n, const struct key_id *peer)
 }
 
 /* Living members first, in turn; then whoever was ever known, because an
- * evicted node is not talked to by gossip. */
+ * evicted node is not talked to by gossip. Who has shown the branch that stands
+ * may have returned itself just now, and give no cut before somebody else's
+ * state has confirmed its own: of two others, this node may be the one. */
 static bool choose_of(struct node *n, bool signer)
 {
     struct returning *r = &n->returning;
     size_t total = n->gossip != NULL ? gossip_member_total(n->gossip) : 0;
     size_t count = total + n->peers_count;
 
-    if (r->reason == RETURN_GENERATION || r->reason == RETURN_FORK) {
+    if (r->reason == RETURN_GENERATION ||
+        (r->reason == RETURN_FORK && !r->elsewhere)) {
         r->sponsor = r->newer.peer;
         r->address = r->newer.address;
         r->sponsor_known = r->newer.known;
@@ -576,6 +582,7 @@ static void another(struct node *n)
     r->failures = 0;
     r->sponsor_known = false;
     r->turn++;
+    r->elsewhere = !r->elsewhere;
     drop_cut(r);
     if (!choose(n) || key_id_equal(&before, &r->sponsor))
         return; /* nobody else: the same again, to which the add is known */
@@ -915,6 +922,9 @@ static int adopt(struct node *n, struct cm_detail *detail)
     p->facts_count +=
         cut_unconfirmed_fact(n, &p->source, &p->facts[p->facts_count]);
     p->replacement.mode = ADOPT_RETURN;
+    p->replacement.forked = p->forked;
+    p->replacement.forked_count =
+        n->forked_count < NODE_FORKED_MAX ? n->forked_count : NODE_FORKED_MAX;
     p->replacement.contains = roster_may_enter(&n->own) ? &p->next : NULL;
     p->replacement.facts = p->facts;
     p->replacement.facts_count = p->facts_count;

@@ -31,7 +31,8 @@ struct returning {
         struct key_id peer;
         struct address address;
         bool known;
-    } newer;                /* a peer of a newer generation */
+    } newer; /* a peer of a newer generation, or with the branch that stands */
+    bool elsewhere; /* that one was of no use: another is asked, by turns */
     struct address address; /* of the sponsor that is asked */
     struct key_id sponsor;
     bool sponsor_known;

@@ -135,14 +135,21 @@ static int seek(struct store_txn *t, const struct schema_key *from,
 int unsent_next(struct store_txn *t, uint64_t after, struct unsent *ret_unsent)
 {
     struct schema_key key;
-    uint64_t id = 0;
-    int error;
+    uint64_t id = after;
+    int error = CM_ERR_DAMAGED;
 
-    if (after == UINT64_MAX)
-        return CM_ERR_NOT_FOUND;
-    key_of(&key, after + 1);
-    error = seek(t, &key, MDB_SET_RANGE, &id);
-    return error != 0 ? error : unsent_get(t, id, ret_unsent);
+    /* What cannot be read is nothing to go by, and the others have to be. */
+    while (error == CM_ERR_DAMAGED) {
+        if (id == UINT64_MAX)
+            return CM_ERR_NOT_FOUND;
+        key_of(&key, id + 1);
+        error = seek(t, &key, MDB_SET_RANGE, &id);
+        if (error != 0)
+            return error;
+        error = unsent_get(t, id, ret_unsent);
+        CM_MARK_IF(error == CM_ERR_DAMAGED, "unsent: one cannot be read");
+    }
+    return error;
 }
 
 static int last_id(struct store_txn *t, uint64_t *ret_id)

@@ -59,7 +59,8 @@ const char *unsent_state_text(enum unsent_state state);
 /* CM_ERR_NOT_FOUND, CM_ERR_DAMAGED. Slices lie in the map until the next write
  * of the transaction. */
 int unsent_get(struct store_txn *t, uint64_t id, struct unsent *ret_unsent);
-/* The first with an id greater than after. CM_ERR_NOT_FOUND at the end. */
+/* The first with an id greater than after that can be read; the scrub finds the
+ * others. CM_ERR_NOT_FOUND at the end. */
 int unsent_next(struct store_txn *t, uint64_t after, struct unsent *ret_unsent);
 /* id 0: behind all others. record is scratch; bytes must not lie in the map. */
 int unsent_put(struct store_txn *t, struct buffer *record,

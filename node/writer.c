@@ -487,6 +487,7 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
         explain(&detail, error);
         fail_intents(batch, error, &detail);
         r->disk_full = error == CM_ERR_FULL;
+        r->damaged = error == CM_ERR_DAMAGED && w->stale;
         if (result_empty(r, w) != 0 && !replaced) {
             commit_result_free(r);
             return NULL;

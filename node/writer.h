@@ -116,6 +116,10 @@ struct replacement {
     int (*unsent)(void *unsent_context, struct batch *b, const struct dot *dot,
                   struct slice event, bool doubtful);
     void *unsent_context;
+    /* RETURN: names that a member has shown to bear two events. A branch that
+     * is shorter here than the cut's cannot be told from one by the vectors. */
+    const struct incarnation *forked;
+    size_t forked_count;
     uint64_t *kept; /* RETAIN: how many siblings were kept; or NULL */
 };
 /* EMPTY: CM_ERR_EXISTS unless the replica is empty; sets META_READY. All modes:
@@ -147,6 +151,8 @@ struct commit_result {
     bool stale;            /* nothing was committed, and the store cannot be
                               read just now: revision, vv and digest say
                               nothing, what was known before still holds */
+    bool damaged;          /* and will not be: what the state begins with is
+                              damaged; only another start mends that */
     struct vv vv;          /* as committed */
     struct hash digest;    /* digest_finish of state and VV */
     struct hash proof;     /* of digest and standing_hash: equal vectors have

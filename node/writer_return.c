@@ -40,6 +40,14 @@ static bool is_same_branch(struct batch *b, const struct incarnation *former,
     return ret;
 }
 
+static bool is_forked(const struct replacement *r, const struct incarnation *i)
+{
+    for (size_t k = 0; k < r->forked_count; k++)
+        if (incarnation_equal(&r->forked[k], i))
+            return true;
+    return false;
+}
+
 /* Everybody shares what is at or below the floor. */
 static uint64_t first_doubtful(const struct writer *w,
                                const struct incarnation *former)
@@ -62,7 +70,8 @@ static int hand_out(struct batch *b, const struct replacement *r,
 
     /* A node that has less of its own events than others went back, at
      * least. */
-    if (covered > last || !is_same_branch(b, former, head)) {
+    if (covered > last || is_forked(r, former) ||
+        !is_same_branch(b, former, head)) {
         CM_MARK("return: own events may have been named twice");
         dot.seq = first_doubtful(w, former);
     }
@@ -102,7 +111,8 @@ static int hand_out_branches(struct batch *b, const struct replacement *r,
         struct incarnation name = w->vv.entries[i].incarnation;
 
         if (!incarnation_equal(&name, former) &&
-            !is_same_branch(b, &name, vv_find(r->vv, &name)))
+            (is_forked(r, &name) ||
+             !is_same_branch(b, &name, vv_find(r->vv, &name))))
             error = unsent_keep_branch(b, &name);
     }
     return error;
