@@ -92,6 +92,9 @@ void sim_check_free(struct sim_check *c)
     for (size_t i = 0; i < c->known_count; i++)
         cm_free(c->known[i].seqs);
     cm_free(c->known);
+    cm_free(c->suspects);
+    cm_free(c->names);
+    cm_free(c->uniques);
     cm_free(c->vectors);
     cm_free(c->hosts);
     sim_model_free(c->model);
@@ -314,9 +317,15 @@ static void take_boot(struct sim_check *c, unsigned host,
         return;
     CHECK(incarnation != NULL);
     take_identity(c, h, incarnation);
+    check_unique_read(c, h);
     if (first->roster != NULL)
         check_founder(c, first->roster);
+    if (h->cloned)
+        check_cloned(c, h, &first->vv);
     if (c->forked) {
+        if (h->put_back)
+            check_suspect(c, incarnation, vv_seq(&first->vv, incarnation));
+        h->put_back = false;
         check_weakly(h, &first->vv, &first->digest, first->revision);
         return;
     }
@@ -356,6 +365,7 @@ static void take_power_cut(struct sim_check *c, unsigned host)
     struct check_host *h = host_of(c, host);
 
     check_members_down(c, h);
+    check_unique_read(c, h);
     h->dying = true;
     h->up = false;
     h->asked = 0;
@@ -370,6 +380,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     struct vv empty;
 
     CHECK(!h->up);
+    check_unique_rob(c, h);
     forget_tentative(c, h);
     vv_init(&empty);
     if (c->forked)
@@ -384,8 +395,8 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     h->revision = 0;
     h->doubtful = false;
     h->unsure = c->forked;
-    h->damaged = false;
-    h->rolled_back = false;
+    h->damaged = h->rotten = h->torn = h->rebuilt = false;
+    h->rolled_back = h->cloned = false;
     h->put_back = false;
     h->former = SIM_MODEL_NO_ACTOR;
 }
@@ -533,8 +544,11 @@ static void take_commit(struct sim_check *c, unsigned host,
     size_t i = 0;
 
     c->counters.commits++;
+    if (!h->dying)
+        check_unique_commit(c, h, r);
     if (check_forks(c, h, r)) {
         h->pending = r->pending_events;
+        check_names(c, h, r);
         if (!r->stale && !h->dying)
             check_weakly(h, &r->vv, &r->digest, r->revision);
         return;
@@ -597,8 +611,10 @@ static void take_write(struct sim_check *c, unsigned host,
     if (h->asked > 0)
         h->asked--;
     h->asked_since_us = check_now(c);
-    if (!answered || i->result != 0 || !i->wrote || c->forked ||
-        i->kind != INTENT_LOCAL)
+    if (!answered || i->result != 0 || !i->wrote || i->kind != INTENT_LOCAL)
+        return;
+    check_unique_write(c, host, i);
+    if (c->forked)
         return;
     c->counters.acknowledged++;
     check_evaluated(c, SIM_CHECK_ACKNOWLEDGED);
@@ -729,6 +745,7 @@ static void step(struct sim_check *c)
 {
     c->next_tick_us = check_now(c) + SIM_CHECK_LOOK_US;
     check_tick_members(c);
+    check_forks_tick(c);
     check_watches_poll(c);
     look(c, c->tick_host++ % c->options.hosts_count);
 }
@@ -845,6 +862,46 @@ static void check_acknowledged(struct sim_check *c, const bool *core)
     }
 }
 
+/* Whatever has happened to its clock, disk or name. */
+static void check_may_write(struct sim_check *c, const struct check_host *h)
+{
+    const struct node *n = check_node(c, h);
+    struct node_status s;
+
+    if (n == NULL || h->hostile)
+        return;
+    node_status_read(n, &s);
+    if (s.clock_ahead || s.alarm_hazard || s.return_reason[0] != 0)
+        sim_check_report(c, SIM_CHECK_WAITING, h->number,
+                         "may not write still: %s",
+                         s.clock_ahead             ? "its clock is ahead"
+                         : s.return_reason[0] != 0 ? s.return_reason
+                                                   : "own events are missing");
+}
+
+static const char *why_pending(const struct pending_event *e)
+{
+    return e->why < REFUSAL_KINDS ? refusal_text((enum refusal)e->why)->name
+                                  : "nothing in particular";
+}
+
+static void report_pending(struct sim_check *c, const struct check_host *h)
+{
+    const struct writer *w = c->options.hosts != NULL
+                                 ? sim_host_writer(c->options.hosts[h->number])
+                                 : NULL;
+    char text[DOT_TEXT_SIZE] = "?";
+    const char *why = "";
+
+    if (w != NULL && w->pending.count > 0) {
+        dot_format(text, &w->pending.events[0]->dot);
+        why = why_pending(w->pending.events[0]);
+    }
+    sim_check_report(c, SIM_CHECK_WAITING, h->number,
+                     "%zu events are pending still, among them %s: %s",
+                     h->pending, text, why);
+}
+
 static void check_waiting(struct sim_check *c, const bool *core)
 {
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
@@ -853,20 +910,22 @@ static void check_waiting(struct sim_check *c, const bool *core)
         if (!check_in_core(core, i) || !h->up)
             continue;
         check_evaluated(c, SIM_CHECK_WAITING);
+        check_may_write(c, h);
         if (h->asked > 0 && check_now(c) - h->asked_since_us >= CHECK_ENDURE_US)
             sim_check_report(c, SIM_CHECK_WAITING, i,
                              "%u clients have no answer since %" PRIu64 " ms",
                              h->asked,
                              (check_now(c) - h->asked_since_us) / 1000);
         if (h->pending > 0 && !c->any_hostile)
-            sim_check_report(c, SIM_CHECK_WAITING, i,
-                             "%zu events are pending still", h->pending);
+            report_pending(c, h);
     }
 }
 
 static void quiescent(struct sim_check *c, const bool *core)
 {
+    c->judging = true;
     check_converged(c, core);
+    check_unique_quiescent(c, core);
     check_acknowledged(c, core);
     check_waiting(c, core);
     check_idle(c, core);
@@ -884,16 +943,6 @@ static void quiescent(struct sim_check *c, const bool *core)
 }
 
 /* ---- what others call ---- */
-
-/* An allocation that the run wants to fail is not meant for the check. */
-#define QUIETLY(call)                                                          \
-    do {                                                                       \
-        uint64_t left = cm_alloc_fail_left();                                  \
-                                                                               \
-        cm_alloc_fail_after(0);                                                \
-        call;                                                                  \
-        cm_alloc_fail_after(left);                                             \
-    } while (0)
 
 void sim_check_on_boot(struct sim_check *c, unsigned host,
                        const struct incarnation *incarnation,

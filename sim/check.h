@@ -38,7 +38,10 @@ enum sim_check_kind {
       "roster")                                                                \
     X(FOLD, "fold", SAFETY,                                                    \
       "state is the model's fold of the events in the version vector")         \
-    X(ONE_EVENT, "one-event-per-dot", SAFETY, "a dot names one event")         \
+    X(ONE_EVENT, "one-event-per-dot", SAFETY,                                  \
+      "a dot names one event, but where a fault made two of its disk")         \
+    X(FORK, "fork-found", LIVENESS,                                            \
+      "a name that two events bear is found soon after their holders meet")    \
     X(ORIGIN, "event-from-nowhere", SAFETY,                                    \
       "an event was durable at its origin before anyone else had it")          \
     X(VECTOR_BACK, "vector-back", SAFETY,                                      \
@@ -180,13 +183,29 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host);
 void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged);
-/* The disk lost what it had called durable (a lying sync, bit rot, an old
- * image): nothing is demanded of this life of it any more. */
+/* Nothing is demanded of this life of the disk any more. */
 void sim_check_on_damage(struct sim_check *c, unsigned host);
+/* A bit of it has flipped: until the run is judged some of it may not be
+ * readable; what can be read is right. */
+void sim_check_on_rot(struct sim_check *c, unsigned host);
+bool sim_check_is_rotten(const struct sim_check *c, unsigned host);
+/* A power cut took what a sync had promised: the disk is as it was earlier
+ * (what it held since is where others have it, or lost), or torn: whatever it
+ * holds, it may be unreadable. */
+void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn);
+/* Its store was unreadable and is set aside; the node joins anew, with its key.
+ * What that disk alone held is lost. Only rot and torn sectors excuse it. */
+void sim_check_on_rebuild(struct sim_check *c, unsigned host);
 /* An earlier image of it is put back (the host is down): what it wrote since is
  * where others have it, or lost, and names may be given twice; where that
  * happens, nothing can be said of states any more but that they get alike. */
 void sim_check_on_old_disk(struct sim_check *c, unsigned host);
+/* The machine `to`, which is down and empty, gets a copy of from's disk: from
+ * now on both may give the names that come next of the incarnation that it
+ * holds, but a name that both gave has to be found soon, and mended. */
+void sim_check_on_clone(struct sim_check *c, unsigned from, unsigned to);
+/* The copy was emptied. */
+void sim_check_on_clone_over(struct sim_check *c, unsigned from, unsigned to);
 /* The network, the clock or the processor of this host (SIM_CHECK_ALL_HOSTS:
  * of every one) is, or is not, in such trouble that peers may take it for
  * dead. Calls nest. Loss below a tenth and ordinary latency are no trouble. */

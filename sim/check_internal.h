@@ -3,6 +3,7 @@
 #define SIM_CHECK_INTERNAL_H
 
 #include "backup/snapshot.h"
+#include "crdt/base/alloc.h"
 #include "sim/check.h"
 #include "sim/host.h"
 #include "sim/model.h"
@@ -38,10 +39,16 @@ struct check_host {
     bool doubtful; /* a commit failed: the platter may hold it */
     bool has_identity;
     bool damaged;  /* its store may be unreadable */
+    bool rotten;   /* some of it may be, until the run is judged */
+    bool torn;     /* and what can be read may be anything */
+    bool rebuilt;  /* its store was set aside; it has not booted since */
     bool restored; /* from a snapshot; it has not booted since */
     struct vv restored_vv;
     bool put_back;    /* an old image; it has not booted since */
     bool rolled_back; /* ever, in this life of the disk */
+    bool cloned;   /* a copy of another one's disk; it has not booted since */
+    unsigned twin; /* another host has its key: its number + 1 */
+    uint64_t apart_since_us; /* from somebody with another event under a name */
     uint32_t actor;
     uint32_t former; /* whom it was before; SIM_MODEL_NO_ACTOR: nobody */
 
@@ -87,6 +94,33 @@ struct check_host {
     struct buffer cursor_bytes;
 };
 
+/* Two that hold different events under one name have to know it by then. */
+#define CHECK_FORK_US UINT64_C(60000000)
+
+/* Names of this incarnation beyond seq may be given twice: check_forks.c. */
+struct check_suspect {
+    struct incarnation incarnation;
+    uint64_t seq;
+};
+
+struct check_name {
+    struct dot dot; /* seq 0: free */
+    struct hash hash;
+    bool tentative; /* a power cut hit its commit */
+};
+
+#define CHECK_UNIQUE_KEY_SIZE 40
+#define CHECK_HOSTS_MAX 256
+
+/* A key that is written once: check_unique.c. */
+struct check_unique {
+    char key[CHECK_UNIQUE_KEY_SIZE];
+    uint64_t holders[CHECK_HOSTS_MAX / 64]; /* bits of hosts */
+    unsigned host;                          /* where it was acknowledged */
+    bool acknowledged;
+    bool lost; /* with the last disk that held it */
+};
+
 /* A snapshot that its host called done. */
 struct check_snapshot {
     char name[SNAPSHOT_NAME_SIZE];
@@ -123,6 +157,13 @@ struct sim_check {
     struct sim_check_watch *watches;
     struct check_snapshot *snapshots; /* owned: those acknowledged */
     size_t snapshots_count;
+    struct check_suspect *suspects; /* owned */
+    size_t suspects_count;
+    struct check_name *names; /* owned hash table; used once forked */
+    size_t names_size, names_count;
+    struct check_unique *uniques; /* owned */
+    size_t uniques_count, uniques_capacity;
+    bool judging; /* nothing is excused any more that time alone mends */
     unsigned everybody_troubled;
     bool any_hostile;
     bool any_rolled_back;   /* names may have been given twice */
@@ -137,6 +178,16 @@ struct sim_check {
     struct entry_id recent[CHECK_RECENT_MAX]; /* into the model's entries */
     size_t recent_count;                      /* ever; the newest are kept */
 };
+
+/* An allocation that the run wants to fail is not meant for the check. */
+#define QUIETLY(call)                                                          \
+    do {                                                                       \
+        uint64_t left = cm_alloc_fail_left();                                  \
+                                                                               \
+        cm_alloc_fail_after(0);                                                \
+        call;                                                                  \
+        cm_alloc_fail_after(left);                                             \
+    } while (0)
 
 uint64_t check_now(const struct sim_check *c);
 /* The invariant was looked at. */
@@ -242,6 +293,34 @@ void check_weakly(struct check_host *h, const struct vv *vv,
  * are kept. */
 void check_return(struct sim_check *c, struct check_host *h,
                   const struct vv *adopted, const struct commit_result *r);
+
+/* check_forks.c */
+void check_suspect(struct sim_check *c, const struct incarnation *i,
+                   uint64_t seq);
+bool check_is_suspect(const struct sim_check *c, const struct dot *dot);
+/* Once a name was given twice: still, no other one may be. */
+void check_names(struct sim_check *c, const struct check_host *h,
+                 const struct commit_result *r);
+void check_forks_tick(struct sim_check *c);
+/* The first boot of a copy, which shows vv. */
+void check_cloned(struct sim_check *c, struct check_host *h,
+                  const struct vv *vv);
+
+/* check_disk.c */
+/* Whether that is no wonder on this disk. */
+bool check_excuses(const struct sim_check *c, const struct check_host *h,
+                   int error);
+
+/* check_unique.c */
+void check_unique_commit(struct sim_check *c, const struct check_host *h,
+                         const struct commit_result *r);
+void check_unique_write(struct sim_check *c, unsigned host,
+                        const struct intent *i);
+/* What the host's store holds of them now; nothing while it is down. */
+void check_unique_read(struct sim_check *c, const struct check_host *h);
+/* Its disk was emptied or is another one from now on. */
+void check_unique_rob(struct sim_check *c, const struct check_host *h);
+void check_unique_quiescent(struct sim_check *c, const bool *core);
 
 /* check_watch.c */
 void check_watches_poll(struct sim_check *c); /* a few commits of each */

@@ -20,6 +20,7 @@ void sim_check_on_old_disk(struct sim_check *c, unsigned host)
     if (c == NULL)
         return;
     CHECK(host < c->options.hosts_count && !c->hosts[host].up);
+    QUIETLY(check_unique_rob(c, &c->hosts[host]));
     c->hosts[host].put_back = true;
     c->hosts[host].rolled_back = true;
     c->any_rolled_back = true;
@@ -58,6 +59,7 @@ void check_put_back(struct sim_check *c, struct check_host *h,
     uint64_t seq = sim_model_seq(c->model, h->actor);
 
     h->put_back = false;
+    check_suspect(c, &self, kept);
     for (uint64_t s = kept + 1; s <= seq; s++) {
         struct sim_model_event *e = sim_model_find(c->model, h->actor, s);
 
@@ -105,7 +107,8 @@ bool check_forks(struct sim_check *c, const struct check_host *h,
         const struct commit_event *e = &r->events[i];
 
         /* Only a disk that went back excuses it. */
-        c->forked = is_other(c, e) && (!e->own || h->rolled_back);
+        c->forked = is_other(c, e) && check_is_suspect(c, &e->dot) &&
+                    (!e->own || h->rolled_back);
         for (unsigned k = 0; k < c->options.hosts_count && c->forked; k++)
             c->hosts[k].unsure = true;
     }

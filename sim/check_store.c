@@ -18,7 +18,7 @@ struct look {
 
 static void report_store(const struct look *l, const char *what, int error)
 {
-    if (!l->h->damaged)
+    if (!l->h->damaged && !check_excuses(l->c, l->h, error))
         sim_check_report(l->c, SIM_CHECK_STORE, l->h->number, "%s: %s", what,
                          cm_strerror(error));
 }

@@ -144,7 +144,20 @@ enum sim_targets {
                                                                                \
     /* a certified member sends to `to` what no honest one would; COUNT of     \
      * them, one every MS */                                                   \
-    X(HOSTILE, "hostile", HOSTILE, PAIR, SIM_P(COUNT) | SIM_P(MS))
+    X(HOSTILE, "hostile", HOSTILE, PAIR, SIM_P(COUNT) | SIM_P(MS))             \
+                                                                               \
+    /* the machine `to` gets a copy of this one's disk instead of its own,     \
+     * with key and incarnation, and runs beside it; what it runs on looks     \
+     * COUNT minus 1 machines different. When it is over it is emptied and     \
+     * joins anew                                                              \
+     */                                                                        \
+    X(CLONE, "clone", STORAGE, PAIR, SIM_P(COUNT) | SIM_P(FOR))                \
+    /* COUNT bits of its records flip on its disk, and PPM of them anywhere in \
+     * the file */                                                             \
+    X(BIT_ROT, "bit-rot", STORAGE, ONE, SIM_P(COUNT) | SIM_P(PPM))             \
+    /* syncs say yes and do nothing; in PPM of the power cuts sectors tear,    \
+     * else the disk is as it was earlier */                                   \
+    X(SYNC_LIE, "sync-lie", STORAGE, ONE, SIM_P(PPM) | SIM_P(FOR))
 
 enum sim_deed {
 #define SIM_DEED_ENUM(name, text, family, targets, params) SIM_DEED_##name,

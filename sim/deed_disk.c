@@ -1,8 +1,9 @@
-/* Disks that go back: see deed_disk.h. */
+/* Disks that go back, and rot: see deed_disk.h. */
 #include "sim/deed_disk.h"
 
 #include "crdt/base/check.h"
 #include "sim/check.h"
+#include "sim/memory.h"
 #include "sim/world.h"
 
 struct sim_image *sim_deed_image(struct sim_world *w, unsigned host)
@@ -29,4 +30,69 @@ void sim_deed_put_back(struct sim_world *w, unsigned host,
     sim_image_put(i, h);
     sim_fault_happened(&w->faults, SIM_DEED_OLD_DISK);
     sim_presence_kick(p);
+}
+
+#define OTHER_MACHINE 1000 /* so many more than the host's number */
+
+static void empty(struct sim_world *w, unsigned host)
+{
+    struct sim_presence *p = &w->presences[host];
+
+    if (sim_host_is_up(w->hosts[host])) {
+        sim_presence_note(p);
+        sim_host_power_cut(w->hosts[host]);
+    }
+    sim_host_wipe(w->hosts[host]);
+    sim_free(w->tokens[host]);
+    w->tokens[host] = NULL;
+}
+
+void sim_deed_clone(struct sim_world *w, unsigned from, unsigned to,
+                    const struct sim_image *i, bool other)
+{
+    struct sim_presence *p = &w->presences[to];
+
+    CHECK(from != to && to != 0);
+    if (!p->member || p->by_hand || !p->joined ||
+        !sim_image_is_of(i, w->hosts[from]))
+        return;
+    empty(w, to);
+    sim_image_put(i, w->hosts[to]);
+    sim_host_copy_machine(w->hosts[to], w->hosts[from]);
+    if (other)
+        sim_host_set_machine(w->hosts[to], OTHER_MACHINE + to);
+    sim_check_on_clone(w->check, from, to);
+    sim_fault_happened(&w->faults, SIM_DEED_CLONE);
+    sim_presence_kick(p);
+}
+
+void sim_deed_end_clone(struct sim_world *w, unsigned from, unsigned to,
+                        const struct sim_image *i)
+{
+    struct sim_presence *p = &w->presences[to];
+
+    if (!sim_image_is_of(i, w->hosts[to]))
+        return; /* something else has emptied it meanwhile */
+    empty(w, to);
+    sim_check_on_clone_over(w->check, from, to);
+    p->joined = false;
+    sim_presence_kick(p);
+}
+
+void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
+                  unsigned count, uint32_t ppm)
+{
+    struct sim_disk *d = sim_host_disk(w->hosts[host]);
+
+    CHECK(count > 0);
+    if (!w->presences[host].joined)
+        return;
+    for (uint64_t n = 0; n < count; n++) {
+        bool anywhere = sim_fate_chance(&w->fate, SIM_FATE_ROT, id, 2 * n, ppm);
+
+        if (!sim_disk_rot(d, id << 16 | n, anywhere))
+            continue;
+        sim_check_on_rot(w->check, host);
+        sim_fault_happened(&w->faults, SIM_DEED_BIT_ROT);
+    }
 }

@@ -1,5 +1,5 @@
-/* Deeds about whole disks: an earlier image of a machine's disk is put back, as
- * an operator does who restores a virtual machine. */
+/* Deeds about disks: an earlier image of a machine's disk is put back, as an
+ * operator does who restores a virtual machine; bits rot. */
 #ifndef SIM_DEED_DISK_H
 #define SIM_DEED_DISK_H
 
@@ -13,5 +13,17 @@ struct sim_image *sim_deed_image(struct sim_world *w, unsigned host);
  * has been emptied meanwhile. */
 void sim_deed_put_back(struct sim_world *w, unsigned host,
                        const struct sim_image *i);
+/* The machine `to` starts with i, a copy of from's disk, instead of its own,
+ * and to its node looks like from or (other) like another machine. Nothing
+ * unless both have joined. */
+void sim_deed_clone(struct sim_world *w, unsigned from, unsigned to,
+                    const struct sim_image *i, bool other);
+/* The copy is switched off for good; its machine joins anew. */
+void sim_deed_end_clone(struct sim_world *w, unsigned from, unsigned to,
+                        const struct sim_image *i);
+/* count bits of what lies on the host's disk flip, each with ppm of a million
+ * anywhere in the file, else in records. The host may be down. */
+void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
+                  unsigned count, uint32_t ppm);
 
 #endif

@@ -14,62 +14,19 @@
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
 #include "crdt/base/mark.h"
+#include "sim/disk_internal.h"
 #include "sim/memory.h"
 
 /* Of LMDB's pages (mdb.c, struct MDB_page). */
-#define PAGE_SIZE 4096
+#define PAGE_SIZE SIM_DISK_PAGE_SIZE
 #define PAGE_FLAGS_AT 10
 #define PAGE_LOWER_AT 12
 #define PAGE_UPPER_AT 14
 #define PAGE_IS_TREE 3 /* branch or leaf */
 #define PAGE_IS_OVERFLOW 4
 
-#define PATH_SIZE_MAX 512
 #define DATA_NAME "/data.mdb"
 #define LOCK_NAME "/lock.mdb"
-#define MAP_SIZE                                                               \
-    (UINT64_C(1) << 30) /* what lies beyond is read and written                \
-                         */
-
-enum call_kind { CALL_WRITE = 1, CALL_TRUNCATE = 2, CALL_SYNC = 3 };
-
-/* One system call on data.mdb, with all that undoes and repeats it. */
-struct call {
-    enum call_kind kind;
-    bool dsync;    /* durable when it returns */
-    bool doubtful; /* a sync of it has failed: no other covers it */
-    uint64_t offset;
-    uint64_t file_size; /* before */
-    uint64_t file_size_after;
-    size_t size;
-    size_t old_size;    /* bytes that were there before */
-    uint8_t *old_bytes; /* owned; new_bytes follow in the same block */
-    uint8_t *new_bytes;
-};
-
-struct sim_disk {
-    char directory[PATH_SIZE_MAX];
-    unsigned number;
-    const struct sim_fate *fate;
-    struct sim_sched *sched;
-    int fd; /* its own, for LMDB's meta descriptor cannot read; -1: none */
-    uint8_t *map;  /* of the file, shared: most writes need no system call */
-    uint64_t size; /* of the file */
-    struct call *calls; /* owned: those of the window or not yet durable */
-    size_t count;
-    size_t capacity;
-    size_t bytes;        /* held by calls */
-    size_t unsynced;     /* calls among them that no sync covers */
-    struct call pending; /* between before_write and after_write */
-    bool window;
-    size_t window_start; /* calls before it */
-    bool failed;
-    bool faults[SIM_DISK_FAULTS];
-    uint64_t attempts;          /* writes, for fates */
-    struct sim_faults *counted; /* borrowed, may be NULL */
-    struct sim_disk_counters counters;
-};
-
 static struct sim_disk *disks[SIM_DISKS_MAX];
 static struct sim_disk *entered; /* borrowed: whose host is running */
 
@@ -86,7 +43,7 @@ int sim_disk_create(struct sim_disk **ret_disk, const char *directory,
     size_t slot = 0;
 
     CHECK(directory != NULL && fate != NULL);
-    if (strlen(directory) + sizeof DATA_NAME > PATH_SIZE_MAX)
+    if (strlen(directory) + sizeof DATA_NAME > SIM_DISK_PATH_MAX)
         return CM_ERR_TOO_LARGE;
     while (slot < SIM_DISKS_MAX && disks[slot] != NULL)
         slot++;
@@ -127,7 +84,7 @@ static void take_file(struct sim_disk *d, const char *path)
 {
     d->fd = sim_real_open(path, O_RDWR);
     CHECK(d->fd >= 0);
-    void *map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
+    void *map = mmap(NULL, SIM_DISK_MAP_SIZE, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_NORESERVE, d->fd, 0);
     CHECK(map != MAP_FAILED);
     d->map = map;
@@ -138,7 +95,7 @@ static void let_go(struct sim_disk *d)
 {
     if (d->fd < 0)
         return;
-    CHECK(munmap(d->map, MAP_SIZE) == 0);
+    CHECK(munmap(d->map, SIM_DISK_MAP_SIZE) == 0);
     (void)sim_real_close(d->fd);
     d->map = NULL;
     d->fd = -1;
@@ -178,6 +135,22 @@ void sim_disk_set_fault(struct sim_disk *d, enum sim_disk_fault fault, bool on)
 {
     CHECK(fault > 0 && fault < SIM_DISK_FAULTS);
     d->faults[fault] = on;
+}
+
+void sim_disk_set_tearing(struct sim_disk *d, uint32_t ppm)
+{
+    CHECK(ppm <= 1000000);
+    d->tearing_ppm = ppm;
+}
+
+bool sim_disk_has_lied(const struct sim_disk *d)
+{
+    return d->has_lied;
+}
+
+bool sim_disk_is_torn(const struct sim_disk *d)
+{
+    return d->torn;
 }
 
 void sim_disk_count(struct sim_disk *d, struct sim_faults *faults)
@@ -255,8 +228,8 @@ bool sim_disk_watches(int fd)
     return fd >= 0 && fd < SIM_DISK_FD_MAX && descriptors[fd].disk != NULL;
 }
 
-static void note_call(struct sim_disk *d, const char *kind, uint64_t number,
-                      struct slice bytes)
+void sim_disk_note(struct sim_disk *d, const char *kind, uint64_t number,
+                   struct slice bytes)
 {
     if (d->sched != NULL)
         sim_sched_note(d->sched, kind, d->number, number, bytes);
@@ -290,7 +263,7 @@ static void note_write(struct sim_disk *d, const char *kind, uint64_t offset,
             break;
         at += (size_t)pages * PAGE_SIZE;
     }
-    note_call(d, kind, offset, slice_of(copy, bytes.size));
+    sim_disk_note(d, kind, offset, slice_of(copy, bytes.size));
     sim_free(copy);
 }
 
@@ -342,7 +315,7 @@ static void read_file(const struct sim_disk *d, uint8_t *ret_bytes, size_t size,
                       uint64_t offset)
 {
     CHECK(offset + size <= d->size || size == 0);
-    if (offset + size <= MAP_SIZE) {
+    if (offset + size <= SIM_DISK_MAP_SIZE) {
         memcpy(ret_bytes, d->map + offset, size);
         return;
     }
@@ -371,6 +344,10 @@ int sim_disk_before_write(int fd, uint64_t offset, size_t size)
                      .dsync = descriptors[fd].dsync,
                      .offset = offset,
                      .size = size};
+    if (c.dsync && d->faults[SIM_DISK_LIE]) {
+        c.dsync = false;
+        c.promised = true;
+    }
     c.file_size = d->size;
     c.file_size_after = c.file_size;
     if (offset + size > c.file_size)
@@ -392,7 +369,7 @@ void sim_disk_write(int fd, uint64_t offset, struct slice bytes)
     struct sim_disk *d = descriptors[fd].disk;
     uint64_t end = offset + bytes.size;
 
-    if (end <= d->size && end <= MAP_SIZE) {
+    if (end <= d->size && end <= SIM_DISK_MAP_SIZE) {
         memcpy(d->map + offset, bytes.data, bytes.size);
         return;
     }
@@ -434,7 +411,7 @@ int sim_disk_before_truncate(int fd, uint64_t size)
         read_file(d, c.old_bytes, c.old_size, size);
     }
     d->size = size; /* it cannot fail now */
-    note_call(d, "disk-truncate", size, slice_of(NULL, 0));
+    sim_disk_note(d, "disk-truncate", size, slice_of(NULL, 0));
     journal_add(d, &c);
     return 0;
 }
@@ -460,13 +437,19 @@ int sim_disk_sync(int fd)
         for (size_t i = 0; i < d->count; i++)
             d->calls[i].doubtful |= !is_synced(d, i);
         sim_fault_happened(d->counted, SIM_DEED_SYNC_FAIL);
-        note_call(d, "disk-nosync", d->counters.syncs, slice_of(NULL, 0));
+        sim_disk_note(d, "disk-nosync", d->counters.syncs, slice_of(NULL, 0));
         return EIO;
+    }
+    if (d->faults[SIM_DISK_LIE]) {
+        for (size_t i = 0; i < d->count; i++)
+            d->calls[i].promised |= !is_synced(d, i) && !d->calls[i].doubtful;
+        sim_disk_note(d, "disk-lie", d->counters.syncs, slice_of(NULL, 0));
+        return 0;
     }
     struct call c = {.kind = CALL_SYNC, .file_size = d->size};
     c.file_size_after = c.file_size;
     d->counters.syncs++;
-    note_call(d, "disk-sync", d->counters.syncs, slice_of(NULL, 0));
+    sim_disk_note(d, "disk-sync", d->counters.syncs, slice_of(NULL, 0));
     journal_add(d, &c);
     d->unsynced = 0;
     for (size_t i = 0; i < d->count; i++)
@@ -552,9 +535,40 @@ static bool is_durable(const struct sim_disk *d, size_t index, size_t reached,
     return false;
 }
 
+/* The first call that a sync promised to keep and nothing keeps; count: none.
+ */
+static size_t first_lie(const struct sim_disk *d, size_t reached, bool quiet)
+{
+    for (size_t i = 0; i < reached; i++)
+        if (d->calls[i].promised && !is_durable(d, i, reached, quiet))
+            return i;
+    return d->count;
+}
+
+/* What a power cut leaves of a disk that has lied: 0: sectors tear, as those of
+ * writes without a sync do; else the cache lost its end, and so many calls are
+ * left whole. */
+static size_t lie_keeps(struct sim_disk *d, size_t first, size_t reached)
+{
+    d->has_lied = true;
+    d->torn = sim_fate_chance(d->fate, SIM_FATE_LIE, d->number,
+                              2 * d->counters.power_cuts, d->tearing_ppm);
+    d->counters.lies++;
+    sim_fault_happened(d->counted, SIM_DEED_SYNC_LIE);
+    CM_MARK_IF(d->torn, "disk: what a sync had promised was torn");
+    CM_MARK_IF(!d->torn, "disk: what a sync had promised was gone");
+    if (d->torn)
+        return 0;
+    return (size_t)sim_fate_range(d->fate, SIM_FATE_LIE, d->number,
+                                  2 * d->counters.power_cuts + 1, first,
+                                  reached - 1);
+}
+
 static void cut_calls(struct sim_disk *d, int fd)
 {
     size_t reached = d->count;
+    size_t kept = 0;
+    size_t lie;
 
     if (d->window)
         reached = (size_t)sim_fate_range(d->fate, SIM_FATE_CUT, d->number,
@@ -564,12 +578,18 @@ static void cut_calls(struct sim_disk *d, int fd)
      * returned long ago. */
     bool quiet =
         reached == d->count || (d->window && reached == d->window_start);
+    lie = first_lie(d, reached, quiet);
+    if (lie < reached)
+        kept = lie_keeps(d, lie, reached);
     for (size_t i = d->count; i > 0; i--)
         undo_call(fd, &d->calls[i - 1]);
+    bool ordered = lie < reached && !d->torn;
+    if (ordered)
+        reached = kept;
     for (size_t i = 0; i < reached; i++)
-        redo_call(d, fd, i, is_durable(d, i, reached, quiet));
+        redo_call(d, fd, i, ordered || is_durable(d, i, reached, quiet));
     d->counters.calls_undone += d->count - reached;
-    note_call(d, "disk-cut", reached, slice_of(NULL, 0));
+    sim_disk_note(d, "disk-cut", reached, slice_of(NULL, 0));
 }
 
 void sim_disk_kill(struct sim_disk *d)
@@ -595,7 +615,7 @@ void sim_disk_kill(struct sim_disk *d)
     d->unsynced = 0;
     for (size_t i = 0; i < d->count; i++)
         d->unsynced += d->calls[i].doubtful || !is_synced(d, i);
-    note_call(d, "disk-kill", reached, slice_of(NULL, 0));
+    sim_disk_note(d, "disk-kill", reached, slice_of(NULL, 0));
     d->window = false;
     d->failed = false;
     journal_settle(d);
@@ -603,7 +623,7 @@ void sim_disk_kill(struct sim_disk *d)
 
 void sim_disk_wipe(struct sim_disk *d)
 {
-    char path[PATH_SIZE_MAX + 256];
+    char path[SIM_DISK_PATH_MAX + 256];
     const struct dirent *entry;
 
     for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
@@ -621,11 +641,12 @@ void sim_disk_wipe(struct sim_disk *d)
 
 void sim_disk_power_cut(struct sim_disk *d)
 {
-    char path[PATH_SIZE_MAX + sizeof DATA_NAME];
+    char path[SIM_DISK_PATH_MAX + sizeof DATA_NAME];
 
     for (size_t i = 0; i < SIM_DISK_FD_MAX; i++)
         CHECK(descriptors[i].disk != d);
     d->counters.power_cuts++;
+    d->has_lied = d->torn = false;
     if (d->fd >= 0) {
         cut_calls(d, d->fd);
         let_go(d);

@@ -11,7 +11,12 @@
  * returns; other writes are when a later fsync or fdatasync of the file has
  * returned. Until then any subset of their sectors may be there. While a
  * window is open, the cut falls upon one of the calls made in it: calls after
- * it never happened, that one had not returned. */
+ * it never happened, that one had not returned.
+ *
+ * A disk that lies about a sync keeps the order of its cache or does not: at a
+ * power cut either all that was written since some moment is gone, promised or
+ * not, and what is left is whole (an earlier state); or each sector is there or
+ * not, and what is left may fit nothing. */
 #ifndef SIM_DISK_H
 #define SIM_DISK_H
 
@@ -34,6 +39,7 @@ struct sim_disk_counters {
     uint64_t calls_undone;    /* never happened, the cut came before */
     uint64_t sectors_kept;    /* unsynced, yet on the platter */
     uint64_t sectors_dropped; /* unsynced and lost */
+    uint64_t lies;            /* power cuts that took what a sync promised */
 };
 
 /* Watches directory (which exists; copied). fate and sched are borrowed; sched
@@ -64,9 +70,23 @@ enum sim_disk_fault {
     SIM_DISK_SYNC,     /* syncs fail with EIO, and what they should have made
                           durable never will be: no later sync covers it */
     SIM_DISK_MAP,      /* LMDB's map is full for puts of the entered disk */
+    SIM_DISK_LIE,      /* syncs, O_DSYNC's among them, say yes and do nothing;
+                          the next honest one covers what they promised */
     SIM_DISK_FAULTS,
 };
 void sim_disk_set_fault(struct sim_disk *d, enum sim_disk_fault fault, bool on);
+/* In so many of a million power cuts that find a lie, sectors tear: see above.
+ */
+void sim_disk_set_tearing(struct sim_disk *d, uint32_t ppm);
+/* Whether the last power cut took what a sync had promised. */
+bool sim_disk_has_lied(const struct sim_disk *d);
+/* Whether sectors tore then. */
+bool sim_disk_is_torn(const struct sim_disk *d);
+/* Flips a bit within what data.mdb holds; readers that have it mapped see it at
+ * once, no writer is told. fate number names which one of this disk's; in
+ * records alone (keys and values of tree pages and what lies on overflow
+ * pages), or anywhere. false: there is nothing to be flipped. */
+bool sim_disk_rot(struct sim_disk *d, uint64_t number, bool anywhere);
 /* faults (borrowed, NULL: nobody) counts from now on. */
 void sim_disk_count(struct sim_disk *d, struct sim_faults *faults);
 /* The disk of the host whose code runs from now on (borrowed, may be NULL). */

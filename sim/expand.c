@@ -25,6 +25,8 @@
 #define INTERRUPTED_CALLS 10 /* of a small snapshot to its object store */
 #define INTERRUPTED_MS_MAX 500
 #define YEARS_MARGIN_MS 1000
+#define YEARS_FLOOR_MS 3000
+#define YEARS_JUDGES 3            /* that node and two more */
 #define QUIET_END_MS (5 * SECOND) /* no fault begins so late */
 
 struct expansion {
@@ -183,7 +185,7 @@ static uint64_t draw_kinds(struct expansion *e)
             }
         }
     while (count < SIM_EXPAND_KINDS_MIN && drawn != possible) {
-        uint64_t bit = UINT64_C(1) << draw(e, 0, SIM_DEEDS - 1);
+        uint64_t bit = UINT64_C(1) << draw(e, 0, SIM_DEED_HOSTILE);
         if ((possible & ~drawn & bit) == 0)
             continue;
         drawn |= bit;
@@ -412,11 +414,27 @@ static void add_workload(struct expansion *e)
     }
 }
 
-/* Before such a node has heard what the others' clocks say, it dates writes
- * years ahead; nobody takes them, and only a new incarnation would bring it
- * back. Its clients stay away meanwhile. */
-static void spare_years(struct sim_plan *p)
+static bool has_years(const struct sim_plan *p)
 {
+    for (size_t i = 0; i < p->count; i++)
+        if (p->lines[i].deed == SIM_DEED_CLOCK_YEARS)
+            return true;
+    return false;
+}
+
+/* Before such a node has heard what the others' clocks say, it dates writes
+ * years ahead; nobody takes them, and it comes back as a new incarnation, which
+ * writes them again once the former one is sealed. That takes floors, and two
+ * other clocks: between two nodes alone nobody can say whose is wrong, and
+ * clients stay away. */
+static void prepare_years(struct sim_plan *p)
+{
+    if (!has_years(p))
+        return;
+    if (p->floor_ms == 0)
+        p->floor_ms = YEARS_FLOOR_MS;
+    if (p->joined >= YEARS_JUDGES)
+        return;
     for (size_t i = 0; i < p->count; i++) {
         const struct sim_plan_line years = p->lines[i];
         uint64_t end = years.at_ms + (uint64_t)years.params[SIM_PARAM_FOR];
@@ -484,7 +502,8 @@ static void draw_core(struct expansion *e)
         if (p->lines[i].deed == SIM_DEED_HOSTILE)
             sim_hosts_add(&hostile, sim_hosts_first(&p->lines[i].hosts));
         if (p->lines[i].deed == SIM_DEED_WIPE ||
-            p->lines[i].deed == SIM_DEED_LOSE_ALL)
+            p->lines[i].deed == SIM_DEED_LOSE_ALL ||
+            p->lines[i].deed == SIM_DEED_CLONE)
             sim_hosts_add(&p->core, 0);
     }
     for (unsigned h = 0; h < p->joined; h++)
@@ -492,6 +511,8 @@ static void draw_core(struct expansion *e)
     unsigned wanted =
         honest < 2 ? honest
                    : (unsigned)draw(e, honest / 2 > 2 ? honest / 2 : 2, honest);
+    if (has_years(p) && wanted < YEARS_JUDGES)
+        wanted = honest < YEARS_JUDGES ? honest : YEARS_JUDGES;
     while (sim_hosts_count(&p->core) < wanted) {
         unsigned h = (unsigned)draw(e, 0, p->joined - 1);
         if (!sim_hosts_has(&hostile, h))
@@ -527,7 +548,7 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
         sim_plan_release(ret);
         return e.error;
     }
-    spare_years(ret);
+    prepare_years(ret);
     draw_core(&e);
     e.error = sim_expand_floors(ret, profile);
     if (e.error != 0) {

@@ -37,6 +37,8 @@ enum sim_purpose {
     SIM_FATE_WRITE_ERROR, /* which writes and syncs fail */
     SIM_FATE_OBJECT,      /* what the object store does wrong */
     SIM_FATE_HOSTILE,
+    SIM_FATE_LIE, /* what a disk that lied has left */
+    SIM_FATE_ROT, /* which bits rot */
 };
 
 struct sim_fate {

@@ -7,9 +7,12 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
+#include "node/heal_facts.h"
 #include "sim/check.h"
 #include "sim/memory.h"
 
+#define SIM_HOST_TEXT_MAX 512
 #define WALL_OFFSET_MS_MAX 100 /* to both sides: within the drift allowed */
 
 void sim_host_enter(struct sim_host *h)
@@ -157,9 +160,17 @@ static int start_node(struct sim_host *h, const char *token, bool ready,
         .snapshot_to = &h->place.target,
         .snapshot_to_count = h->number < h->place.uploaders ? 1 : 0,
         .snapshot_delta_ms = h->place.delta_ms,
+        .scrub_interval_ms = h->place.scrub_interval_ms,
         /* Cuts here are small: every other host stages them all the same. */
         .cut_stage_entries = h->number % 2 == 0 ? 1 : UINT64_MAX,
     };
+    char facts[SIM_HOST_PATH_MAX + sizeof HEAL_FACTS_NAME];
+
+    if (h->place.scrub_interval_ms > 0) {
+        (void)snprintf(facts, sizeof facts, "%s/" HEAL_FACTS_NAME,
+                       h->directory);
+        config.facts_path = facts;
+    }
 
     memcpy(config.sign_secret_key, h->secret_key, sizeof h->secret_key);
     memcpy(config.host, h->fingerprint, sizeof h->fingerprint);
@@ -209,20 +220,68 @@ static void drain_dying(struct sim_host *h)
     }
 }
 
-static int open_all(struct sim_host *h, const char *token,
-                    struct cm_detail *detail)
+static int read_store(struct sim_host *h, bool *ret_ready,
+                      struct commit_result **ret_first,
+                      struct cm_detail *detail)
 {
-    struct commit_result *first = NULL;
     bool has_identity = false;
-    bool ready = false;
 
     int error = store_open(&h->store, h->directory, SIM_HOST_MAP_SIZE, detail);
     if (error == 0)
         error = meta_exists(h->store, META_INCARNATION, &has_identity);
     if (error == 0)
-        error = meta_exists(h->store, META_READY, &ready);
+        error = meta_exists(h->store, META_READY, ret_ready);
     if (error == 0 && has_identity)
-        error = open_writer(h, &first, detail);
+        error = open_writer(h, ret_first, detail);
+    return error;
+}
+
+/* As the daemon does: a store that cannot be read, or is not there any more,
+ * is set aside, and the node joins anew by the copy of its facts. */
+static int open_anew(struct sim_host *h, struct cm_detail *detail)
+{
+    struct slice host = slice_of(h->fingerprint, sizeof h->fingerprint);
+    struct cm_detail why = *detail;
+    char text[SIM_HOST_TEXT_MAX] = "";
+
+    if (why.text[0] == 0)
+        (void)snprintf(why.text, sizeof why.text, "data.mdb cannot be read");
+    if (h->writer != NULL)
+        writer_close(h->writer);
+    h->writer = NULL;
+    if (h->store != NULL)
+        store_close(h->store);
+    h->store = NULL;
+    int error = heal_recover(h->directory, SIM_HOST_MAP_SIZE,
+                             sim_clock_wall_ms(&h->clock), h->public_key, host,
+                             why.text, text, sizeof text, detail);
+    if (error != 0)
+        return error;
+    CM_MARK("host: a store was set aside");
+    sim_host_log(h, 'E', text);
+    sim_check_on_rebuild(h->place.check, h->number);
+    return 0;
+}
+
+static int open_all(struct sim_host *h, const char *token,
+                    struct cm_detail *detail)
+{
+    struct commit_result *first = NULL;
+    bool ready = false;
+
+    int error = read_store(h, &ready, &first, detail);
+    if (h->place.scrub_interval_ms > 0 &&
+        (error == CM_ERR_DAMAGED ||
+         (error == 0 && first == NULL && token == NULL)) &&
+        heal_facts_exist(h->directory)) {
+        if (first != NULL)
+            commit_result_free(first);
+        first = NULL;
+        ready = false;
+        error = open_anew(h, detail);
+        if (error == 0)
+            error = read_store(h, &ready, &first, detail);
+    }
     if (error == 0)
         report_boot(h, first);
     if (error == 0)
@@ -230,7 +289,7 @@ static int open_all(struct sim_host *h, const char *token,
     if (first != NULL)
         commit_result_free(first);
     if (error == 0)
-        sim_sched_note(h->place.sched, "boot", h->number, has_identity,
+        sim_sched_note(h->place.sched, "boot", h->number, h->writer != NULL,
                        slice_of(NULL, 0));
     return error;
 }
@@ -330,6 +389,8 @@ static void die(struct sim_host *h, enum death death)
         sim_disk_power_cut(h->disk);
     else
         sim_disk_kill(h->disk);
+    if (death == DEATH_POWER && sim_disk_has_lied(h->disk))
+        sim_check_on_lie(h->place.check, h->number, sim_disk_is_torn(h->disk));
     sim_host_done(h);
     sim_objects_set_dead(h->objects, false);
     h->dying = false;

@@ -33,9 +33,12 @@ struct sim_place {
     uint64_t seed;
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* 0: hosts propose no floors */
-    unsigned uploaders;   /* the first hosts put snapshots and deltas… */
-    const char *target;   /* …here (borrowed)… */
-    uint64_t delta_ms;    /* …so often */
+    unsigned uploaders; /* the first hosts put snapshots and deltas… */
+    const char *target; /* …here (borrowed)… */
+    uint64_t delta_ms;  /* …so often */
+    /* Between walks over all records; 0: production's day, and no copy of the
+     * facts is kept, from which a node whose store is damaged joins anew. */
+    uint64_t scrub_interval_ms;
     uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;
     FILE *log;               /* lines of the nodes; NULL: none */

@@ -23,5 +23,7 @@ void sim_image_put(const struct sim_image *i, struct sim_host *h);
 /* From now on its node finds that it runs on such a machine; 0: it does not
  * look. */
 void sim_host_set_machine(struct sim_host *h, unsigned machine);
+/* That it runs on the machine that from runs on. */
+void sim_host_copy_machine(struct sim_host *h, const struct sim_host *from);
 
 #endif

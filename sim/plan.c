@@ -237,6 +237,14 @@ static int check_line(const struct sim_plan *p, const struct sim_plan_line *l,
                        "line with id %llu: n0 alone can let others in: "
                        "it cannot be wiped",
                        (unsigned long long)l->id);
+    if (l->deed == SIM_DEED_CLONE &&
+        (to != 1 || sim_hosts_has(&l->to, 0) ||
+         sim_hosts_has(&l->to, sim_hosts_first(&l->hosts))))
+        return cm_fail(detail, CM_ERR_MALFORMED,
+                       "line with id %llu: a copy runs on one other host than "
+                       "its original, and not on n0, which alone can let it in "
+                       "again",
+                       (unsigned long long)l->id);
     if (l->at_ms > p->duration_ms)
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "line with id %llu: its time is after duration=%llu",

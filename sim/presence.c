@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "sim/check.h"
 #include "sim/memory.h"
 #include "sim/world.h"
 
@@ -103,6 +104,8 @@ static void look_up(struct sim_presence *p)
         look_later(p);
     } else if (node_is_ready(sim_host_node(h))) {
         sim_presence_note(p);
+        if (p->world->options.scrub_interval_ms > 0)
+            look_later(p); /* its store may fail it yet */
     } else {
         look_later(p);
     }
@@ -129,6 +132,12 @@ static void on_look(void *context)
     /* A store whose first pages were never written whole holds nothing. */
     if (error == CM_ERR_DAMAGED && !p->joined)
         start_over(p);
+    /* Nor can one be used whose bits have rotted, and that left no facts. */
+    if (error == CM_ERR_DAMAGED && p->joined && p->host != 0 &&
+        sim_check_is_rotten(w->check, p->host)) {
+        p->joined = false;
+        start_over(p);
+    }
     if (error != 0 && w->options.log != NULL)
         (void)fprintf(w->options.log, "host %u does not boot: %s\n", p->host,
                       detail.text);

@@ -9,12 +9,14 @@
 #include "sim/memory.h"
 #include "sim/restore.h"
 #include "sim/run_internal.h"
+#include "sim/world_order.h"
 
 #define LOOK_US (250 * SIM_MS)     /* between looks at convergence */
 #define REST_US (100 * SIM_SECOND) /* longer than the check excuses */
 #define JOIN_ALONE_MAX 64          /* hosts: larger meshes gather in groups */
 #define JOIN_TOGETHER 16
 #define FLOOR_SETTLE_US (10 * SIM_SECOND)
+#define SCRUB_MS 30000
 #define JOIN_LIMIT_US (60 * SIM_SECOND)
 
 const char *sim_outcome_name(enum sim_outcome o)
@@ -198,6 +200,11 @@ static void judge(struct sim_run *r)
 
     /* A last floor, once it is quiet: then there is nothing to collect. */
     if (r->plan->floor_ms > 0) {
+        /* What held floors and seals back and is there no more, as the copy of
+         * a disk that was switched off, only the authority can put out. */
+        if (sim_world_evict_gone(r->world) > 0 &&
+            !advance(r, r->world->sched.now_us + FLOOR_SETTLE_US))
+            return;
         if (!advance(r, r->world->sched.now_us + FLOOR_SETTLE_US +
                             12 * r->plan->floor_ms * SIM_MS))
             return;
@@ -321,6 +328,17 @@ static int check_doable(const struct sim_plan *plan, struct cm_detail *detail)
     return sim_plan_check(plan, detail);
 }
 
+/* Records are looked over and facts are kept only where something of a disk
+ * rots or is torn: other runs have no use for it. */
+static bool has_damage(const struct sim_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if (plan->lines[i].deed == SIM_DEED_BIT_ROT ||
+            plan->lines[i].deed == SIM_DEED_SYNC_LIE)
+            return true;
+    return false;
+}
+
 static int make_world(struct sim_run *r, struct cm_detail *detail)
 {
     const struct sim_plan *plan = r->plan;
@@ -330,6 +348,8 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     options.sync_us_min = plan->sync_us_min;
     options.sync_us_max = plan->sync_us_max;
     options.floor_interval_ms = plan->floor_ms;
+    if (has_damage(plan))
+        options.scrub_interval_ms = SCRUB_MS;
     options.net = plan->net;
     options.log = r->options.log;
     options.trace = r->options.trace;

@@ -186,6 +186,7 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .uploaders = o->uploaders,
         .target = w->target,
         .delta_ms = o->delta_ms,
+        .scrub_interval_ms = o->scrub_interval_ms,
         .sync_us_min = o->sync_us_min,
         .sync_us_max = o->sync_us_max,
         .log = o->log,

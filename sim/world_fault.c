@@ -22,6 +22,7 @@ struct sim_fault {
     struct sim_event tick; /* of a hostile member: its next wrong */
     uint64_t ticks;
     struct sim_image *image; /* owned; NULL: none */
+    unsigned original, copy; /* hosts of a clone */
 };
 
 static bool has(const struct sim_hosts *s, unsigned host)
@@ -215,9 +216,13 @@ static void hold_disk(struct sim_world *w, enum sim_deed d, unsigned host)
     enum sim_disk_fault fault = d == SIM_DEED_DISK_FULL    ? SIM_DISK_FULL
                                 : d == SIM_DEED_DISK_ERROR ? SIM_DISK_ERROR
                                 : d == SIM_DEED_SYNC_FAIL  ? SIM_DISK_SYNC
+                                : d == SIM_DEED_SYNC_LIE   ? SIM_DISK_LIE
                                                            : SIM_DISK_MAP;
+    struct sim_disk *disk = sim_host_disk(w->hosts[host]);
 
-    sim_disk_set_fault(sim_host_disk(w->hosts[host]), fault, any(w, d, host));
+    sim_disk_set_fault(disk, fault, any(w, d, host));
+    if (d == SIM_DEED_SYNC_LIE)
+        sim_disk_set_tearing(disk, (uint32_t)most(w, d, host, SIM_PARAM_PPM));
 }
 
 static void hold_clock(struct sim_world *w, enum sim_deed d, unsigned host)
@@ -296,7 +301,7 @@ static void hold_disks(struct sim_world *w, unsigned host, bool hold)
 {
     static const enum sim_deed deeds[] = {
         SIM_DEED_DISK_FULL, SIM_DEED_DISK_ERROR, SIM_DEED_SYNC_FAIL,
-        SIM_DEED_MAP_FULL};
+        SIM_DEED_MAP_FULL, SIM_DEED_SYNC_LIE};
 
     for (unsigned f = SIM_DISK_FULL; !hold && f < SIM_DISK_FAULTS; f++)
         sim_disk_set_fault(sim_host_disk(w->hosts[host]),
@@ -403,6 +408,41 @@ static void end_old_disk(struct sim_fault *f, unsigned host)
         sim_deed_put_back(f->world, host, f->image);
 }
 
+/* Who runs the copy; SIM_PLAN_HOSTS_MAX: nobody any more. */
+static unsigned copy_of(const struct sim_fault *f)
+{
+    unsigned h = 0;
+
+    while (h < f->world->options.hosts && !has(&f->line.to, h))
+        h++;
+    return h < f->world->options.hosts ? h : SIM_PLAN_HOSTS_MAX;
+}
+
+static void begin_clone(struct sim_fault *f, unsigned host)
+{
+    unsigned to = copy_of(f);
+
+    f->image = sim_deed_image(f->world, host);
+    f->original = host;
+    f->copy = to;
+    if (f->image != NULL && to < SIM_PLAN_HOSTS_MAX)
+        sim_deed_clone(f->world, host, to, f->image,
+                       f->line.params[SIM_PARAM_COUNT] > 1);
+}
+
+static void over_clone(struct sim_fault *f)
+{
+    if (f->image != NULL && f->copy < SIM_PLAN_HOSTS_MAX)
+        sim_deed_end_clone(f->world, f->original, f->copy, f->image);
+}
+
+static void begin_rot(struct sim_fault *f, unsigned host)
+{
+    sim_deed_rot(f->world, host, f->line.id,
+                 (unsigned)f->line.params[SIM_PARAM_COUNT],
+                 (uint32_t)f->line.params[SIM_PARAM_PPM]);
+}
+
 /* ---- kinds ---- */
 
 /* What a kind does when it begins, and what it makes of a host, or of a link,
@@ -411,6 +451,7 @@ struct kind {
     void (*begin)(struct sim_fault *f, unsigned host);
     /* When its time is over; not when it is healed before. */
     void (*end)(struct sim_fault *f, unsigned host);
+    void (*over)(struct sim_fault *f); /* in any case */
     void (*hold)(struct sim_world *w, enum sim_deed d, unsigned host);
     void (*hold_link)(struct sim_world *w, enum sim_deed d, unsigned from,
                       unsigned to);
@@ -448,6 +489,9 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_MAP_FULL] = {.hold = hold_disk},
     [SIM_DEED_SYNC_FAIL] = {.hold = hold_disk},
     [SIM_DEED_DISK_ERROR] = {.hold = hold_disk},
+    [SIM_DEED_SYNC_LIE] = {.hold = hold_disk},
+    [SIM_DEED_BIT_ROT] = {.begin = begin_rot},
+    [SIM_DEED_CLONE] = {.begin = begin_clone, .over = over_clone},
     [SIM_DEED_CLOCK_STEP] = {.begin = begin_counted, .hold = hold_clock},
     [SIM_DEED_CLOCK_DRIFT] = {.begin = begin_counted, .hold = hold_clock},
     [SIM_DEED_CLOCK_YEARS] = {.begin = begin_counted, .hold = hold_clock},
@@ -477,7 +521,8 @@ static bool troubles(const struct sim_fault *f, unsigned host)
     case SIM_FAMILY_OBJECTS:
         return false;
     default:
-        return has(&f->line.hosts, host);
+        return has(&f->line.hosts, host) ||
+               (f->line.deed == SIM_DEED_CLONE && has(&f->line.to, host));
     }
 }
 
@@ -524,6 +569,8 @@ static void fault_end(struct sim_fault *f)
     sim_sched_cancel(&w->sched, &f->tick);
     if (kinds[f->line.deed].parts)
         sim_net_rejoin(w->net, f->partition);
+    if (kinds[f->line.deed].over != NULL)
+        kinds[f->line.deed].over(f);
     hold(w, &f->line);
     tell_troubles(w);
     sim_image_free(f->image);
@@ -619,7 +666,8 @@ void sim_world_heal(struct sim_world *w, const struct sim_hosts *hosts)
             if (f->line.deed != SIM_DEED_BRIDGE)
                 changed |= remove_hosts(&f->line.to, hosts);
         }
-        if (hosts == NULL || is_empty(&f->line.hosts)) {
+        if (hosts == NULL || is_empty(&f->line.hosts) ||
+            (f->line.deed == SIM_DEED_CLONE && is_empty(&f->line.to))) {
             f->line = before;
             fault_end(f);
         } else if (changed) {

@@ -199,6 +199,56 @@ void sim_world_evict(struct sim_world *w, unsigned host,
     sim_free(names);
 }
 
+static bool runs_somewhere(const struct sim_world *w,
+                           const struct incarnation *i)
+{
+    for (unsigned h = 0; h < w->options.hosts; h++) {
+        const struct writer *writer = sim_host_writer(w->hosts[h]);
+        struct incarnation own;
+
+        if (writer == NULL)
+            continue;
+        own = writer_incarnation(writer);
+        if (incarnation_equal(&own, i))
+            return true;
+    }
+    return false;
+}
+
+size_t sim_world_evict_gone(struct sim_world *w)
+{
+    const struct writer *writer = sim_host_writer(w->hosts[0]);
+    struct sim_world_orders *orders;
+    struct incarnation *names;
+    size_t count = 0;
+    size_t left = 0;
+
+    if (!sim_world_is_ready(w, 0) || writer == NULL)
+        return 0;
+    orders = orders_of(w, writer);
+    if (orders->taken < orders->count || orders->count == ORDERS_MAX)
+        return 0;
+    names = sim_calloc(EVICTION_INCARNATIONS_MAX, sizeof *names);
+    for (size_t i = 0; i < writer->roster->count; i++) {
+        const struct incarnation *name =
+            &writer->roster->members[i].incarnation;
+
+        if (!standing_stays(writer->standing, name))
+            continue;
+        if (runs_somewhere(w, name))
+            left++;
+        else if (count < EVICTION_INCARNATIONS_MAX)
+            names[count++] = *name;
+    }
+    if (count > 0 && left >= MEMBERS_LEFT_MIN) {
+        orders->host = 0;
+        sign(orders, names, count);
+        on_again(orders);
+    }
+    sim_free(names);
+    return count;
+}
+
 void sim_world_retire(struct sim_world *w, unsigned host)
 {
     struct sim_host *h = w->hosts[host];

@@ -23,4 +23,8 @@ void sim_world_orders_release(struct sim_world *w);
 /* The host orders the retirement of every earlier incarnation of its own. */
 void sim_world_retire(struct sim_world *w, unsigned host);
 
+/* An order for every incarnation that is rostered and that no host has any
+ * more. How many there are. */
+size_t sim_world_evict_gone(struct sim_world *w);
+
 #endif

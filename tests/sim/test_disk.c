@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "crdt/base/hash.h"
@@ -89,30 +90,40 @@ static void commit_round(MDB_env *env, MDB_dbi dbi, uint32_t round)
     assert_int_equal(try_round(env, dbi, round), 0);
 }
 
-/* The round that the store shows; all keys must show the same one. */
-static uint32_t read_round(MDB_env *env, MDB_dbi dbi)
+/* Whether all keys show the same round, and which one; 0: there are no keys. */
+static bool look_at_round(MDB_env *env, MDB_dbi dbi, uint32_t *ret_round)
 {
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
     MDB_val k;
     MDB_val v;
-    uint32_t round = 0;
     uint32_t seen = 0;
+    bool whole = true;
 
-    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
-    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    *ret_round = 0;
+    if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 ||
+        mdb_cursor_open(txn, dbi, &cursor) != 0)
+        return false;
     while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
-        uint32_t here = get_be32(v.mv_data);
+        if (v.mv_size < 4)
+            return false;
         if (seen == 0)
-            round = here;
-        assert_int_equal(here, round);
+            *ret_round = get_be32(v.mv_data);
+        whole = whole && get_be32(v.mv_data) == *ret_round;
         for (size_t i = 4; i < v.mv_size; i++)
-            assert_int_equal(((uint8_t *)v.mv_data)[i], round & 255);
+            whole = whole && ((uint8_t *)v.mv_data)[i] == (*ret_round & 255);
         seen++;
     }
     mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
-    assert_true(seen == 0 || seen == KEYS);
+    return whole && (seen == 0 || seen == KEYS);
+}
+
+static uint32_t read_round(MDB_env *env, MDB_dbi dbi)
+{
+    uint32_t round = 0;
+
+    assert_true(look_at_round(env, dbi, &round));
     return round;
 }
 
@@ -271,12 +282,205 @@ static void test_unsynced_writes_tear(void **state)
     assert_int_equal(remove_directory(NULL), 0);
 }
 
+/* ---- syncs that lie ---- */
+
+#define LIES 60
+
+/* After some rounds whose syncs lied the power goes; the round that is shown
+ * then. Aborts or fails where the store cannot be read. */
+static uint32_t lie_once(struct sim_disk *disk, uint32_t before,
+                         uint32_t rounds)
+{
+    MDB_dbi dbi = 0;
+    MDB_env *env = open_env(&dbi);
+
+    assert_int_equal(read_round(env, dbi), before);
+    sim_disk_set_fault(disk, SIM_DISK_LIE, true);
+    for (uint32_t i = 1; i <= rounds; i++)
+        commit_round(env, dbi, before + i);
+    assert_int_equal(read_round(env, dbi), before + rounds);
+    sim_disk_set_fault(disk, SIM_DISK_LIE, false);
+    sim_disk_fail(disk);
+    mdb_env_close(env);
+    sim_disk_power_cut(disk);
+    env = open_env(&dbi);
+    uint32_t shown = read_round(env, dbi);
+    mdb_env_close(env);
+    return shown;
+}
+
+/* A disk that keeps the order of its cache is as it was earlier, and whole. */
+static void test_lies_roll_back(void **state)
+{
+    struct sim_fate fate;
+    struct sim_disk *disk = NULL;
+    struct sim_disk_counters counters;
+    MDB_dbi dbi = 0;
+    uint32_t shown = 1;
+    uint32_t lost = 0;
+
+    (void)state;
+    sim_fate_init(&fate, 5);
+    assert_int_equal(make_directory(NULL), 0);
+    assert_int_equal(sim_disk_create(&disk, directory, 1, &fate, NULL), 0);
+    MDB_env *env = open_env(&dbi);
+    commit_round(env, dbi, shown);
+    mdb_env_close(env);
+    for (uint32_t i = 0; i < LIES; i++) {
+        uint32_t now = lie_once(disk, shown, 1 + i % 4);
+
+        assert_true(now >= shown && now <= shown + 1 + i % 4);
+        assert_true(sim_disk_has_lied(disk) && !sim_disk_is_torn(disk));
+        lost += shown + 1 + i % 4 - now;
+        shown = now;
+    }
+    sim_disk_read_counters(disk, &counters);
+    assert_int_equal(counters.lies, LIES);
+    assert_true(lost >= LIES / 2);
+    /* An honest sync covers what the others promised. */
+    env = open_env(&dbi);
+    sim_disk_set_fault(disk, SIM_DISK_LIE, true);
+    commit_round(env, dbi, shown + 1);
+    sim_disk_set_fault(disk, SIM_DISK_LIE, false);
+    commit_round(env, dbi, shown + 2);
+    sim_disk_fail(disk);
+    mdb_env_close(env);
+    sim_disk_power_cut(disk);
+    assert_false(sim_disk_has_lied(disk));
+    env = open_env(&dbi);
+    assert_int_equal(read_round(env, dbi), shown + 2);
+    mdb_env_close(env);
+    sim_disk_free(disk);
+    assert_int_equal(remove_directory(NULL), 0);
+}
+
+/* One that does not leaves what fits nothing: LMDB shows an earlier round, half
+ * of one, an error, or dies. In a process of its own, for that reason. */
+static int torn_once(uint64_t seed)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct sim_fate fate;
+        struct sim_disk *disk = NULL;
+        MDB_dbi dbi = 0;
+
+        (void)freopen("/dev/null", "w", stderr);
+        sim_fate_init(&fate, seed);
+        if (sim_disk_create(&disk, directory, 1, &fate, NULL) != 0)
+            _exit(2);
+        sim_disk_set_tearing(disk, 1000000);
+        MDB_env *env = open_env(&dbi);
+        commit_round(env, dbi, 1);
+        sim_disk_set_fault(disk, SIM_DISK_LIE, true);
+        commit_round(env, dbi, 2);
+        commit_round(env, dbi, 3);
+        sim_disk_fail(disk);
+        mdb_env_close(env);
+        sim_disk_power_cut(disk);
+        if (!sim_disk_is_torn(disk))
+            _exit(2);
+        uint32_t shown = 0;
+        _exit(mdb_env_create(&env) == 0 &&
+                      mdb_env_open(env, directory, MDB_NOTLS, 0600) == 0 &&
+                      look_at_round(env, dbi, &shown) && shown > 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static void test_lies_tear(void **state)
+{
+    unsigned broken = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        assert_int_equal(make_directory(NULL), 0);
+        int result = torn_once(seed);
+
+        assert_int_not_equal(result, 2);
+        broken += result != 0;
+        assert_int_equal(remove_directory(NULL), 0);
+    }
+    assert_true(broken > 5);
+}
+
+/* ---- rot ---- */
+
+#define ROTS 50
+
+/* Bits of all values that differ from round's. */
+static unsigned count_bits(MDB_env *env, MDB_dbi dbi, uint32_t round)
+{
+    uint8_t expected[VALUE_SIZE];
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val k, v;
+    uint32_t seen = 0;
+    unsigned bits = 0;
+
+    memset(expected, (int)(round & 255), sizeof expected);
+    put_be32(expected, round);
+    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
+        assert_int_equal(get_be64(k.mv_data), (uint64_t)seen * 7919);
+        for (size_t i = 0; i < v.mv_size; i++) {
+            uint8_t other = ((uint8_t *)v.mv_data)[i] ^ expected[i];
+
+            bits += (unsigned)__builtin_popcount(other);
+        }
+        seen++;
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    assert_int_equal(seen, KEYS);
+    return bits;
+}
+
+/* Each flips one bit of a record that is in use, before an open environment's
+ * eyes, and nothing else. */
+static void test_rot_hits_records(void **state)
+{
+    struct sim_fate fate;
+    struct sim_disk *disk = NULL;
+    MDB_dbi dbi = 0;
+    unsigned before = 0;
+
+    (void)state;
+    sim_fate_init(&fate, 6);
+    assert_int_equal(make_directory(NULL), 0);
+    assert_int_equal(sim_disk_create(&disk, directory, 1, &fate, NULL), 0);
+    assert_false(sim_disk_rot(disk, 1, false)); /* no file yet */
+    MDB_env *env = open_env(&dbi);
+    assert_false(sim_disk_rot(disk, 1, false)); /* no record yet */
+    for (uint32_t round = 1; round < 5; round++)
+        commit_round(env, dbi, round);
+    for (uint64_t n = 0; n < ROTS; n++) {
+        assert_true(sim_disk_rot(disk, n, false));
+        unsigned bits = count_bits(env, dbi, 4);
+        assert_true(bits == before + 1 || bits + 1 == before);
+        before = bits;
+    }
+    assert_true(before > ROTS / 2);
+    mdb_env_close(env);
+    sim_disk_free(disk);
+    assert_int_equal(remove_directory(NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_power_cuts),
         cmocka_unit_test(test_failed_disk_refuses),
         cmocka_unit_test(test_unsynced_writes_tear),
+        cmocka_unit_test(test_lies_roll_back),
+        cmocka_unit_test(test_lies_tear),
+        cmocka_unit_test(test_rot_hits_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,59 @@
+/* Disks that are not what they were called: rot, syncs that lied, stores that
+ * are given up. What each of them excuses, and nothing more.
+ *
+ * Rot excuses that something cannot be read, for a while; never that something
+ * false is read, and when the run is judged all has to be readable again. A lie
+ * excuses what a disk put back excuses (check_return.c): own events that nobody
+ * else has never were. A store that was set aside excuses the same of all that
+ * it held, and only after rot or torn sectors may a node give one up. */
+#include "crdt/base/check.h"
+#include "sim/check_internal.h"
+
+static struct check_host *down_host(struct sim_check *c, unsigned host)
+{
+    CHECK(host < c->options.hosts_count && !c->hosts[host].up);
+    return &c->hosts[host];
+}
+
+void sim_check_on_rot(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    CHECK(host < c->options.hosts_count);
+    c->hosts[host].rotten = true;
+}
+
+bool sim_check_is_rotten(const struct sim_check *c, unsigned host)
+{
+    return c == NULL || c->hosts[host].rotten;
+}
+
+void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = down_host(c, host);
+
+    sim_check_on_old_disk(c, host);
+    h->rotten = h->rotten || torn;
+    h->torn = h->torn || torn;
+}
+
+void sim_check_on_rebuild(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    struct check_host *h = down_host(c, host);
+
+    if (!h->rotten)
+        sim_check_report(c, SIM_CHECK_STORE, host,
+                         "gives its store up, which nothing has harmed");
+    sim_check_on_old_disk(c, host);
+    h->rebuilt = true;
+}
+
+bool check_excuses(const struct sim_check *c, const struct check_host *h,
+                   int error)
+{
+    return error == CM_ERR_DAMAGED && h->rotten && !c->judging;
+}
