@@ -8,6 +8,20 @@
 
 #define COVER_PACKED_MIN (1 + 18 + 1)
 
+static bool is_told(const struct hash *head)
+{
+    static const struct hash none;
+
+    return !hash_equal(head, &none);
+}
+
+bool fence_cover_agrees(uint64_t seq, const struct hash *head,
+                        uint64_t other_seq, const struct hash *other_head)
+{
+    return seq != other_seq || !is_told(head) || !is_told(other_head) ||
+           hash_equal(head, other_head);
+}
+
 void fence_pack(struct buffer *out, const struct fence *f)
 {
     pack_array(out, 3);
@@ -21,9 +35,11 @@ void fence_pack(struct buffer *out, const struct fence *f)
     for (size_t i = 0; i < f->covered_count; i++) {
         CHECK(i == 0 || incarnation_compare(&f->covered[i - 1].incarnation,
                                             &f->covered[i].incarnation) < 0);
-        pack_array(out, 2);
+        pack_array(out, is_told(&f->covered[i].head) ? 3 : 2);
         pack_bytes(out, f->covered[i].incarnation.bytes, INCARNATION_SIZE);
         pack_uint(out, f->covered[i].seq);
+        if (is_told(&f->covered[i].head))
+            pack_bytes(out, f->covered[i].head.bytes, HASH_SIZE);
     }
 }
 
@@ -70,9 +86,15 @@ static void unpack_covered(struct unpacker *u, struct fence *f)
     for (; f->covered_count < count && u->error == 0; f->covered_count++) {
         struct fence_cover *c = &f->covered[f->covered_count];
 
-        unpack_array_of(u, 2);
+        size_t fields = unpack_array(u, 3);
+
         unpack_bytes(u, c->incarnation.bytes, INCARNATION_SIZE);
         c->seq = unpack_uint(u, UINT64_MAX - 1);
+        if (fields == 3)
+            unpack_bytes(u, c->head.bytes, HASH_SIZE);
+        if (u->error == 0 && (fields < 2 || (fields == 3 && c->seq == 0) ||
+                              (fields == 3) != is_told(&c->head)))
+            unpack_fail(u, CM_ERR_NONCANONICAL);
         if (u->error == 0 && f->covered_count > 0 &&
             incarnation_compare(&c[-1].incarnation, &c->incarnation) >= 0)
             unpack_fail(u, CM_ERR_NONCANONICAL);

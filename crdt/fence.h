@@ -10,8 +10,14 @@
  * incarnation is covered, not named: no order or retirement in the fence is
  * about it.
  *
+ * Of two events that bear one name (a fork) it says which one its writer has:
+ * the hash of the last that it covers. A fence of the other branch is not
+ * applicable to whoever holds this one, so that nobody seals an incarnation
+ * together with a member that has something else of it.
+ *
  * Encoding (canonical msgpack): [[order bin…] by epoch, [retirement bin…] by
- * incarnation, [[incarnation bin16, seq]…] sorted]. */
+ * incarnation, [[incarnation bin16, seq, hash bin32]…] sorted]; without the
+ * hash where there is none to tell (seq 0). */
 #ifndef CRDT_FENCE_H
 #define CRDT_FENCE_H
 
@@ -24,6 +30,7 @@
 struct fence_cover {
     struct incarnation incarnation;
     uint64_t seq;
+    struct hash head; /* event_hash of (incarnation, seq); zeroes: not told */
 };
 
 struct fence {
@@ -40,6 +47,9 @@ void fence_pack(struct buffer *out, const struct fence *f);
  * checked by standing.h. Release after success only. */
 int fence_decode(struct fence *ret_fence, struct slice bytes);
 void fence_release(struct fence *f);
+/* False if it is known that a and b cover different branches. */
+bool fence_cover_agrees(uint64_t seq, const struct hash *head,
+                        uint64_t other_seq, const struct hash *other_head);
 /* NULL if i is not named. */
 const struct fence_cover *fence_find(const struct fence *f,
                                      const struct incarnation *i);

@@ -43,6 +43,9 @@
  *   the first acknowledgement of each counts. The floor is the join of all that
  *   passed; floor time the greatest, over them, of the least stamp among all
  *   acknowledgements of one, evictees' included.
+ * - A fence that covers another event under a name than the one that is here is
+ *   not applicable here (M15): nobody seals together with the other branch. Of
+ *   two that fences cover the lower hash stands (standing_holds_lost_branch).
  * - An add of an incarnation that is sealed, or that its sponsor has fenced, is
  *   void. (The second half makes the first the same at every replica: a seal
  *   needs the sponsor's fence.)
@@ -121,10 +124,23 @@ enum standing_verdict {
     STANDING_BEYOND,    /* beyond its incarnation's seal: refused for ever */
     STANDING_UNKNOWN,   /* not rostered (yet) */
 };
-/* Whether an event with that dot may be applied by self now. */
+/* Whether an event with that dot and hash (event_hash) may be applied by self
+ * now. */
 enum standing_verdict standing_judge(const struct standing *s,
                                      const struct incarnation *self,
-                                     const struct dot *dot);
+                                     const struct dot *dot,
+                                     const struct hash *hash);
+/* "Of two branches of a fork that fences cover, the one with the lower hash
+ * stands; whoever applied the other is a returner": whether vv holds one that
+ * lost, by what fences of incarnations that stay cover, applied or announced.
+ * Only branches of one length can be told apart by fences; of others the nodes
+ * compare what they hold. Of several forked incarnations they are looked at in
+ * order, and who lost one has no say about those that follow: else each of all
+ * could lose some. ret_fork (may be NULL) is the first that is lost. */
+bool standing_holds_lost_branch(const struct standing *s,
+                                const struct incarnation *self,
+                                const struct vv *vv,
+                                struct incarnation *ret_fork);
 
 /* Whether everything is applied that op names beside its event's own deps; if
  * not, the event is not applicable yet. CM_ERR_NOMEM. */

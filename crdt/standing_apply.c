@@ -32,6 +32,22 @@ static bool covers_all(const struct vv *vv, const struct fence_cover *covers,
     return true;
 }
 
+/* "Of two branches of a fork that fences cover": a fence of one that this
+ * replica does not hold is not applied here, else both would be sealed as
+ * one. */
+static bool holds_branches(const struct vv *vv, const struct fence *f)
+{
+    for (size_t i = 0; i < f->covered_count; i++) {
+        const struct fence_cover *c = &f->covered[i];
+        const struct vv_entry *e = vv_find(vv, &c->incarnation);
+
+        if (e != NULL && !STANDING_OFF(RULE_COVER_HASH) &&
+            !fence_cover_agrees(c->seq, &c->head, e->seq, &e->head))
+            return false;
+    }
+    return true;
+}
+
 static int fence_ready(const struct op *op, const struct vv *vv,
                        bool *ret_ready)
 {
@@ -39,7 +55,8 @@ static int fence_ready(const struct op *op, const struct vv *vv,
     int error = fence_decode(&f, op->value);
 
     if (error == 0) {
-        *ret_ready = covers_all(vv, f.covered, f.covered_count);
+        *ret_ready = covers_all(vv, f.covered, f.covered_count) &&
+                     holds_branches(vv, &f);
         fence_release(&f);
     }
     return error == CM_ERR_NOMEM ? error : 0;
@@ -102,7 +119,8 @@ int standing_ready(const struct op *op, const struct dot *dot,
 
 enum standing_verdict standing_judge(const struct standing *s,
                                      const struct incarnation *self,
-                                     const struct dot *dot)
+                                     const struct dot *dot,
+                                     const struct hash *hash)
 {
     const struct incarnation *i = &dot->incarnation;
     uint64_t seq;
@@ -119,6 +137,8 @@ enum standing_verdict standing_judge(const struct standing *s,
         const struct standing_name *n = standing_fence_name(f, i);
 
         if (n != NULL && dot->seq <= n->seq &&
+            (STANDING_OFF(RULE_COVER_HASH) ||
+             fence_cover_agrees(dot->seq, hash, n->seq, &n->head)) &&
             !incarnation_equal(&f->writer, self) &&
             standing_stays(s, &f->writer))
             return STANDING_APPLY;

@@ -7,7 +7,7 @@
 #include "crdt/base/check.h"
 #include "crdt/standing_internal.h"
 
-#define NAME_PACKED_MAX (1 + 18 + 9)
+#define NAME_PACKED_MAX (1 + 18 + 9 + 2 + HASH_SIZE)
 #define BIN_HEAD_MAX 5
 
 /* ---- the fence that is due ---- */
@@ -139,6 +139,18 @@ static bool is_unsettled(const struct floor_row *row)
     return row->last != FLOOR_UNSEALED && row->up_to < row->last;
 }
 
+/* Which branch it is can be told of the newest event alone. */
+static struct fence_cover cover_of(const struct vv *vv,
+                                   const struct incarnation *i, uint64_t seq)
+{
+    const struct vv_entry *e = vv_find(vv, i);
+    struct fence_cover ret = {.incarnation = *i, .seq = seq};
+
+    if (e != NULL && seq > 0 && e->seq == seq)
+        ret.head = e->head;
+    return ret;
+}
+
 /* Names i if there is room for it and for the right by which it is named;
  * whoever is left out comes with the next fence. */
 static void draft_name(struct draft *d, const struct incarnation *i)
@@ -158,9 +170,8 @@ static void draft_name(struct draft *d, const struct incarnation *i)
     d->size += size;
     if (r != NULL)
         d->retirements[d->retirements_count++] = r;
-    d->covered[d->covered_count++] = (struct fence_cover){
-        .incarnation = *i,
-        .seq = STANDING_OFF(RULE_COVER_ALL) ? 0 : vv_seq(d->vv, i)};
+    d->covered[d->covered_count++] =
+        cover_of(d->vv, i, STANDING_OFF(RULE_COVER_ALL) ? 0 : vv_seq(d->vv, i));
 }
 
 /* Those sealed here that the floor does not cover yet: see fence.h. */
@@ -177,8 +188,8 @@ static void draft_sealed(struct draft *d)
             d->covered_count == FENCE_COVERED_MAX)
             return;
         d->size += NAME_PACKED_MAX;
-        d->covered[d->covered_count++] = (struct fence_cover){
-            .incarnation = row->incarnation, .seq = row->last};
+        d->covered[d->covered_count++] =
+            cover_of(d->vv, &row->incarnation, row->last);
     }
 }
 

@@ -121,6 +121,7 @@ int standing_read_fence(const struct standing *s, struct slice value,
     for (size_t i = 0; i < r->fence.covered_count && error == 0; i++) {
         r->names[i].incarnation = r->fence.covered[i].incarnation;
         r->names[i].seq = r->fence.covered[i].seq;
+        r->names[i].head = r->fence.covered[i].head;
     }
     for (size_t i = 0; i < r->fence.orders_count && error == 0; i++)
         error = read_order(s, r, i);

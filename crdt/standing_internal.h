@@ -20,6 +20,7 @@ enum standing_rule {
     RULE_ADMIT_BY_FENCES,
     RULE_LAST_IS_GREATEST,
     RULE_DROP_REMAINS,
+    RULE_COVER_HASH,
     RULES
 };
 extern enum standing_rule standing_planted;
@@ -39,7 +40,8 @@ struct standing_member {
  * covered. */
 struct standing_name {
     struct incarnation incarnation;
-    uint64_t seq; /* covered */
+    uint64_t seq;     /* covered */
+    struct hash head; /* of that event; zeroes: not told */
     bool ordered;
     bool retired;
     struct key_id node; /* who retired it */

@@ -193,7 +193,7 @@ static int judge_standing(struct batch *b, struct arrival *a)
     struct writer *w = b->w;
     const struct event *e = a->event;
 
-    switch (standing_judge(w->standing, &w->self, &e->dot)) {
+    switch (standing_judge(w->standing, &w->self, &e->dot, &a->hash)) {
     case STANDING_APPLY:
         return 0;
     case STANDING_UNKNOWN:

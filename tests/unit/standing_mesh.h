@@ -555,7 +555,7 @@ static inline bool mesh_deliver(struct mesh *m, int node, const struct ev *e)
         if (i != e->actor && e->deps[i] > vv_seq(&r->vv, &who))
             return false;
     }
-    if (standing_judge(r->standing, &self, &dot) != STANDING_APPLY)
+    if (standing_judge(r->standing, &self, &dot, &head) != STANDING_APPLY)
         return false;
     assert_int_equal(standing_ready(&e->op, &dot, &r->vv, &ready), 0);
     if (!ready)

@@ -10,9 +10,12 @@ static struct buffer packed(void)
     static const uint8_t retirement[] = {4};
     struct slice orders[] = {{order, 3}, {order, 2}};
     struct slice retirements[] = {{retirement, 1}};
-    struct fence_cover covered[] = {{support_incarnation(1), 0},
-                                    {support_incarnation(2), 70000}};
-    struct fence f = {orders, 2, retirements, 1, covered, 2};
+    struct fence_cover covered[] = {
+        {support_incarnation(1), 0, {{0}}},
+        {support_incarnation(2), 70000, {{0, 7, 0}}},
+        {support_incarnation(3), 4, {{0}}}, /* not told */
+    };
+    struct fence f = {orders, 2, retirements, 1, covered, 3};
     struct buffer ret;
 
     buffer_init(&ret, 4096);
@@ -25,6 +28,7 @@ static void test_round_trip(void **state)
 {
     struct incarnation two = support_incarnation(2);
     struct incarnation three = support_incarnation(3);
+    struct incarnation four = support_incarnation(4);
     struct buffer bytes = packed();
     struct fence f;
 
@@ -33,7 +37,13 @@ static void test_round_trip(void **state)
     assert_int_equal(f.orders_count, 2);
     assert_int_equal(f.retirements_count, 1);
     assert_int_equal(fence_find(&f, &two)->seq, 70000);
-    assert_null(fence_find(&f, &three));
+    assert_int_equal(fence_find(&f, &two)->head.bytes[1], 7);
+    assert_int_equal(fence_find(&f, &three)->head.bytes[1], 0);
+    assert_null(fence_find(&f, &four));
+    assert_false(
+        fence_cover_agrees(70000, &f.covered[0].head, 70000,
+                           &f.covered[1].head) !=
+        fence_cover_agrees(1, &f.covered[1].head, 2, &f.covered[1].head));
     fence_release(&f);
     buffer_release(&bytes);
 }

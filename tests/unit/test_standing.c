@@ -71,8 +71,9 @@ static enum standing_verdict judge(const struct mesh *m, int node, int actor,
 {
     struct incarnation self = actor_id(m->nodes[node].self);
     struct dot d = {actor_id(actor), seq};
+    struct hash unknown = {{0}};
 
-    return standing_judge(m->nodes[node].standing, &self, &d);
+    return standing_judge(m->nodes[node].standing, &self, &d, &unknown);
 }
 
 static void evict(struct mesh *m, uint64_t epoch, int actor, unsigned hearers)

@@ -7,10 +7,12 @@
 #include "crdt/standing_apply.c"
 #include "crdt/standing_duty.c"
 #include "crdt/standing_fence.c"
+#include "crdt/standing_fork.c"
 #include "crdt/standing_heard.c"
 #include "crdt/standing_proposal.c"
 #include "crdt/standing_settle.c"
 
+#include "standing_fork.h"
 #include "standing_walk.h"
 
 /* Walks for each rule, from the one that is known to find it; more of them with
@@ -44,7 +46,7 @@ static void test_each_rule_is_needed(void **state)
     size_t missed = 0;
 
     (void)state;
-    for (int rule = 1; rule < RULES; rule++) {
+    for (int rule = 1; rule < RULE_COVER_HASH; rule++) {
         uint64_t first = more != NULL ? 1 : rules[rule].seed;
         uint64_t seed = first;
         char failure[200] = "";
@@ -62,9 +64,23 @@ static void test_each_rule_is_needed(void **state)
     assert_int_equal(missed, 0);
 }
 
+/* Walks fork nobody: test_standing_fork.h tells what two branches do. */
+static void test_covers_say_which_branch(void **state)
+{
+    (void)state;
+    standing_planted = 0;
+    assert_false(fork_seals_both());
+    standing_planted = RULE_COVER_HASH;
+    assert_true(fork_seals_both());
+    standing_planted = 0;
+    printf("%-48s two branches are sealed as one\n",
+           "a cover says which branch it covers");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_covers_say_which_branch),
         cmocka_unit_test(test_each_rule_is_needed)};
 
     support_init();
