@@ -49,12 +49,11 @@ static void scan_done(struct work *w)
                  (unsigned long long)snapshot_source_bytes(s->source));
     else
         node_log(n, 'W', "cut: the scan failed: %s", s->detail.text);
+    /* A failed one goes with its last user, and refusing those who wait for it
+     * makes them let it go: kept until all have been told. */
+    s->users++;
     cut_serve_scanned(n, s);
-    if (s->users == 0) {
-        s->unused_ms = node_now(n);
-        if (s->error != 0)
-            free_source(s);
-    }
+    cut_source_release(s);
 }
 
 struct cut_source *cut_source_find(struct node *n, uint64_t id)
