@@ -171,6 +171,7 @@ static int mend_record(struct batch *b, struct heal_change *c,
     case SCHEMA_PREFIX_STATE: /* memory knows head, lanes and vector */
     case SCHEMA_PREFIX_ACTOR:
         b->digest_changed = true;
+        b->own_actor_too = true;
         memset(w->dirty, 0xff, (actors_count(store_actors(w->store)) + 7) / 8);
         c->healed++;
         return 0;

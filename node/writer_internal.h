@@ -121,6 +121,7 @@ struct batch {
     bool unsent_looked;              /* every record has been judged… */
     struct hash unsent_mark;         /* …with this standing */
     uint32_t actors_before;
+    bool own_actor_too; /* its record is damaged, though the head says it all */
     struct commit_result *result;
     size_t events_capacity;
 };

@@ -369,8 +369,8 @@ int state_flush_actors(struct batch *b)
     int error = 0;
 
     for (uint32_t i = 0; i < count && error == 0; i++) {
-        bool in_head =
-            head->own_seq > 0 && head->own_actor == i && i < b->actors_before;
+        bool in_head = head->own_seq > 0 && head->own_actor == i &&
+                       i < b->actors_before && !b->own_actor_too;
 
         if (!in_head && (b->w->dirty[i / 8] & (1u << (i % 8))) != 0)
             error = put_actor(b, i);

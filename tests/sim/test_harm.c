@@ -346,6 +346,17 @@ static void test_rot(void **state)
     each_seed(rot);
 }
 
+/* Seeds that hit the record of the host's own name, which the head stands in
+ * for in ordinary commits. */
+static void test_rot_of_the_own_name(void **state)
+{
+    struct mesh m;
+
+    (void)state;
+    rot(&m, 12);
+    rot(&m, 14);
+}
+
 /* Nobody looks, and nothing mends it. */
 static void test_rot_unmended(void **state)
 {
@@ -458,11 +469,17 @@ static void test_years(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clone_alike),  cmocka_unit_test(test_clone_other),
-        cmocka_unit_test(test_fork_unfound), cmocka_unit_test(test_name_twice),
-        cmocka_unit_test(test_write_gone),   cmocka_unit_test(test_rot),
-        cmocka_unit_test(test_rot_unmended), cmocka_unit_test(test_lie),
-        cmocka_unit_test(test_lie_untold),   cmocka_unit_test(test_years),
+        cmocka_unit_test(test_clone_alike),
+        cmocka_unit_test(test_clone_other),
+        cmocka_unit_test(test_fork_unfound),
+        cmocka_unit_test(test_name_twice),
+        cmocka_unit_test(test_write_gone),
+        cmocka_unit_test(test_rot),
+        cmocka_unit_test(test_rot_of_the_own_name),
+        cmocka_unit_test(test_rot_unmended),
+        cmocka_unit_test(test_lie),
+        cmocka_unit_test(test_lie_untold),
+        cmocka_unit_test(test_years),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
