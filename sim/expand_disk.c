@@ -77,16 +77,6 @@ static int add(struct drawing *d)
     return sim_plan_add(p, &l);
 }
 
-/* But for the full profile, not both in one plan: see "What is not judged yet"
- * in sim/README.md. */
-static bool has_hostile(const struct sim_plan *p)
-{
-    for (size_t i = 0; i < p->count; i++)
-        if (p->lines[i].deed == SIM_DEED_HOSTILE)
-            return true;
-    return false;
-}
-
 static bool is_hostile(const struct sim_plan *p, unsigned host)
 {
     for (size_t i = 0; i < p->count; i++)
@@ -216,8 +206,7 @@ static int add_old_disks(struct sim_plan *plan, uint64_t seed,
     int error = 0;
 
     sim_entropy_stream(&d.random, seed, "sim expand disks", (uint64_t)profile);
-    if ((profile != SIM_PROFILE_FULL &&
-         (has_hostile(plan) || draw(&d, 0, 99) >= PERCENT)))
+    if (profile != SIM_PROFILE_FULL && draw(&d, 0, 99) >= PERCENT)
         return 0;
     times = draw(&d, 1, TIMES_MAX);
     for (uint64_t i = 0; i < times && error == 0; i++)

@@ -9,10 +9,19 @@
 #define FLOOR_MS_MIN 300
 #define FLOOR_MS_MAX 6000
 #define EVICTION_NODES_MIN 4
-#define EVICTIONS_PERCENT 40
 #define EVICTIONS_MAX 3
 #define SIDES_MS_MIN 20000
 #define SIDES_MS_MAX 90000
+
+/* In percent: of plans that have floors, of those that evict as well, of these
+ * the ones in which both sides of a partition do, or somebody retires. */
+static const struct rates {
+    unsigned floors, evictions, sides, retires;
+} rates[SIM_PROFILES] = {
+    [SIM_PROFILE_DEFAULT] = {50, 50, 30, 40},
+    [SIM_PROFILE_FULL] = {100, 100, 30, 100},
+    [SIM_PROFILE_CHURN] = {75, 40, 30, 30},
+};
 
 struct floors {
     struct random_stream random;
@@ -97,29 +106,32 @@ static void add_both_sides(struct floors *f)
         add(f, &second);
 }
 
+/* What is certain is not drawn. */
+static bool chance(struct floors *f, unsigned percent)
+{
+    return percent >= 100 || (percent > 0 && draw(f, 0, 99) < percent);
+}
+
 int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile)
 {
+    const struct rates *r = &rates[profile];
     struct floors f = {.plan = plan, .id = 1};
-    bool full = profile == SIM_PROFILE_FULL;
 
-    if (!full && profile != SIM_PROFILE_CHURN)
-        return 0;
-
+    CHECK(profile < SIM_PROFILES);
     sim_entropy_stream(&f.random, plan->seed, "sim expand floors",
                        (uint64_t)profile);
     for (size_t i = 0; i < plan->count; i++)
         f.id = plan->lines[i].id >= f.id ? plan->lines[i].id + 1 : f.id;
-    if (!full && draw(&f, 0, 99) >= 75)
+    if (!chance(&f, r->floors))
         return 0;
     plan->floor_ms = draw(&f, FLOOR_MS_MIN, FLOOR_MS_MAX);
-    if (plan->nodes < EVICTION_NODES_MIN ||
-        (!full && draw(&f, 0, 99) >= EVICTIONS_PERCENT))
+    if (plan->nodes < EVICTION_NODES_MIN || !chance(&f, r->evictions))
         return f.error;
     for (uint64_t n = draw(&f, 1, EVICTIONS_MAX); n > 0; n--)
         add_eviction(&f);
-    if (draw(&f, 0, 99) < 30)
+    if (chance(&f, r->sides))
         add_both_sides(&f);
-    if (full || draw(&f, 0, 99) < 30) {
+    if (chance(&f, r->retires)) {
         struct sim_plan_line l = {.deed = SIM_DEED_RETIRE,
                                   .at_ms = draw_time(&f)};
         sim_hosts_add(&l.hosts, (unsigned)draw(&f, 0, plan->nodes - 1));
