@@ -215,6 +215,7 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->asked = false;
     r->sponsor_known = false; /* the last return's would do for that alone */
     r->elsewhere = false;
+    r->signer_too = false;
     r->backoff_ms = 0;
     r->failures = 0;
     CM_MARK("return: begun");
@@ -516,64 +517,6 @@ static void succeed(struct node *n)
 
 /* ---- whom to ask ---- */
 
-static bool is_rostered(const struct node *n, const struct key_id *peer)
-{
-    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++)
-        if (key_id_equal(&n->roster->members[i].certificate.key_id, peer))
-            return true;
-    return false;
-}
-
-/* Living members first, in turn; then whoever was ever known, because an
- * evicted node is not talked to by gossip. Who has shown the branch that stands
- * may have returned itself just now, and give no cut before somebody else's
- * state has confirmed its own: of two others, this node may be the one. */
-static bool choose_of(struct node *n, bool signer)
-{
-    struct returning *r = &n->returning;
-    size_t total = n->gossip != NULL ? gossip_member_total(n->gossip) : 0;
-    size_t count = total + n->peers_count;
-
-    if (r->reason == RETURN_GENERATION ||
-        (r->reason == RETURN_FORK && !r->elsewhere)) {
-        r->sponsor = r->newer.peer;
-        r->address = r->newer.address;
-        r->sponsor_known = r->newer.known;
-        return r->newer.known;
-    }
-    for (size_t i = 0; i < count; i++) {
-        size_t at = (r->turn + i) % count;
-        struct member_view view = {.state = MEMBER_ALIVE};
-
-        if (at < total) {
-            gossip_member_at(n->gossip, at, &view);
-        } else {
-            view.key_id = n->peers[at - total].peer;
-            view.address = n->peers[at - total].address;
-        }
-        if (view.state != MEMBER_ALIVE || view.address.family == 0 ||
-            key_id_equal(&view.key_id, &n->key_id) ||
-            !is_rostered(n, &view.key_id) ||
-            (!signer && sponsor_signed_own(n, &view.key_id)))
-            continue;
-        r->turn = at;
-        r->sponsor = view.key_id;
-        r->address = view.address;
-        r->sponsor_known = true;
-        return true;
-    }
-    return false;
-}
-
-/* Who does not know of his own eviction would let in one of his for ever. */
-static bool choose(struct node *n)
-{
-    enum return_reason why = n->returning.reason;
-
-    return choose_of(n, why < RETURN_OVERRUN || why == RETURN_OWN_EVENTS) ||
-           (why != RETURN_ISSUER && choose_of(n, true));
-}
-
 static void another(struct node *n)
 {
     struct returning *r = &n->returning;
@@ -584,7 +527,12 @@ static void another(struct node *n)
     r->turn++;
     r->elsewhere = !r->elsewhere;
     drop_cut(r);
-    if (!choose(n) || key_id_equal(&before, &r->sponsor))
+    if (returning_choose(n) && key_id_equal(&before, &r->sponsor)) {
+        r->turn++; /* living and known: it stands there twice */
+        r->sponsor_known = false;
+        (void)returning_choose(n);
+    }
+    if (!r->sponsor_known || key_id_equal(&before, &r->sponsor))
         return; /* nobody else: the same again, to which the add is known */
     if (r->asked && store_next(n) != 0)
         try_later(n, "the writer has too much to do");
@@ -614,7 +562,7 @@ static void offer(struct node *n)
     struct buffer frame;
     struct link *l;
 
-    if (!r->sponsor_known && !choose(n)) {
+    if (!r->sponsor_known && !returning_choose(n)) {
         try_later(n,
                   "no other member of the roster is known here; if none lives, "
                   "restore a new mesh from the best local state (see "
@@ -727,7 +675,8 @@ static void ask_when_lonely(struct node *n, uint64_t now)
         const struct peer_address *p =
             &n->peers[r->lonely_turn++ % n->peers_count];
 
-        if (key_id_equal(&p->peer, &n->key_id) || !is_rostered(n, &p->peer))
+        if (key_id_equal(&p->peer, &n->key_id) ||
+            !returning_is_rostered(n, &p->peer))
             continue;
         (void)link_to(n, &p->peer, &p->address);
         asked++;
@@ -838,6 +787,7 @@ static void on_refused(struct node *n, const struct frame *f)
     (void)snprintf(text, sizeof text, "refused: %s", f->text);
     try_later(n, text);
     if (f->code != CM_ERR_AUTHORITY) {
+        r->signer_too = r->signer_too || f->code == CM_ERR_NOT_READY;
         count_failure(n);
         return;
     }

@@ -32,7 +32,8 @@ struct returning {
         struct address address;
         bool known;
     } newer; /* a peer of a newer generation, or with the branch that stands */
-    bool elsewhere; /* that one was of no use: another is asked, by turns */
+    bool elsewhere;  /* that one was of no use: another is asked, by turns */
+    bool signer_too; /* others wait, and perhaps for this node */
     struct address address; /* of the sponsor that is asked */
     struct key_id sponsor;
     bool sponsor_known;
@@ -84,6 +85,10 @@ void returning_renewed(struct node *n, struct slice certificate,
 void returning_release(struct node *n);
 const char *returning_phase_name(const struct returning *r);
 
+/* return_sponsor.c: the next one to ask, from returning.turn on; false when
+ * nobody is known. */
+bool returning_choose(struct node *n);
+bool returning_is_rostered(const struct node *n, const struct key_id *peer);
 /* return_retire.c: orders the retirement of every earlier incarnation of this
  * node that is not sealed yet. */
 void returning_retire(struct node *n);
