@@ -369,8 +369,12 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
         return false;
     }
     if (error != 0) {
+        /* Whoever is told an error reads everything anew. The commit that was
+         * expected here has been taken from the log. */
         if (!w->host->damaged && !check_excuses(w->check, w->host, error))
             fail(w, cm_strerror(error), revision);
+        else
+            begin_here(w, r);
         return false;
     }
     if (commit == NULL || revision != commit->revision) {
