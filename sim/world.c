@@ -265,6 +265,11 @@ void sim_world_free(struct sim_world *w)
     if (w == NULL)
         return;
     sim_world_faults_release(w);
+    /* Nothing is judged any more: the check would look at hosts that are gone
+     * when the next one ends. */
+    for (unsigned i = 0; i < w->options.hosts; i++)
+        if (w->hosts[i] != NULL)
+            sim_host_set_check(w->hosts[i], NULL);
     for (unsigned i = 0; i < w->options.hosts; i++) {
         sim_host_free(w->hosts[i]);
         sim_free(w->tokens[i]);
