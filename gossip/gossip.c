@@ -594,6 +594,14 @@ void gossip_member_at(const struct gossip *g, size_t index,
     view_of(g, g->table.listed[index], ret_view);
 }
 
+enum member_state gossip_member_state(const struct gossip *g,
+                                      const struct key_id *peer)
+{
+    const struct member *m = member_table_find(&g->table, peer);
+
+    return m != NULL ? m->state : MEMBER_NONE;
+}
+
 bool gossip_member_find(const struct gossip *g, const struct key_id *peer,
                         struct member_view *ret_view)
 {

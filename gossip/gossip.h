@@ -144,6 +144,9 @@ size_t gossip_member_count(const struct gossip *g, enum member_state state);
 size_t gossip_member_total(const struct gossip *g);
 void gossip_member_at(const struct gossip *g, size_t index,
                       struct member_view *ret_view);
+/* MEMBER_NONE: unknown. */
+enum member_state gossip_member_state(const struct gossip *g,
+                                      const struct key_id *peer);
 bool gossip_member_find(const struct gossip *g, const struct key_id *peer,
                         struct member_view *ret_view);
 /* How many living members, but for except (may be NULL), had this digest when

@@ -146,7 +146,6 @@ static void delta_start(struct node *n, struct upload_target *t, bool heartbeat)
         .mesh = n->mesh,
         .target = t->url,
         .rate = &n->rate,
-        .target_may_exec = true,
         .wall_ms = node_wall(n),
         .chain = &t->chain,
         .heartbeat = heartbeat,
@@ -246,7 +245,6 @@ static void resume_start(struct node *n, struct upload_target *t)
     struct resume_task *r = cm_calloc(1, sizeof *r);
     struct resume_config c = {
         .target = t->url,
-        .target_may_exec = true,
         .mesh = n->mesh,
         .generation = n->generation,
     };

@@ -28,8 +28,7 @@ extern char **environ;
 struct object_exec {
     char *command;
     const atomic_bool *stopping;
-    struct object_rate *rate; /* of what is sent, or NULL */
-    int idle_ms;
+    struct object_rate *rate;   /* of what is sent, or NULL */
     pid_t pid;                  /* -1: none runs */
     int to;                     /* its standard input */
     int from;                   /* its standard output */
@@ -65,7 +64,6 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
     }
     memcpy(e->command, command, size + 1);
     e->stopping = stopping;
-    e->idle_ms = OBJECT_EXEC_IDLE_MS;
     e->pid = -1;
     e->to = -1;
     e->from = -1;
@@ -76,12 +74,6 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
 void object_exec_limit(struct object_exec *e, struct object_rate *rate)
 {
     e->rate = rate;
-}
-
-void object_exec_set_idle(struct object_exec *e, int idle_ms)
-{
-    CHECK(idle_ms > 0);
-    e->idle_ms = idle_ms;
 }
 
 /* ---- the child ---- */
@@ -210,7 +202,7 @@ static int child_start(struct object_exec *e, struct cm_detail *detail)
 /* Until fd is ready. CM_ERR_TIMEOUT, CM_ERR_CLOSED when stopping. */
 static int wait_for(const struct object_exec *e, int fd, short events)
 {
-    int left = e->idle_ms;
+    int left = OBJECT_EXEC_IDLE_MS;
 
     while (left > 0) {
         int slice = left < POLL_SLICE_MS ? left : POLL_SLICE_MS;

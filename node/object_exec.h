@@ -28,8 +28,6 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
 void object_exec_close(struct object_exec *e);
 /* What is put keeps to this rate; borrowed. */
 void object_exec_limit(struct object_exec *e, struct object_rate *rate);
-/* How long it may be silent, in ms; for tests. */
-void object_exec_set_idle(struct object_exec *e, int idle_ms);
 
 /* As the calls of object_store.h. One thread at a time. */
 int object_exec_put(struct object_exec *e, const char *name, struct slice bytes,

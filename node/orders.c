@@ -355,18 +355,20 @@ void orders_send_refusal(struct node *n, struct link *l)
 
 bool orders_outnumbered(const struct node *n)
 {
+    size_t count = n->roster != NULL ? n->roster->count : 0;
     size_t others = 0, living = 0;
 
-    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
+    if (gossip_member_count(n->gossip, MEMBER_ALIVE) == 0)
+        return true;
+    for (size_t i = 0; i < count; i++) {
         const struct key_id *k = &n->roster->members[i].certificate.key_id;
-        struct member_view view;
 
         others += !key_id_equal(k, &n->key_id);
-        living += gossip_member_find(n->gossip, k, &view) &&
-                  view.state == MEMBER_ALIVE;
+        living += gossip_member_state(n->gossip, k) == MEMBER_ALIVE;
+        if (2 * living >= count)
+            return false; /* whoever the rest are */
     }
-    return 2 * living < others ||
-           gossip_member_count(n->gossip, MEMBER_ALIVE) == 0;
+    return 2 * living < others;
 }
 
 static bool has_gone(const struct node *n, const struct vv *theirs)

@@ -85,11 +85,9 @@ int delta_job_create(struct delta_job **ret_job,
     if (error != 0)
         (void)cm_fail(detail, error, "out of memory");
     else
-        error = object_store_open(
-            &j->target, config->target,
-            OBJECT_STORE_CREATE |
-                (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
-            detail);
+        error = object_store_open(&j->target, config->target,
+                                  OBJECT_STORE_CREATE | OBJECT_STORE_MAY_EXEC,
+                                  detail);
     if (error != 0) {
         delta_job_free(j);
         return error;

@@ -22,9 +22,8 @@ struct delta_job_config {
     struct store *store;         /* borrowed */
     uint8_t sign_secret_key[64]; /* of node.key */
     struct mesh_id mesh;
-    const char *target;       /* not kept */
+    const char *target;       /* of the configuration; not kept */
     struct object_rate *rate; /* of what is sent, or NULL; borrowed */
-    bool target_may_exec;
     uint64_t wall_ms;
     const uint8_t *data_key;            /* as in snapshot_job.h */
     const struct snapshot_chain *chain; /* copied; there is one */

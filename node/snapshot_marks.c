@@ -9,7 +9,7 @@
 #include "backup/snapshot_object.h"
 #include "crdt/base/check.h"
 
-static int add_lines(struct object_list *to, struct slice text)
+int snapshot_marks_read(struct object_list *to, struct slice text)
 {
     size_t at = 0;
     int error = 0;
@@ -48,7 +48,8 @@ int snapshot_marks_load(struct snapshot_marks *ret_marks,
         (void)snprintf(name, sizeof name, "%s%.40s", folder, lists.names[i]);
         error = object_store_get(store, name, &bytes, detail);
         if (error == 0)
-            error = add_lines(&ret_marks->names, buffer_slice(&bytes));
+            error =
+                snapshot_marks_read(&ret_marks->names, buffer_slice(&bytes));
         else if (error == CM_ERR_NOT_FOUND)
             error = 0;
     }

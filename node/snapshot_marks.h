@@ -23,6 +23,8 @@ int snapshot_marks_load(struct snapshot_marks *ret_marks,
                         struct object_store *store, const struct mesh_id *mesh,
                         struct cm_detail *detail);
 bool snapshot_marks_have(const struct snapshot_marks *m, const char *name);
+/* The names of one list; slices of text are copied. CM_ERR_NOMEM. */
+int snapshot_marks_read(struct object_list *to, struct slice text);
 void snapshot_marks_release(struct snapshot_marks *m);
 
 #endif

@@ -9,9 +9,9 @@
 #include "backup/delta.h"
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/snapshot_marks.h"
 #include "node/snapshot_packs.h"
 
-#define MARKS_MAX (32u << 20) /* bytes of one list of marks */
 #define HOUR_MS UINT64_C(3600000)
 
 /* ---- which snapshots ---- */
@@ -308,22 +308,6 @@ static int sweep(struct prune *p, const char *prefix, struct cm_detail *detail)
 
 /* ---- marks of earlier prunes ---- */
 
-static int add_lines(struct object_list *to, struct slice text)
-{
-    size_t at = 0;
-    int error = 0;
-
-    while (at < text.size && error == 0) {
-        const uint8_t *end = memchr(text.data + at, '\n', text.size - at);
-        size_t size =
-            end == NULL ? text.size - at : (size_t)(end - (text.data + at));
-
-        error = object_list_add(to, slice_of(text.data + at, size), false);
-        at += size + 1;
-    }
-    return error;
-}
-
 static int load_marks(struct prune *p, const char *folder,
                       struct object_list *ret_lists, struct cm_detail *detail)
 {
@@ -333,7 +317,7 @@ static int load_marks(struct prune *p, const char *folder,
 
     if (error != 0)
         return error;
-    buffer_init(&bytes, MARKS_MAX);
+    buffer_init(&bytes, SNAPSHOT_MARKS_MAX);
     for (i = 0; i < ret_lists->count && error == 0; i++) {
         char name[SNAPSHOT_NAME_SIZE];
         uint64_t then = strtoull(ret_lists->names[i], NULL, 10);
@@ -342,10 +326,10 @@ static int load_marks(struct prune *p, const char *folder,
                        ret_lists->names[i]);
         error = object_store_get(&p->store, name, &bytes, detail);
         if (error == 0)
-            error = add_lines(&p->marked, buffer_slice(&bytes));
+            error = snapshot_marks_read(&p->marked, buffer_slice(&bytes));
         if (error == 0 && then <= p->wall_ms &&
             p->wall_ms - then >= p->policy->grace_ms)
-            error = add_lines(&p->old, buffer_slice(&bytes));
+            error = snapshot_marks_read(&p->old, buffer_slice(&bytes));
     }
     buffer_release(&bytes);
     object_list_sort(&p->marked);
@@ -449,7 +433,7 @@ int snapshot_prune(const char *target, const struct prune_policy *policy,
     CHECK(tell != NULL && ret_counts != NULL);
     if (error != 0)
         return error;
-    buffer_init(&p.marks, MARKS_MAX);
+    buffer_init(&p.marks, SNAPSHOT_MARKS_MAX);
     error = run(&p, target, expected_authority, detail);
     if (error != 0 && detail->text[0] == '\0')
         (void)cm_fail(detail, error, "%s", cm_strerror(error));

@@ -58,11 +58,9 @@ int resume_job_create(struct resume_job **ret_job,
     if (error != 0)
         (void)cm_fail(detail, error, "out of memory");
     else
-        error = object_store_open(
-            &j->store, config->target,
-            OBJECT_STORE_CREATE |
-                (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
-            detail);
+        error = object_store_open(&j->store, config->target,
+                                  OBJECT_STORE_CREATE | OBJECT_STORE_MAY_EXEC,
+                                  detail);
     if (error != 0) {
         resume_job_free(j);
         return error;

@@ -10,8 +10,7 @@
 #define RESUME_BYTES_MAX (64u << 20) /* of them */
 
 struct resume_config {
-    const char *target; /* not kept */
-    bool target_may_exec;
+    const char *target; /* of the configuration; not kept */
     struct mesh_id mesh;
     struct generation_id generation; /* that this node is of */
     uint8_t authority_public_key[32];

@@ -36,11 +36,9 @@ int roll_job_create(struct roll_job **ret_job, const struct roll_config *config,
     j->config = *config;
     j->config.target = NULL;
     buffer_init(&j->bytes, HEARTBEAT_SIZE_MAX);
-    error = object_store_open(
-        &j->store, config->target,
-        OBJECT_STORE_CREATE |
-            (config->target_may_exec ? OBJECT_STORE_MAY_EXEC : 0),
-        detail);
+    error =
+        object_store_open(&j->store, config->target,
+                          OBJECT_STORE_CREATE | OBJECT_STORE_MAY_EXEC, detail);
     if (error != 0) {
         roll_job_free(j);
         return error;

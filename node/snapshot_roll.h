@@ -30,8 +30,7 @@ struct roll_candidate {
 };
 
 struct roll_config {
-    const char *target; /* not kept */
-    bool target_may_exec;
+    const char *target; /* of the configuration; not kept */
     struct mesh_id mesh;
     uint8_t sign_secret_key[64];
     uint64_t wall_ms;

@@ -82,7 +82,6 @@ struct standing_view *standing_view_new(const struct standing *s,
 
     if (v == NULL)
         return NULL;
-    atomic_init(&v->references, 1);
     error = take_members(v, s);
     if (error == 0)
         error = take_holders(v, s);
@@ -103,16 +102,9 @@ struct standing_view *standing_view_new(const struct standing *s,
     return v;
 }
 
-struct standing_view *standing_view_retain(struct standing_view *v)
-{
-    CHECK(atomic_load(&v->references) > 0);
-    atomic_fetch_add(&v->references, 1);
-    return v;
-}
-
 void standing_view_release(struct standing_view *v)
 {
-    if (v == NULL || atomic_fetch_sub(&v->references, 1) != 1)
+    if (v == NULL)
         return;
     cm_free(v->members);
     cm_free(v->holders);

@@ -3,8 +3,6 @@
 #ifndef NODE_STANDING_VIEW_H
 #define NODE_STANDING_VIEW_H
 
-#include <stdatomic.h>
-
 #include "crdt/standing.h"
 
 #define STANDING_VIEW_HOLDERS_MAX 64 /* told of; the count says how many */
@@ -15,7 +13,6 @@ struct standing_view_member {
 };
 
 struct standing_view {
-    _Atomic unsigned references;
     struct standing_view_member *members; /* owned, sorted by incarnation */
     size_t members_count;
     size_t evictees;                 /* members that do not stay */
@@ -38,10 +35,9 @@ struct standing_view {
     bool dropped;       /* a returner: its order was dropped */
 };
 
-/* With one reference. NULL when memory is short. */
+/* NULL when memory is short. */
 struct standing_view *standing_view_new(const struct standing *s,
                                         const struct incarnation *self);
-struct standing_view *standing_view_retain(struct standing_view *v);
 void standing_view_release(struct standing_view *v); /* NULL is fine */
 /* NULL if it is no member. */
 const struct standing_view_member *

@@ -373,7 +373,6 @@ void uploaders_look(struct node *n, struct upload_target *t)
     struct roll_task *r = cm_calloc(1, sizeof *r);
     struct roll_config c = {
         .target = t->url,
-        .target_may_exec = true,
         .mesh = n->mesh,
         .wall_ms = node_wall(n),
         .beat_ms = deltas_beat_ms(n),

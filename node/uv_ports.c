@@ -32,7 +32,6 @@ struct uv_ports {
     struct address address;
     struct node_ports ports;
     uint64_t due_ms;
-    uint64_t lag_ms;
     size_t datagrams; /* under way */
     /* What creating came to: all of it has to be undone. */
     uv_handle_t *handles[4];
@@ -76,9 +75,7 @@ static void random_fill(void *ctx, void *ret_bytes, size_t size)
 static void on_timer(uv_timer_t *timer)
 {
     struct uv_ports *p = timer->data;
-    uint64_t now = clock_mono_ms(NULL);
 
-    p->lag_ms = now > p->due_ms ? now - p->due_ms : 0;
     p->due_ms = UINT64_MAX;
     if (p->node != NULL)
         node_on_timer(p->node);
@@ -499,9 +496,4 @@ void uv_ports_free(struct uv_ports *p)
         uv_lane_release(&p->lanes[i]);
     sodium_memzero(p, sizeof *p);
     cm_free(p);
-}
-
-uint64_t uv_ports_lag_ms(const struct uv_ports *p)
-{
-    return p->lag_ms;
 }

@@ -37,7 +37,4 @@ int uv_ports_start_writer(struct uv_ports *p, struct writer *w);
 void uv_ports_stop(struct uv_ports *p);
 void uv_ports_free(struct uv_ports *p);
 
-/* Loop lag: how late the newest timer was, ms. */
-uint64_t uv_ports_lag_ms(const struct uv_ports *p);
-
 #endif

@@ -108,11 +108,6 @@ const struct sim_check_violation *sim_check_violation(const struct sim_check *c)
     return c->violations > 0 ? &c->violation : NULL;
 }
 
-uint64_t sim_check_violations(const struct sim_check *c)
-{
-    return c->violations;
-}
-
 const char *sim_check_name(enum sim_check_invariant i)
 {
     CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
@@ -395,21 +390,10 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     h->revision = 0;
     h->doubtful = false;
     h->unsure = c->forked;
-    h->damaged = h->rotten = h->torn = h->rebuilt = false;
+    h->rotten = h->torn = h->rebuilt = false;
     h->rolled_back = h->cloned = false;
     h->put_back = false;
     h->former = SIM_MODEL_NO_ACTOR;
-}
-
-void sim_check_on_damage(struct sim_check *c, unsigned host)
-{
-    if (c == NULL)
-        return;
-    struct check_host *h = host_of(c, host);
-
-    h->damaged = true;
-    h->fresh = true;
-    h->doubtful = true;
 }
 
 void sim_check_set_trouble(struct sim_check *c, unsigned host, bool on)
@@ -484,7 +468,7 @@ static void check_result(struct sim_check *c, struct check_host *h,
     if (r->alarm_fork && !c->any_hostile && !c->any_rolled_back)
         sim_check_report(c, SIM_CHECK_ONE_EVENT, h->number,
                          "was shown two signed events under one dot");
-    if (r->alarm_hazard && !c->any_hostile && !h->damaged && !h->rolled_back)
+    if (r->alarm_hazard && !c->any_hostile && !h->rolled_back)
         sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
                          "a peer holds events of it that it does not hold");
     check_evaluated(c, SIM_CHECK_BOUNDS);
@@ -853,7 +837,7 @@ static void check_acknowledged(struct sim_check *c, const bool *core)
             struct sim_model_event *e = sim_model_find(c->model, h->actor, seq);
             char text[DOT_TEXT_SIZE];
 
-            if (e == NULL || !e->acknowledged || h->damaged || h->unsure)
+            if (e == NULL || !e->acknowledged || h->unsure)
                 continue;
             check_dot_text(text, c->model, h->actor, seq);
             sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, i,

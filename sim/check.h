@@ -136,7 +136,6 @@ void sim_check_free(struct sim_check *c); /* NULL is fine */
 /* NULL while all holds. */
 const struct sim_check_violation *
 sim_check_violation(const struct sim_check *c);
-uint64_t sim_check_violations(const struct sim_check *c);
 const char *sim_check_name(enum sim_check_invariant i);
 /* A check outside of this module has failed (the runner's own). */
 void sim_check_report(struct sim_check *c, enum sim_check_invariant i,
@@ -183,8 +182,6 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host);
 void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged);
-/* Nothing is demanded of this life of the disk any more. */
-void sim_check_on_damage(struct sim_check *c, unsigned host);
 /* A bit of it has flipped: until the run is judged some of it may not be
  * readable; what can be read is right. */
 void sim_check_on_rot(struct sim_check *c, unsigned host);
@@ -236,16 +233,14 @@ struct sim_check_watch;
 
 /* Follows host's changes from the beginning of its log: takes what there is at
  * each poll, survives restarts of the host, starts over where the host says
- * CM_ERR_NEEDS_CUT (a replica that was adopted). prefix is copied. Freed with c
- * unless freed before. */
+ * CM_ERR_NEEDS_CUT (a replica that was adopted). prefix is copied. Freed with
+ * c. */
 int sim_check_watch_create(struct sim_check_watch **ret_watch,
                            struct sim_check *c, unsigned host,
                            const char *prefix);
-void sim_check_watch_free(struct sim_check_watch *w);
 /* Takes up to limit commits (0: all that are there); nothing while the host is
  * down. sim_check_quiescent polls every watch. */
 void sim_check_watch_poll(struct sim_check_watch *w, unsigned limit);
-uint64_t sim_check_watch_revision(const struct sim_check_watch *w);
 
 /* ---- snapshots ---- */
 

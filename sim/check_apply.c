@@ -513,8 +513,7 @@ static struct sim_model_event *must_know(struct sim_check *c,
     struct dot dot = {*sim_model_incarnation(c->model, actor), seq};
     char text[DOT_TEXT_SIZE];
 
-    if (e == NULL &&
-        (actor == h->actor || h->damaged || is_hostile_actor(c, actor)))
+    if (e == NULL && (actor == h->actor || is_hostile_actor(c, actor)))
         e = learn(c, h, &dot);
     if (e != NULL) {
         if (e->tentative && actor == h->actor)
@@ -522,11 +521,9 @@ static struct sim_model_event *must_know(struct sim_check *c,
         return e;
     }
     h->unsure = true;
-    if (!h->damaged) {
-        dot_format(text, &dot);
-        sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
-                         "holds event %s, which no origin committed", text);
-    }
+    dot_format(text, &dot);
+    sim_check_report(c, SIM_CHECK_ORIGIN, h->number,
+                     "holds event %s, which no origin committed", text);
     return NULL;
 }
 

@@ -38,7 +38,6 @@ struct check_host {
     bool unsure;   /* holds what the model cannot tell: a forked event */
     bool doubtful; /* a commit failed: the platter may hold it */
     bool has_identity;
-    bool damaged;  /* its store may be unreadable */
     bool rotten;   /* some of it may be, until the run is judged */
     bool torn;     /* and what can be read may be anything */
     bool rebuilt;  /* its store was set aside; it has not booted since */

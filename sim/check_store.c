@@ -18,7 +18,7 @@ struct look {
 
 static void report_store(const struct look *l, const char *what, int error)
 {
-    if (!l->h->damaged && !check_excuses(l->c, l->h, error))
+    if (!check_excuses(l->c, l->h, error))
         sim_check_report(l->c, SIM_CHECK_STORE, l->h->number, "%s: %s", what,
                          cm_strerror(error));
 }
@@ -108,7 +108,7 @@ static void compare_forgetting(const struct look *l, const struct entry_id *id,
     char key[CHECK_KEY_TEXT_SIZE];
 
     /* An expiry that the floor time has passed may not have come here yet. */
-    if (entry == NULL || l->h->damaged || sim_model_entry_expires(entry))
+    if (entry == NULL || sim_model_entry_expires(entry))
         return;
     check_evaluated(l->c, SIM_CHECK_COMPACTION);
     v.taken = NULL;

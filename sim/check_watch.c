@@ -72,17 +72,6 @@ static void free_watch(struct sim_check_watch *w)
     cm_free(w);
 }
 
-void sim_check_watch_free(struct sim_check_watch *w)
-{
-    if (w == NULL)
-        return;
-    struct sim_check_watch **at = &w->check->watches;
-    while (*at != w)
-        at = &(*at)->next;
-    *at = w->next;
-    free_watch(w);
-}
-
 void check_watches_free(struct sim_check *c)
 {
     while (c->watches != NULL) {
@@ -90,11 +79,6 @@ void check_watches_free(struct sim_check *c)
         c->watches = w->next;
         free_watch(w);
     }
-}
-
-uint64_t sim_check_watch_revision(const struct sim_check_watch *w)
-{
-    return w->revision;
 }
 
 /* ---- what a commit must tell ---- */
@@ -371,7 +355,7 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
     if (error != 0) {
         /* Whoever is told an error reads everything anew. The commit that was
          * expected here has been taken from the log. */
-        if (!w->host->damaged && !check_excuses(w->check, w->host, error))
+        if (!check_excuses(w->check, w->host, error))
             fail(w, cm_strerror(error), revision);
         else
             begin_here(w, r);

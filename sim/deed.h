@@ -171,6 +171,5 @@ const char *sim_deed_name(enum sim_deed d);
 enum sim_family sim_deed_family(enum sim_deed d);
 enum sim_targets sim_deed_targets(enum sim_deed d);
 bool sim_deed_takes(enum sim_deed d, enum sim_param p);
-const char *sim_family_name(enum sim_family f);
 
 #endif

@@ -12,16 +12,6 @@ void sim_fault_happened(struct sim_faults *faults, enum sim_deed kind)
         faults->counts[kind]++;
 }
 
-uint64_t sim_fault_total(const struct sim_faults *faults)
-{
-    uint64_t total = 0;
-
-    for (unsigned i = 0; i < SIM_DEEDS; i++)
-        total += faults->counts[i];
-    CHECK(total <= UINT64_MAX / 2);
-    return total;
-}
-
 uint64_t sim_fault_kinds(const struct sim_faults *faults)
 {
     uint64_t bits = 0;

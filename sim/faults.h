@@ -14,7 +14,6 @@ struct sim_faults {
 
 /* faults may be NULL: nobody counts. */
 void sim_fault_happened(struct sim_faults *faults, enum sim_deed kind);
-uint64_t sim_fault_total(const struct sim_faults *faults);
 /* Bits of enum sim_deed. */
 uint64_t sim_fault_kinds(const struct sim_faults *faults);
 

@@ -267,11 +267,6 @@ hlc_t sim_model_state_floor_time(const struct sim_model_state *s)
     return s->floor_time;
 }
 
-size_t sim_model_state_proposals(const struct sim_model_state *s)
-{
-    return s->proposals_count;
-}
-
 /* ---- fences ---- */
 
 static const struct name *find_name(const struct said *f, uint32_t actor)

@@ -60,6 +60,5 @@ bool sim_model_state_is_evictee(const struct sim_model_state *s,
                                 uint32_t actor);
 uint64_t sim_model_state_floor(const struct sim_model_state *s, uint32_t actor);
 hlc_t sim_model_state_floor_time(const struct sim_model_state *s);
-size_t sim_model_state_proposals(const struct sim_model_state *s);
 
 #endif

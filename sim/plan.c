@@ -86,19 +86,6 @@ bool sim_deed_takes(enum sim_deed d, enum sim_param p)
     return (deeds[d].params >> p & 1) != 0;
 }
 
-const char *sim_family_name(enum sim_family f)
-{
-    static const char *const names[] = {
-        [SIM_FAMILY_WORK] = "work",       [SIM_FAMILY_NETWORK] = "network",
-        [SIM_FAMILY_PROCESS] = "process", [SIM_FAMILY_STORAGE] = "storage",
-        [SIM_FAMILY_CLOCK] = "clock",     [SIM_FAMILY_OBJECTS] = "objects",
-        [SIM_FAMILY_CHURN] = "churn",     [SIM_FAMILY_HOSTILE] = "hostile",
-    };
-
-    CHECK(f <= SIM_FAMILY_HOSTILE);
-    return names[f];
-}
-
 /* ---- the plan ---- */
 
 void sim_plan_init(struct sim_plan *p)

@@ -36,11 +36,6 @@ struct sim_world *sim_run_world(struct sim_run *r)
     return r->world;
 }
 
-const struct sim_plan *sim_run_current_plan(const struct sim_run *r)
-{
-    return r->plan;
-}
-
 uint64_t sim_run_start_us(const struct sim_run *r)
 {
     return r->result->start_us;

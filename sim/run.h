@@ -92,7 +92,6 @@ int sim_run_plan(const struct sim_plan *plan,
 
 /* For the parts of a run, and for observers. */
 struct sim_world *sim_run_world(struct sim_run *r);
-const struct sim_plan *sim_run_current_plan(const struct sim_run *r);
 uint64_t sim_run_start_us(const struct sim_run *r);
 
 #endif

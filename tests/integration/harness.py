@@ -474,6 +474,17 @@ class Node:
         check_equal(answer.status, 200, "status")
         return answer.json()
 
+    def wait_uploaded(self, times=1):
+        """Until everything written so far is at every target that it uploads
+        to. times: as often in a row; so that many ticks have passed."""
+        for _ in range(times):
+            since = time.time() * 1000
+            wait_until(lambda s=since: all(
+                target["covered_wall_ms"] > s
+                for target in self.live()["snapshot"]["targets"]
+                if target["uploads"]), "all to be at the targets",
+                progress=lambda: self.live()["snapshot"]["targets"])
+
     def metric(self, name):
         for line in self.request("GET", "/metrics").body.splitlines():
             if line.startswith(b"confmesh_%s " % name.encode()):

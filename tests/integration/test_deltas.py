@@ -73,7 +73,7 @@ def test_loss_between_snapshots(t):
     check(deltas, "deltas")
     (heart,) = names(target, "h")
     check(os.path.getsize(os.path.join(target, heart)) <= 1024, "a heartbeat")
-    time.sleep(WINDOW_S * 4)
+    node.wait_uploaded(times=4)
     check_equal(names(target, "d"), deltas, "idle, and yet a delta")
     check_equal(len(names(target, "m")), 1)
     values = node.values()

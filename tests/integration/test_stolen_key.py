@@ -71,7 +71,8 @@ def two_uploaders(t):
     t.converged(nodes)
     wait_until(lambda: len({n.split("/")[3] for n in names(target, "d")}) == 2,
                "deltas of both")
-    time.sleep(1)
+    for node in nodes:
+        node.wait_uploaded()
     for node in nodes:
         node.stop()
     return target, nodes, Thief(nodes[1].data)

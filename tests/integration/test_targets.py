@@ -103,10 +103,7 @@ def test_each_has_everything(t):
     report = json.loads(node.ok("snapshot", "now", "--json"))
     check_equal(report["entries"] >= 3, True)
     node.ok("put", "d", "4")
-    for target in targets:
-        wait_until(lambda d=target: max(n[-31:-11] for n in names(d, "d"))
-                   == max(n[-20:] for n in names(d, "m")), "the last delta")
-    time.sleep(1)
+    node.wait_uploaded()
     values = node.values()
     node.kill()
     for number, target in enumerate(targets):
