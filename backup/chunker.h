@@ -23,7 +23,7 @@
 #define CHUNKER_MAX (128u << 10)   /* bytes */
 /* One boundary per so many bytes on average, below and from NORMAL on. */
 #define CHUNKER_PER_EARLY (16u << 10)
-#define CHUNKER_PER_LATE (4u << 10)
+#define CHUNKER_PER_LATE (2u << 10)
 
 struct chunker {
     uint8_t key[32];

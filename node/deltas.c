@@ -21,6 +21,7 @@ struct delta_task {
     struct delta_job *job;
     uint64_t revision; /* state at least as new as this is in it */
     uint64_t wall_ms;
+    uint64_t begun_ms;
     int error;
     struct cm_detail detail;
 };
@@ -117,6 +118,7 @@ static void delta_done(struct work *w)
     const struct delta_outcome *o = delta_job_outcome(d->job);
 
     t->busy = false;
+    t->delta_took_ms = node_now(n) - d->begun_ms;
     take_chain(t, delta_job_chain(d->job));
     t->status.deltas += o->deltas;
     t->status.delta_bytes += o->bytes;
@@ -160,6 +162,7 @@ static void delta_start(struct node *n, struct upload_target *t, bool heartbeat)
     d->target = t;
     d->revision = n->revision;
     d->wall_ms = c.wall_ms;
+    d->begun_ms = node_now(n);
     memcpy(c.sign_secret_key, n->sign_secret_key, sizeof c.sign_secret_key);
     if (n->snapshot_recipients_count > 0) {
         error = snapshots_data_key(n, &key, &detail);
@@ -304,6 +307,17 @@ uint64_t deltas_deadline(const struct node *n)
     return due;
 }
 
+/* From one delta's beginning to the next one's. What is written right after one
+ * has begun is at the target when the next one has ended: that is to be within
+ * the interval, if the next one takes no more than twice as long as the last. */
+static uint64_t pause_ms(const struct node *n, const struct upload_target *t)
+{
+    uint64_t interval = n->delta_interval_ms;
+    uint64_t ahead = interval / 20 + 2 * t->delta_took_ms;
+
+    return interval - (ahead < interval / 2 ? ahead : interval / 2);
+}
+
 static void tick(struct node *n, struct upload_target *t, uint64_t now)
 {
     bool quiet = t->delta_revision == n->revision;
@@ -312,7 +326,7 @@ static void tick(struct node *n, struct upload_target *t, uint64_t now)
         uploaders_look(n, t);
         return;
     }
-    t->delta_due_ms = now + n->delta_interval_ms;
+    t->delta_due_ms = now + pause_ms(n, t);
     if (!t->resumed) {
         t->delta_due_ms = now; /* as soon as it is known */
         resume_start(n, t);

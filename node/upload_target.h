@@ -27,6 +27,7 @@ struct upload_target {
     bool resumed; /* it was looked where the chain had come to */
     bool busy;    /* a small job is under way */
     uint64_t delta_due_ms;
+    uint64_t delta_took_ms; /* the last one, or its attempt */
     uint64_t heartbeat_due_ms;
     bool heartbeat_owed;     /* deltas were put since the last one */
     uint64_t delta_revision; /* that chain and manifest cover */

@@ -375,7 +375,7 @@ def chunk_ends(keys, ids_and_sizes):
         filled, count = filled + size, count + 1
         ends = filled >= 131072
         if not ends and filled >= 4096:
-            per = 16384 if filled < 12288 else 4096
+            per = 16384 if filled < 12288 else 2048
             h = blake(bytes([space]) + len(key).to_bytes(8, "big") + key
                       + element, keys.boundaries, 16)
             ends = size >= per or int.from_bytes(h[:4], "big") < \
