@@ -309,7 +309,7 @@ uint64_t deltas_deadline(const struct node *n)
 
 /* From one delta's beginning to the next one's. What is written right after one
  * has begun is at the target when the next one has ended: that is to be within
- * the interval, if the next one takes no more than twice as long as the last. */
+ * the interval, if the next one takes at most twice as long as the last. */
 static uint64_t pause_ms(const struct node *n, const struct upload_target *t)
 {
     uint64_t interval = n->delta_interval_ms;
