@@ -38,6 +38,7 @@ struct snapshot_reader {
 
     struct digest digest;
     uint64_t entries_read;
+    uint64_t keys_read; /* entries of clients */
     uint64_t siblings_read;
     uint64_t bytes_read;
     bool trusted; /* another reader has read the same */
@@ -135,8 +136,7 @@ static int unpack_entry(struct snapshot_reader *r, struct unpacker *u,
 {
     size_t i;
 
-    entry_release(&r->entry);
-    entry_unpack(u, ret_id, &r->entry);
+    entry_unpack_again(u, ret_id, &r->entry);
     if (u->error != 0)
         return cm_fail(detail, u->error, "an entry of a chunk is malformed: %s",
                        cm_strerror(u->error));
@@ -173,7 +173,8 @@ static int remember(struct snapshot_reader *r, const struct entry_id *id,
 
 /* Reads the whole chunk once before any of it is handed out, so that draining
  * cannot fail except for want of memory. */
-static int check_chunk(struct snapshot_reader *r, struct cm_detail *detail)
+static int check_chunk(struct snapshot_reader *r, bool summed,
+                       struct cm_detail *detail)
 {
     struct unpacker u;
 
@@ -189,9 +190,10 @@ static int check_chunk(struct snapshot_reader *r, struct cm_detail *detail)
             error = remember(r, &id, detail);
         if (error != 0)
             return error;
-        for (i = 0; i < r->entry.count; i++)
+        for (i = 0; i < r->entry.count && !summed; i++)
             digest_add(&r->digest, &id, &r->entry.siblings[i]);
         r->entries_read++;
+        r->keys_read += id.space <= SPACE_CLIENT_LAST;
         r->siblings_read += r->entry.count;
     }
     r->bytes_read += r->content.size;
@@ -203,7 +205,7 @@ static int check_chunk(struct snapshot_reader *r, struct cm_detail *detail)
 }
 
 static int take(struct snapshot_reader *r, enum snapshot_object_kind kind,
-                struct cm_detail *detail)
+                bool summed, struct cm_detail *detail)
 {
     struct slice content = buffer_slice(&r->content);
     int error = 0;
@@ -218,7 +220,7 @@ static int take(struct snapshot_reader *r, enum snapshot_object_kind kind,
         r->leaves_read += error == 0;
         break;
     case SNAPSHOT_CHUNK:
-        error = check_chunk(r, detail);
+        error = check_chunk(r, summed, detail);
         r->chunks_read += error == 0;
         if (error != 0)
             return error;
@@ -258,13 +260,71 @@ int snapshot_reader_feed(struct snapshot_reader *r, struct slice bytes,
     error = snapshot_object_decode_by(&r->coder, &r->content, &r->keys, kind,
                                       hash, bytes, detail);
     if (error == 0) {
-        error = take(r, kind, detail);
+        error = take(r, kind, false, detail);
         /* Half of a chunk was counted: there is no second try. */
         r->error = error;
     } else if (error != CM_ERR_NOMEM) {
         r->error = error;
     }
     return error;
+}
+
+const struct hash *snapshot_reader_chunks(const struct snapshot_reader *r,
+                                          size_t *ret_count)
+{
+    if (r->error != 0 || !r->has_root || r->leaves_read < r->leaves.count)
+        return NULL;
+    *ret_count = r->chunks.count;
+    return r->chunks.hashes;
+}
+
+int snapshot_reader_feed_decoded(struct snapshot_reader *r,
+                                 struct buffer *content, bool summed,
+                                 struct cm_detail *detail)
+{
+    enum snapshot_object_kind kind = SNAPSHOT_ROOT;
+    const struct hash *hash;
+    struct buffer before = r->content;
+
+    CHECK(r->unpacker.position == r->unpacker.in.size);
+    CHECK(wanted(r, &kind, &hash) && kind == SNAPSHOT_CHUNK);
+    if (r->error != 0)
+        return cm_fail(detail, r->error, "an object before was refused");
+    unpack_init(&r->unpacker, slice_of(NULL, 0));
+    r->content = *content;
+    *content = before;
+    r->error = take(r, kind, summed, detail);
+    return r->error;
+}
+
+int snapshot_chunk_sum(struct digest *sum, struct slice content)
+{
+    struct unpacker u;
+    struct entry e;
+    size_t i;
+
+    entry_init(&e);
+    unpack_init(&u, content);
+    while (u.error == 0 && u.position < content.size) {
+        struct entry_id id;
+
+        entry_unpack_again(&u, &id, &e);
+        for (i = 0; i < e.count && u.error == 0; i++)
+            digest_add(sum, &id, &e.siblings[i]);
+    }
+    entry_release(&e);
+    return u.error;
+}
+
+void snapshot_reader_sum_in(struct snapshot_reader *r, const struct digest *sum)
+{
+    CHECK(snapshot_reader_sums(r));
+    digest_join(&r->digest, sum);
+}
+
+bool snapshot_reader_sums(const struct snapshot_reader *r)
+{
+    return !r->trusted;
 }
 
 bool snapshot_reader_next_entry(struct snapshot_reader *r,
@@ -281,6 +341,10 @@ bool snapshot_reader_next_entry(struct snapshot_reader *r,
         CHECK(error == CM_ERR_NOMEM); /* it was read once before */
         r->error = error;
         return false;
+    }
+    if (r->trusted) {
+        r->entries_read++;
+        r->siblings_read += r->entry.count;
     }
     *ret_entry = &r->entry;
     return true;
@@ -310,8 +374,6 @@ int snapshot_reader_finish(struct snapshot_reader *r, struct cm_detail *detail)
     if (wanted(r, &kind, &hash) || r->unpacker.position < r->unpacker.in.size)
         return cm_fail(detail, CM_ERR_DAMAGED,
                        "the snapshot was not read to its end");
-    if (r->trusted && r->chunks_read == r->chunk_count)
-        return 0;
     if (r->chunks_read != r->chunk_count || r->entries_read != r->entry_count ||
         r->siblings_read != r->sibling_count || r->bytes_read != r->byte_count)
         return cm_fail(detail, CM_ERR_DAMAGED,
@@ -319,6 +381,8 @@ int snapshot_reader_finish(struct snapshot_reader *r, struct cm_detail *detail)
                        "%llu",
                        (unsigned long long)r->entries_read,
                        (unsigned long long)r->entry_count);
+    if (r->trusted)
+        return 0;
     digest = digest_finish(&r->digest, &r->vv);
     if (!hash_equal(&digest, &r->state_digest))
         return cm_fail(detail, CM_ERR_DAMAGED,
@@ -331,6 +395,12 @@ const struct digest *snapshot_reader_digest(const struct snapshot_reader *r)
 {
     CHECK(r->error == 0 && !r->trusted);
     return &r->digest;
+}
+
+uint64_t snapshot_reader_keys(const struct snapshot_reader *r)
+{
+    CHECK(!r->trusted);
+    return r->keys_read;
 }
 
 uint64_t snapshot_reader_chunks_read(const struct snapshot_reader *r)

@@ -100,6 +100,12 @@ void digest_remove(struct digest *d, const struct entry_id *id,
         to[i] = (uint16_t)(to[i] - lane_swap(lanes[i]));
 }
 
+void digest_join(struct digest *d, const struct digest *other)
+{
+    for (size_t i = 0; i < DIGEST_LANES; i++)
+        d->lanes[i] = (uint16_t)(d->lanes[i] + other->lanes[i]);
+}
+
 void digest_encode(uint8_t ret_bytes[DIGEST_BYTES], const struct digest *d)
 {
     size_t i;

@@ -24,6 +24,8 @@ void digest_add(struct digest *d, const struct entry_id *id,
                 const struct sibling *s);
 void digest_remove(struct digest *d, const struct entry_id *id,
                    const struct sibling *s);
+/* All that other is the sum of comes to d. */
+void digest_join(struct digest *d, const struct digest *other);
 void digest_encode(uint8_t ret_bytes[DIGEST_BYTES], const struct digest *d);
 void digest_decode(struct digest *ret_digest,
                    const uint8_t bytes[DIGEST_BYTES]);

@@ -381,10 +381,17 @@ static void unpack_id(struct unpacker *u, struct entry_id *ret_id)
 void entry_unpack(struct unpacker *u, struct entry_id *ret_id,
                   struct entry *ret_entry)
 {
-    struct entry *e = ret_entry;
+    entry_init(ret_entry);
+    entry_unpack_again(u, ret_id, ret_entry);
+}
+
+void entry_unpack_again(struct unpacker *u, struct entry_id *ret_id,
+                        struct entry *entry)
+{
+    struct entry *e = entry;
     size_t count;
 
-    entry_init(e);
+    e->count = 0;
     *ret_id = (struct entry_id){0};
     unpack_id(u, ret_id);
     count = unpack_array(u, UINT32_MAX);

@@ -70,5 +70,8 @@ void entry_pack(struct buffer *out, const struct entry_id *id,
  * and to be released also after an error (which is in u). */
 void entry_unpack(struct unpacker *u, struct entry_id *ret_id,
                   struct entry *ret_entry);
+/* As entry_unpack, of an initialised entry, whose array is used again. */
+void entry_unpack_again(struct unpacker *u, struct entry_id *ret_id,
+                        struct entry *entry);
 
 #endif

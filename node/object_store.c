@@ -59,6 +59,7 @@ int object_store_open(struct object_store *ret_store, const char *target,
 {
     CHECK(ret_store != NULL && target != NULL);
     *ret_store = (struct object_store)OBJECT_STORE_CLOSED;
+    ret_store->hurries = (flags & OBJECT_STORE_HURRY) != 0;
     if (has_scheme(target, SCHEME_S3))
         return s3_client_open(&ret_store->s3, target, ca_file_of_all,
                               &ret_store->stopping, detail);

@@ -24,6 +24,7 @@ struct object_store {
     struct s3_client *s3;     /* or this; owned */
     struct object_exec *exec; /* or this; owned */
     atomic_bool stopping;
+    bool hurries; /* see OBJECT_STORE_HURRY */
 };
 /* What a struct has to hold before the first _open. */
 #define OBJECT_STORE_CLOSED                                                    \
@@ -35,6 +36,9 @@ enum object_store_flags {
     OBJECT_STORE_CREATE = 1, /* a directory is made if missing */
     /* Whoever named the target could run commands here anyway. */
     OBJECT_STORE_MAY_EXEC = 2,
+    /* Whoever reads a snapshot from it may do so by a second thread
+     * (snapshot_pull_hurry): for tools, which have nothing else to do. */
+    OBJECT_STORE_HURRY = 4,
 };
 
 /* The PEM file of authorities that TLS trusts, for every store opened later.

@@ -60,22 +60,27 @@ static int verify_packs(struct snapshot_packs *p, snapshot_progress progress,
     return error;
 }
 
+/* What a reading tells besides its verdict. */
+struct found {
+    uint64_t keys;
+    struct digest *sum; /* may be NULL */
+};
+
 static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
                           const struct snapshot_keys *keys,
                           snapshot_progress progress, void *ctx,
-                          uint64_t *ret_keys, struct cm_detail *detail)
+                          struct found *found, struct cm_detail *detail)
 {
-    const struct entry *entry;
     struct snapshot_pull pull;
-    struct entry_id id;
     uint64_t told = 0;
     int error = snapshot_pull_begin(&pull, m, keys, snapshot_packs_get, p);
 
     if (error != 0)
         return cm_fail(detail, error, "cannot read the snapshot: %s",
                        cm_strerror(error));
-    while ((error = snapshot_pull_next(&pull, &id, &entry)) == 0) {
-        *ret_keys += id.space <= SPACE_CLIENT_LAST;
+    if (p->store->hurries)
+        snapshot_pull_hurry(&pull);
+    while ((error = snapshot_pull_skip(&pull)) == 0) {
         if (progress != NULL && pull.objects - told >= PROGRESS_EVERY) {
             told = pull.objects;
             progress(ctx, snapshot_reader_chunks_read(pull.reader),
@@ -86,7 +91,32 @@ static int verify_entries(struct snapshot_packs *p, const struct manifest *m,
         error = 0;
     else if (detail != NULL)
         *detail = pull.detail;
+    if (error == 0)
+        found->keys = snapshot_reader_keys(pull.reader);
+    if (error == 0 && found->sum != NULL)
+        *found->sum = *snapshot_reader_digest(pull.reader);
     snapshot_pull_release(&pull);
+    return error;
+}
+
+static int read_objects(struct object_store *d, const struct manifest *m,
+                        const struct snapshot_keys *keys,
+                        snapshot_progress progress, void *ctx,
+                        struct found *found, struct cm_detail *detail)
+{
+    struct snapshot_packs packs;
+    int error = snapshot_packs_open(&packs, d, m, detail);
+
+    if (error != 0)
+        return error;
+    if (m->sealed.size > 0 && keys == NULL) {
+        CHECK(found->sum == NULL);
+        found->keys = UINT64_MAX;
+        error = verify_packs(&packs, progress, ctx, detail);
+    } else {
+        error = verify_entries(&packs, m, keys, progress, ctx, found, detail);
+    }
+    snapshot_packs_close(&packs);
     return error;
 }
 
@@ -95,22 +125,23 @@ int snapshot_objects_read(struct object_store *d, const struct manifest *m,
                           snapshot_progress progress, void *ctx,
                           uint64_t *ret_keys, struct cm_detail *detail)
 {
-    struct snapshot_packs packs;
-    uint64_t count = 0;
-    int error = snapshot_packs_open(&packs, d, m, detail);
+    struct found found = {.sum = NULL};
+    int error = read_objects(d, m, keys, progress, ctx, &found, detail);
 
-    if (error != 0)
-        return error;
-    if (m->sealed.size > 0 && keys == NULL) {
-        count = UINT64_MAX;
-        error = verify_packs(&packs, progress, ctx, detail);
-    } else {
-        error = verify_entries(&packs, m, keys, progress, ctx, &count, detail);
-    }
-    snapshot_packs_close(&packs);
     if (error == 0)
-        *ret_keys = count;
+        *ret_keys = found.keys;
     return error;
+}
+
+int snapshot_objects_sum(struct object_store *d, const struct manifest *m,
+                         const struct snapshot_keys *keys,
+                         snapshot_progress progress, void *ctx,
+                         struct digest *ret_sum, struct cm_detail *detail)
+{
+    struct found found = {.sum = ret_sum};
+
+    CHECK(ret_sum != NULL);
+    return read_objects(d, m, keys, progress, ctx, &found, detail);
 }
 
 int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
@@ -118,9 +149,9 @@ int snapshot_objects_verify(struct object_store *d, const struct manifest *m,
                             snapshot_progress progress, void *ctx,
                             struct cm_detail *detail)
 {
-    uint64_t count;
+    struct found found = {.sum = NULL};
 
-    return snapshot_objects_read(d, m, keys, progress, ctx, &count, detail);
+    return read_objects(d, m, keys, progress, ctx, &found, detail);
 }
 
 static bool is_listed(const struct object_list *names, const char *name)

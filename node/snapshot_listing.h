@@ -83,6 +83,12 @@ struct snapshot_sample {
 int snapshot_packs_sample(struct object_store *d, const struct manifest *m,
                           unsigned percent, struct snapshot_sample *ret_sample,
                           struct cm_detail *detail);
+/* As snapshot_objects_verify, with the keys of an encrypted one; also tells the
+ * sum over all its entries, which struct replacement takes. */
+int snapshot_objects_sum(struct object_store *d, const struct manifest *m,
+                         const struct snapshot_keys *keys,
+                         snapshot_progress progress, void *ctx,
+                         struct digest *ret_sum, struct cm_detail *detail);
 /* Reads every object that m names. What is missing is CM_ERR_DAMAGED. Of an
  * encrypted snapshot without its keys: every pack, compared with its name. */
 int snapshot_objects_verify(struct object_store *d, const struct manifest *m,

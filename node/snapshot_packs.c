@@ -55,6 +55,7 @@ int snapshot_packs_open(struct snapshot_packs *ret_packs,
 
     CHECK(store != NULL && m != NULL);
     *p = (struct snapshot_packs){.store = store, .mesh = m->mesh};
+    buffer_init(&p->spare, SNAPSHOT_PACK_MAX);
     snapshot_keys_derive(&p->keys, &m->mesh);
     for (at = 0; at < m->segments.size && error == 0; at += HASH_SIZE) {
         struct hash segment;
@@ -77,6 +78,7 @@ void snapshot_packs_close(struct snapshot_packs *p)
 
     for (i = 0; i < p->kept_count; i++)
         buffer_release(&p->kept[i].bytes);
+    buffer_release(&p->spare);
     p->kept_count = 0;
     snapshot_map_release(&p->map);
 }
@@ -92,7 +94,7 @@ int snapshot_packs_check(struct snapshot_packs *p, size_t pack,
     CHECK(pack < p->map.packs_count);
     snapshot_pack_name(name, &p->mesh, hash);
     error = object_store_get(p->store, name, bytes, &inner);
-    if (error == 0)
+    if (error == 0 && !p->verified)
         error =
             snapshot_pack_check(&p->keys, hash, buffer_slice(bytes), &inner);
     if (error != 0)
@@ -112,7 +114,8 @@ static void drop_oldest(struct snapshot_packs *p)
         if (p->kept[i].used < p->kept[oldest].used)
             oldest = i;
     p->kept_bytes -= p->kept[oldest].bytes.size;
-    buffer_release(&p->kept[oldest].bytes);
+    buffer_release(&p->spare);
+    p->spare = p->kept[oldest].bytes;
     p->kept[oldest] = p->kept[--p->kept_count];
 }
 
@@ -126,7 +129,8 @@ static int fetch(struct snapshot_packs *p, uint32_t pack,
            (p->kept_count > 0 && p->kept_bytes + p->map.packs[pack].size >
                                      SNAPSHOT_PACKS_KEPT_BYTES))
         drop_oldest(p);
-    buffer_init(&k.bytes, SNAPSHOT_PACK_MAX);
+    k.bytes = p->spare;
+    buffer_init(&p->spare, SNAPSHOT_PACK_MAX);
     error = snapshot_packs_check(p, pack, &k.bytes, detail);
     if (error != 0) {
         buffer_release(&k.bytes);

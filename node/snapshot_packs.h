@@ -27,6 +27,9 @@ struct snapshot_packs {
     struct kept_pack kept[SNAPSHOT_PACKS_KEPT];
     size_t kept_count;
     size_t kept_bytes;
+    struct buffer spare; /* of the one that went last: its memory */
+    bool verified; /* all packs have been read: their objects are compared with
+                      their names in any case, they themselves no more */
     uint64_t calls;
     uint64_t bytes_fetched; /* progress */
 };

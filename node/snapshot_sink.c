@@ -157,6 +157,7 @@ int snapshot_sink_replacement(struct snapshot_sink *s,
         .next = snapshot_pull_next,
         .context = &s->pull,
         .state_digest = &s->manifest.state_digest,
+        .digest = snapshot_reader_digest(s->reader),
     };
     return 0;
 }

@@ -47,7 +47,8 @@ static int initialise(struct snapshot_stage *s, const struct manifest *m,
 }
 
 static int adopt(struct snapshot_stage *s, const struct manifest *m,
-                 struct snapshot_pull *pull, struct cm_detail *detail)
+                 struct snapshot_pull *pull, const struct digest *sum,
+                 struct cm_detail *detail)
 {
     struct replacement replacement = {
         .vv = &m->vv,
@@ -58,6 +59,7 @@ static int adopt(struct snapshot_stage *s, const struct manifest *m,
         .next = snapshot_pull_next,
         .context = pull,
         .state_digest = &m->state_digest,
+        .digest = sum,
     };
     int error;
 
@@ -74,7 +76,7 @@ static int adopt(struct snapshot_stage *s, const struct manifest *m,
 
 int snapshot_stage_create(struct snapshot_stage **ret_stage, const char *dir,
                           const struct manifest *m, struct snapshot_pull *pull,
-                          struct cm_detail *detail)
+                          const struct digest *sum, struct cm_detail *detail)
 {
     struct snapshot_stage *s = cm_calloc(1, sizeof *s);
     int error;
@@ -87,7 +89,7 @@ int snapshot_stage_create(struct snapshot_stage **ret_stage, const char *dir,
     if (error == 0)
         error = initialise(s, m, detail);
     if (error == 0)
-        error = adopt(s, m, pull, detail);
+        error = adopt(s, m, pull, sum, detail);
     if (error != 0) {
         snapshot_stage_free(s);
         return error;

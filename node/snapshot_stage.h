@@ -12,10 +12,11 @@
 struct snapshot_stage;
 
 /* In an empty directory dir, which the caller makes and removes. pull has been
- * begun on m. CM_ERR_DAMAGED, ... */
+ * begun on m. sum: of all its entries, if they have been added up (see struct
+ * replacement), else NULL. CM_ERR_DAMAGED, ... */
 int snapshot_stage_create(struct snapshot_stage **ret_stage, const char *dir,
                           const struct manifest *m, struct snapshot_pull *pull,
-                          struct cm_detail *detail);
+                          const struct digest *sum, struct cm_detail *detail);
 void snapshot_stage_free(struct snapshot_stage *s);
 
 struct snapshot_stage_counts {

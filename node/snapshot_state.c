@@ -51,12 +51,15 @@ static int open_pull(struct snapshot_state *s, struct cm_detail *detail)
     if (error != 0)
         return error;
     s->has_packs = true;
+    s->packs.verified = s->was_read;
     error = snapshot_pull_begin(&s->pull, &s->manifest,
                                 is_encrypted(s) ? &s->keys : NULL,
                                 snapshot_packs_get, &s->packs);
     s->has_pull = true;
     if (error == 0 && s->was_read)
         snapshot_reader_trust(s->pull.reader);
+    if (error == 0 && s->store->hurries)
+        snapshot_pull_hurry(&s->pull);
     return error == 0 ? 0 : cm_fail(detail, error, "%s", cm_strerror(error));
 }
 
@@ -86,7 +89,7 @@ static int make_stage(struct chain *c, struct cm_detail *detail)
         error = open_pull(s, detail);
     if (error == 0)
         error = snapshot_stage_create(&s->stage, s->dir, &s->manifest, &s->pull,
-                                      detail);
+                                      s->has_sum ? &s->sum : NULL, detail);
     close_pull(s);
     if (error == 0 && c->c->staged != NULL)
         error = c->c->staged(c->c->context, s->stage, &s->manifest,
@@ -275,10 +278,13 @@ static int verify(struct chain *c, struct cm_detail *detail)
     if (c->c->staged != NULL)
         return 0;
     if (!c->c->verified)
-        error = snapshot_objects_verify(s->store, &s->manifest,
-                                        is_encrypted(s) ? &s->keys : NULL,
-                                        c->c->progress, c->c->context, detail);
+        error = snapshot_objects_sum(
+            s->store, &s->manifest, is_encrypted(s) ? &s->keys : NULL,
+            c->c->progress, c->c->context, &s->sum, detail);
+    else if (c->c->sum != NULL)
+        s->sum = *c->c->sum;
     s->was_read = error == 0;
+    s->has_sum = error == 0 && (!c->c->verified || c->c->sum != NULL);
     return error;
 }
 
@@ -392,6 +398,12 @@ const struct hash *snapshot_state_digest(const struct snapshot_state *s)
 {
     return s->stage != NULL ? snapshot_stage_digest(s->stage)
                             : &s->manifest.state_digest;
+}
+
+/* What a stage gives has been through a disk since. */
+const struct digest *snapshot_state_sum(const struct snapshot_state *s)
+{
+    return s->stage == NULL && s->has_sum ? &s->sum : NULL;
 }
 
 int snapshot_state_standing(struct snapshot_state *s, struct buffer *out)

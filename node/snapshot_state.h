@@ -25,6 +25,7 @@ struct snapshot_state_config {
     /* The objects were read to their end a moment ago: later passes compare
      * them with their names only. */
     bool verified;
+    const struct digest *sum; /* of its entries, as added up then, or NULL */
     bool newest; /* of its signer, as far as the target lists any */
     /* A later one of its signer was read: what its deltas hold lies in that. */
     bool settled;
@@ -55,9 +56,11 @@ struct snapshot_state {
     char dir[SCRATCH_PATH_SIZE];  /* of the stage; empty: none */
     bool covered;                 /* nothing more was read */
     bool was_read;                /* its objects, to their end */
-    uint64_t deltas;              /* used */
-    uint64_t events;              /* of them, applied */
-    size_t lost;                  /* told */
+    bool has_sum;
+    struct digest sum; /* of the manifest's entries */
+    uint64_t deltas;   /* used */
+    uint64_t events;   /* of them, applied */
+    size_t lost;       /* told */
 };
 
 /* Reads and verifies everything. CM_ERR_DAMAGED and the like: this snapshot is
@@ -74,6 +77,9 @@ bool snapshot_state_is_fatal(const struct object_store *store, int error);
 const struct vv *snapshot_state_vv(const struct snapshot_state *s);
 hlc_t snapshot_state_hlc(const struct snapshot_state *s);
 const struct hash *snapshot_state_digest(const struct snapshot_state *s);
+/* The sum over the entries that _next will give, where it is known from having
+ * read the same bytes before; else NULL. Borrowed. */
+const struct digest *snapshot_state_sum(const struct snapshot_state *s);
 /* Floor, seals and orders as of that vector, appended to out. */
 int snapshot_state_standing(struct snapshot_state *s, struct buffer *out);
 

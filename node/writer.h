@@ -104,6 +104,10 @@ struct replacement {
     /* What digest_finish must give; of a join only where nothing is left that
      * the cut does not cover. NULL: unknown. */
     const struct hash *state_digest;
+    /* EMPTY, RETURN: the sum over all that next will give, from who has just
+     * read the same bytes and answers for next giving all of it. NULL: it is
+     * added up here. */
+    const struct digest *digest;
     /* An incarnation that the cut must have in its roster, or NULL. */
     const struct incarnation *contains;
     /* Set in the same transaction. RETURN: META_INCARNATION and

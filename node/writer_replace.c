@@ -1,11 +1,13 @@
 /* Adopting a cut: what all three ways of it share, and the first, into an
  * empty replica. Everything in one transaction, or nothing.
  *
- * What is pulled is checked once more against the digest that its source
- * promised, because a replica that adopted half a state would delete the other
- * half everywhere. */
+ * What is pulled is checked once more against what its source promised, because
+ * a replica that adopted half a state would delete the other half everywhere:
+ * by the digest; or, where all of it was added up a moment ago, by the source
+ * itself, which counts what it hands out (snapshot_reader_trust). */
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/store_bulk.h"
 #include "node/store_index.h"
 #include "node/writer_internal.h"
 
@@ -48,15 +50,15 @@ int adopt_check_entry(const struct entry_id *id, const struct entry *entry,
 
 /* ---- into a store without entries ---- */
 
-static int take_entry(struct batch *b, const struct entry_id *id,
-                      const struct entry *entry, struct cm_detail *detail)
+static int take_entry(struct batch *b, struct store_bulk *bulk,
+                      const struct entry_id *id, const struct entry *entry,
+                      bool add_up, struct cm_detail *detail)
 {
     struct writer *w = b->w;
     struct entry_local local = {b->revision, b->revision};
     struct index_mark none = {.due = 0};
     struct index_mark mark = index_mark_of(entry);
     struct schema_key key;
-    struct slice old;
     int error = adopt_check_entry(id, entry, &w->vv, detail);
 
     if (error == 0 && entry->count == 0)
@@ -64,19 +66,18 @@ static int take_entry(struct batch *b, const struct entry_id *id,
                         "state to adopt: an entry is empty");
     if (error != 0)
         return error;
-    schema_key_entry(&key, id);
-    error = store_txn_get(&b->txn, &key, &old);
-    if (error != CM_ERR_NOT_FOUND)
-        return error != 0 ? error
-                          : cm_fail(detail, CM_ERR_MALFORMED,
-                                    "state to adopt: an entry occurs twice");
     for (size_t i = 0; i < entry->count; i++) {
-        digest_add(&w->digest, id, &entry->siblings[i]);
+        if (add_up)
+            digest_add(&w->digest, id, &entry->siblings[i]);
         w->head.hlc = hlc_merge(w->head.hlc, entry->siblings[i].hlc);
     }
+    schema_key_entry(&key, id);
     schema_record_begin(&w->record);
     schema_entry_pack(&w->record, entry, &local, store_actors(w->store));
-    error = store_txn_put(&b->txn, &key, &w->record);
+    error = store_bulk_add(bulk, &key, &w->record);
+    if (error == CM_ERR_EXISTS)
+        return cm_fail(detail, CM_ERR_MALFORMED,
+                       "state to adopt: an entry occurs twice");
     if (error == 0)
         error = index_update(&b->txn, &w->record, id, &none, &mark, b->now);
     return error;
@@ -89,31 +90,52 @@ static bool is_member(const struct entry_id *id,
            slice_equal(id->key, slice_of(incarnation->bytes, INCARNATION_SIZE));
 }
 
-int adopt_entries(struct batch *b, const struct replacement *r,
-                  struct cm_detail *detail)
+/* ret_contained: whether r->contains was among them. CM_ERR_NOT_FOUND: that was
+ * all. */
+static int take_entries(struct batch *b, const struct replacement *r,
+                        struct store_bulk *bulk, bool *ret_contained,
+                        struct cm_detail *detail)
 {
-    bool contained = r->contains == NULL;
-    struct hash found;
     int error = 0;
 
-    b->digest_changed = true;
-    b->due_changed = true;
     while (error == 0) {
         struct entry_id id;
         const struct entry *entry;
 
         error = r->next(r->context, &id, &entry);
         if (error == 0)
-            error = take_entry(b, &id, entry, detail);
+            error = take_entry(b, bulk, &id, entry, r->digest == NULL, detail);
         if (error == 0)
-            contained = contained || is_member(&id, r->contains);
+            *ret_contained = *ret_contained || is_member(&id, r->contains);
     }
+    return error;
+}
+
+int adopt_entries(struct batch *b, const struct replacement *r,
+                  struct cm_detail *detail)
+{
+    bool contained = r->contains == NULL;
+    struct store_bulk bulk;
+    struct hash found;
+    int error = store_bulk_begin(&bulk, &b->txn);
+    int ended;
+
+    if (error != 0)
+        return error;
+    b->digest_changed = true;
+    b->due_changed = true;
+    error = take_entries(b, r, &bulk, &contained, detail);
+    ended = store_bulk_end(&bulk, error == CM_ERR_NOT_FOUND);
     if (error != CM_ERR_NOT_FOUND)
         return error;
+    if (ended != 0)
+        return ended;
     if (!contained)
         return cm_fail(detail, CM_ERR_NOT_FOUND,
                        "the state to adopt does not have this incarnation in "
                        "its roster: ask its sponsor again");
+    if (r->digest != NULL)
+        b->w->digest = *r->digest;
     found = digest_finish(&b->w->digest, &b->w->vv);
     if (r->state_digest != NULL && !hash_equal(&found, r->state_digest))
         return cm_fail(detail, CM_ERR_DAMAGED,

@@ -66,6 +66,7 @@ struct restore {
     struct buffer manifest_bytes;         /* backs manifest */
     struct manifest manifest;             /* the chosen one */
     bool has_manifest;
+    struct digest sum;         /* over the chosen one's entries */
     struct authority recovery; /* key pair of --recovery-key */
     bool has_recovery;
     struct authority authority;

@@ -112,6 +112,7 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
         return error;
     f.added_up = f.without_roster || known == NULL || r->o->prefix != NULL;
     replacement.state_digest = f.added_up ? NULL : known;
+    replacement.digest = f.added_up ? NULL : restore_known_sum(r);
     digest_init(&f.digest);
     detail->text[0] = '\0';
     error = writer_replace(w, &replacement, 0, detail);

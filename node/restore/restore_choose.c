@@ -165,9 +165,9 @@ static int try_candidate(struct restore *r, const struct snapshot_listed *l,
         return error;
     error = restore_unlock(r, &r->manifest, &keys, detail);
     if (error == 0)
-        error = snapshot_objects_verify(
-            store, &r->manifest, r->manifest.sealed.size > 0 ? &keys : NULL,
-            on_progress, NULL, detail);
+        error = snapshot_objects_sum(store, &r->manifest,
+                                     r->manifest.sealed.size > 0 ? &keys : NULL,
+                                     on_progress, NULL, &r->sum, detail);
     sodium_memzero(&keys, sizeof keys);
     if (error != 0) {
         manifest_release(&r->manifest);
@@ -262,8 +262,9 @@ static int list_target(struct restore *r, size_t target)
     struct snapshot_listing l;
     size_t before = r->listing.count;
     int code;
-    int error = object_store_open(&r->stores[target], t->url,
-                                  OBJECT_STORE_MAY_EXEC, &detail);
+    int error =
+        object_store_open(&r->stores[target], t->url,
+                          OBJECT_STORE_MAY_EXEC | OBJECT_STORE_HURRY, &detail);
 
     if (error == 0)
         error = snapshot_list_in(&l, &r->stores[target], NULL, &detail);

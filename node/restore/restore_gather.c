@@ -127,6 +127,7 @@ static int take(struct restore *r, size_t at)
         .hlc_limit = r->hlc_limit,
         .covered = restore_seen(r),
         .verified = l == r->chosen,
+        .sum = &r->sum,
         .settled = snapshot_listing_is_settled(&r->listing, at),
         .unlock = restore_unlock,
         .lost = on_lost,
@@ -212,6 +213,12 @@ const struct hash *restore_known_digest(const struct restore *r)
                                 : snapshot_state_digest(r->sources[0]->state);
 }
 
+const struct digest *restore_known_sum(const struct restore *r)
+{
+    return r->sources_count > 1 ? NULL
+                                : snapshot_state_sum(r->sources[0]->state);
+}
+
 static int advance(struct restore_source *s)
 {
     int error = snapshot_state_next(s->state, &s->id, &s->entry);
@@ -225,6 +232,9 @@ int restore_walk_begin(struct restore *r, struct cm_detail *detail)
     int error = 0;
     size_t i;
 
+    /* Several that are read side by side may share a connection. */
+    for (i = 0; i < r->o->targets_count && r->sources_count > 1; i++)
+        r->stores[i].hurries = false;
     for (i = 0; i < r->sources_count && error == 0; i++) {
         struct restore_source *s = r->sources[i];
 

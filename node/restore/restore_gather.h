@@ -25,6 +25,7 @@ const struct vv *restore_vv(const struct restore *r);
 hlc_t restore_hlc(const struct restore *r);
 /* NULL: of several sources it is not known beforehand. */
 const struct hash *restore_known_digest(const struct restore *r);
+const struct digest *restore_known_sum(const struct restore *r);
 /* Its entries; next as in writer.h, with the struct restore. */
 int restore_walk_begin(struct restore *r, struct cm_detail *detail);
 int restore_walk_next(void *restore, struct entry_id *ret_id,
