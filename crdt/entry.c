@@ -146,7 +146,8 @@ static enum sibling_kind kind_of(enum op_kind kind)
     case OP_ROSTER_ADD:
         return SIBLING_MEMBER;
     case OP_FENCE:
-    case OP_ACK: /* standing.h changes these */
+    case OP_ACK:
+    case OP_KNOWS: /* standing.h changes these */
     case OP_SET_REMOVE:
         break;
     }
@@ -343,6 +344,8 @@ static int check_sibling(enum space space, const struct sibling *s)
             return CM_ERR_TOO_LARGE;
         return s->value.size > 0 ? 0 : CM_ERR_MALFORMED;
     }
+    if (s->kind == SIBLING_REVOKE)
+        return op_check_reason(s->value, NULL) == 0 ? 0 : CM_ERR_MALFORMED;
     return put || s->value.size == 0 ? 0 : CM_ERR_MALFORMED;
 }
 

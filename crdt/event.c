@@ -149,6 +149,45 @@ static void unpack_supersedes(struct unpacker *u, const struct event *e,
     op->supersedes_count = count;
 }
 
+/* The longer forms. */
+enum wire_kind {
+    WIRE_REVOKE_WHY = 11,
+    WIRE_SET_REVOKE_WHY = 12,
+    WIRE_ROSTER_ADD_LEVEL = 13,
+};
+_Static_assert(WIRE_ROSTER_ADD_LEVEL == OP_WIRE_LAST, "the greatest kind");
+
+static bool is_longer(uint64_t wire)
+{
+    return wire > OP_KIND_LAST;
+}
+
+static enum op_kind kind_of_wire(uint64_t wire)
+{
+    CHECK(wire >= OP_PUT && wire <= OP_WIRE_LAST);
+    switch (wire) {
+    case WIRE_REVOKE_WHY:
+        return OP_REVOKE;
+    case WIRE_SET_REVOKE_WHY:
+        return OP_SET_REVOKE;
+    case WIRE_ROSTER_ADD_LEVEL:
+        return OP_ROSTER_ADD;
+    default:
+        return (enum op_kind)wire;
+    }
+}
+
+static uint64_t wire_of(const struct op *op)
+{
+    if (op->kind == OP_REVOKE && op->value.size > 0)
+        return WIRE_REVOKE_WHY;
+    if (op->kind == OP_SET_REVOKE && op->value.size > 0)
+        return WIRE_SET_REVOKE_WHY;
+    if (op->kind == OP_ROSTER_ADD && op->level > LEVEL_FIRST)
+        return WIRE_ROSTER_ADD_LEVEL;
+    return op->kind;
+}
+
 static size_t fields_of(enum op_kind kind)
 {
     switch (kind) {
@@ -161,6 +200,7 @@ static size_t fields_of(enum op_kind kind)
     case OP_ROSTER_ADD:
     case OP_FENCE:
     case OP_ACK:
+    case OP_KNOWS:
         return OP_FIELDS_MIN + 1;
     case OP_DEL:
     case OP_REVOKE:
@@ -171,15 +211,34 @@ static size_t fields_of(enum op_kind kind)
 
 static bool has_value(enum op_kind kind)
 {
-    return kind == OP_PUT || op_space(kind) > SPACE_CLIENT_LAST;
+    return kind == OP_PUT ||
+           (op_space(kind) > SPACE_CLIENT_LAST && kind != OP_KNOWS);
 }
 
-static void unpack_fields(struct unpacker *u, struct op *op)
+/* What the longer form is there for is in it: else there were two encodings. */
+static void unpack_longer(struct unpacker *u, struct op *op)
+{
+    if (op->kind == OP_ROSTER_ADD) {
+        op->level = (uint32_t)unpack_uint(u, LEVEL_MAX);
+        if (op->level <= LEVEL_FIRST)
+            unpack_fail(u, CM_ERR_NONCANONICAL);
+        return;
+    }
+    op->value = unpack_bin(u, VALUE_SIZE_MAX);
+    if (op->value.size == 0)
+        unpack_fail(u, CM_ERR_NONCANONICAL);
+}
+
+static void unpack_fields(struct unpacker *u, struct op *op, bool longer)
 {
     if (op_space(op->kind) == SPACE_SET)
         op->element = unpack_bin(u, KEY_SIZE_MAX);
     if (has_value(op->kind))
         op->value = unpack_bin(u, VALUE_SIZE_MAX);
+    if (op->kind == OP_KNOWS)
+        op->level = (uint32_t)unpack_uint(u, LEVEL_MAX);
+    if (longer)
+        unpack_longer(u, op);
     if (op->kind == OP_PUT)
         op->flags = unpack_uint(u, UINT64_MAX);
     if (op->kind == OP_PUT || op->kind == OP_SET_ADD)
@@ -197,20 +256,22 @@ static bool unpack_op(struct unpacker *u, const struct event *e,
 
     if (fields == 0 || kind == 0)
         unpack_fail(u, CM_ERR_MALFORMED);
-    if (kind > OP_KIND_LAST) {
+    if (kind > OP_WIRE_LAST) {
         while (--fields > 0 && u->error == 0)
             unpack_skip(u);
         return false;
     }
-    op.kind = (enum op_kind)kind;
-    if (u->error != 0 || fields != fields_of(op.kind)) {
+    if (u->error != 0)
+        return false;
+    op.kind = kind_of_wire(kind);
+    if (fields != fields_of(op.kind) + is_longer(kind)) {
         unpack_fail(u, CM_ERR_MALFORMED);
         return false;
     }
     op.key = unpack_bin(u, KEY_SIZE_MAX);
     op.author = unpack_bin(u, AUTHOR_SIZE_MAX);
     unpack_supersedes(u, e, &op, list);
-    unpack_fields(u, &op);
+    unpack_fields(u, &op, is_longer(kind));
     if (u->error != 0)
         return false;
     if (op.supersedes_count > 0) /* only until the list moves */
@@ -285,11 +346,17 @@ static int decode_body(struct event *e, struct slice body)
     e->ops = cm_calloc(count, sizeof *e->ops);
     if (e->ops == NULL)
         return CM_ERR_NOMEM;
+    e->level = LEVEL_FIRST;
     for (i = 0; i < count && u.error == 0; i++) {
-        if (unpack_op(&u, e, &e->ops[e->ops_count], &list))
-            e->ops_count++;
-        else
+        struct op *op = &e->ops[e->ops_count];
+
+        if (!unpack_op(&u, e, op, &list)) {
             e->has_unknown_op = true;
+            continue;
+        }
+        e->ops_count++;
+        if (op_level(op) > e->level)
+            e->level = op_level(op);
     }
     if (unpack_finish(&u) < 0) {
         cm_free(list.dots);
@@ -371,17 +438,21 @@ static void pack_dots(struct buffer *out, const struct dot *dots, size_t count)
 
 void event_body_add(struct buffer *out, const struct op *op)
 {
+    uint64_t wire = wire_of(op);
+
     /* What is refused by every decoder must never be signed. */
     CHECK(op_check(op, NULL) == 0);
-    pack_array(out, fields_of(op->kind));
-    pack_uint(out, op->kind);
+    pack_array(out, fields_of(op->kind) + is_longer(wire));
+    pack_uint(out, wire);
     pack_bin(out, op->key);
     pack_bin(out, op->author);
     pack_dots(out, op->supersedes, op->supersedes_count);
     if (op_space(op->kind) == SPACE_SET)
         pack_bin(out, op->element);
-    if (has_value(op->kind))
+    if (has_value(op->kind) || (is_longer(wire) && op->kind != OP_ROSTER_ADD))
         pack_bin(out, op->value);
+    if (op->kind == OP_KNOWS || wire == WIRE_ROSTER_ADD_LEVEL)
+        pack_uint(out, op->level);
     if (op->kind == OP_PUT)
         pack_uint(out, op->flags);
     if (op->kind == OP_PUT || op->kind == OP_SET_ADD)

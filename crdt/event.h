@@ -8,7 +8,11 @@
  *   body   = [operation…]; operation = [kind, key, author, supersedes
  *             [[incarnation, seq]…], …] followed for put by value, flags,
  *             expires; for set-add by element, expires; for set-remove and
- *             set-revoke by element; for roster-add, fence and ack by value.
+ *             set-revoke by element; for roster-add, fence and ack by value;
+ *             for knows by level. Kinds of longer forms, each of the level
+ *             that says so: 11 revoke, followed by why; 12 set-revoke, by
+ *             element, why; 13 roster-add, by value and level, if that is not
+ *             the first.
  *   signature = Ed25519 (RFC 8032) over "confmesh event v1" NUL header.
  * The body hash is under the signature, so a relay can check both and change
  * neither. Original bytes are kept and relayed untouched. */
@@ -37,6 +41,7 @@ struct event {
     size_t ops_count;
     bool has_unknown_op; /* an operation of a later format: waits until this
                             program knows it */
+    uint32_t level;      /* the greatest that its operations need */
     struct dot *dots;    /* owned backing store of every op's supersedes */
     struct slice header; /* borrowed: the signed bytes */
     uint8_t signature[SIGNATURE_SIZE];

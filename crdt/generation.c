@@ -4,7 +4,8 @@
  *
  * Encoding: [body bin, signature bin64]; body = [format 1, mesh id bin16,
  * number, previous bin16, founder bin16, founder's certificate bin,
- * created_ms, sealed version vector]. */
+ * created_ms, sealed version vector], and behind that the level that the
+ * founder knows (op.h), if it is not the first. */
 #include "crdt/generation.h"
 
 #include <sodium.h>
@@ -13,6 +14,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/error.h"
 #include "crdt/certificate.h"
+#include "crdt/op.h"
 #include "crdt/sign.h"
 
 #define ORDER_FORMAT 1
@@ -76,11 +78,13 @@ int generation_order_encode(struct buffer *out,
     struct buffer body;
     int error;
 
-    if (!order_is_sound(order) ||
+    bool level = order->founder_level > LEVEL_FIRST;
+
+    if (!order_is_sound(order) || order->founder_level > LEVEL_MAX ||
         order->founder_certificate.size > CERTIFICATE_SIZE_MAX)
         return CM_ERR_INVALID;
     buffer_init(&body, GENERATION_ORDER_SIZE_MAX);
-    pack_array(&body, ORDER_FIELDS);
+    pack_array(&body, ORDER_FIELDS + level);
     pack_uint(&body, ORDER_FORMAT);
     pack_bytes(&body, order->mesh.bytes, MESH_ID_SIZE);
     pack_uint(&body, order->number);
@@ -89,6 +93,8 @@ int generation_order_encode(struct buffer *out,
     pack_bin(&body, order->founder_certificate);
     pack_uint(&body, order->created_ms);
     vv_pack(&body, &order->sealed);
+    if (level)
+        pack_uint(&body, order->founder_level);
     error = sign_pack(out, order_domain, &body, authority_secret_key);
     buffer_release(&body);
     return error;
@@ -108,7 +114,7 @@ static int decode_body(struct generation_order *ret_order, struct slice body,
     format = unpack_uint(&u, UINT64_MAX);
     if (u.error == 0 && format != ORDER_FORMAT)
         return CM_ERR_FORMAT_VERSION;
-    if (fields != ORDER_FIELDS)
+    if (fields != ORDER_FIELDS && fields != ORDER_FIELDS + 1)
         unpack_fail(&u, CM_ERR_MALFORMED);
     unpack_bytes(&u, order.mesh.bytes, MESH_ID_SIZE);
     order.number = unpack_uint(&u, UINT64_MAX);
@@ -117,6 +123,11 @@ static int decode_body(struct generation_order *ret_order, struct slice body,
     order.founder_certificate = unpack_bin(&u, CERTIFICATE_SIZE_MAX);
     order.created_ms = unpack_uint(&u, UINT64_MAX);
     vv_unpack(&u, &order.sealed);
+    if (fields == ORDER_FIELDS + 1) {
+        order.founder_level = (uint32_t)unpack_uint(&u, LEVEL_MAX);
+        if (u.error == 0 && order.founder_level <= LEVEL_FIRST)
+            unpack_fail(&u, CM_ERR_NONCANONICAL);
+    }
     if (unpack_finish(&u) == 0 && !mesh_id_equal(&order.mesh, &mesh))
         unpack_fail(&u, CM_ERR_WRONG_MESH);
     if (u.error == 0 && !order_is_sound(&order))

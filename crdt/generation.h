@@ -33,6 +33,7 @@ struct generation_order {
     struct incarnation founder;
     struct slice founder_certificate; /* borrowed from the decoded bytes */
     uint64_t created_ms;
+    uint32_t founder_level; /* that the founder knows (op.h); 0: the first */
     struct vv sealed; /* owned: retired incarnations and their last seqs */
 };
 

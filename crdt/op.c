@@ -22,9 +22,10 @@ enum space op_space(enum op_kind kind)
     case OP_ACK:
         return SPACE_PROPOSAL;
     case OP_ROSTER_ADD:
+    case OP_KNOWS:
         break;
     }
-    CHECK(kind == OP_ROSTER_ADD);
+    CHECK(kind == OP_ROSTER_ADD || kind == OP_KNOWS);
     return SPACE_ROSTER;
 }
 
@@ -129,10 +130,54 @@ static int check_ack(const struct op *op, struct cm_detail *detail)
     return 0;
 }
 
+static int check_knows(const struct op *op, struct cm_detail *detail)
+{
+    if (op->key.size != INCARNATION_SIZE)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "announcement's key has %zu bytes, an incarnation has "
+                       "%d",
+                       op->key.size, INCARNATION_SIZE);
+    if (op->level <= LEVEL_FIRST)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "level %u is known without an announcement; announce a "
+                       "greater one",
+                       op->level);
+    return 0;
+}
+
 static bool has_value(enum op_kind kind)
 {
     return kind == OP_PUT || kind == OP_ROSTER_ADD || kind == OP_FENCE ||
            kind == OP_ACK;
+}
+
+static bool is_revoke(enum op_kind kind)
+{
+    return kind == OP_REVOKE || kind == OP_SET_REVOKE;
+}
+
+int op_check_reason(struct slice reason, struct cm_detail *detail)
+{
+    if (reason.size > REASON_SIZE_MAX)
+        return cm_fail(detail, CM_ERR_TOO_LARGE,
+                       "reason has %zu bytes, the limit is %d; shorten it",
+                       reason.size, REASON_SIZE_MAX);
+    if (!utf8_is_valid(reason))
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "reason is not UTF-8 without NUL bytes; re-encode it");
+    return 0;
+}
+
+static int check_level(const struct op *op, struct cm_detail *detail)
+{
+    if (op->level > LEVEL_MAX)
+        return cm_fail(detail, CM_ERR_INVALID, "level is %u, the limit is %d",
+                       op->level, LEVEL_MAX);
+    if (op->level != 0 && op->kind != OP_ROSTER_ADD && op->kind != OP_KNOWS)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "level given to a %s, which takes none; leave it out",
+                       op_kind_name(op->kind));
+    return 0;
 }
 
 static int check_value(const struct op *op, struct cm_detail *detail)
@@ -142,7 +187,7 @@ static int check_value(const struct op *op, struct cm_detail *detail)
                        "value has %zu bytes, the limit is %d; split it over "
                        "several keys",
                        op->value.size, VALUE_SIZE_MAX);
-    if (!has_value(op->kind) && op->value.size > 0)
+    if (!has_value(op->kind) && !is_revoke(op->kind) && op->value.size > 0)
         return cm_fail(detail, CM_ERR_INVALID,
                        "value given to a %s, which takes none; leave it out",
                        op_kind_name(op->kind));
@@ -175,7 +220,7 @@ static int check_supersedes(const struct op *op, struct cm_detail *detail)
     size_t i;
 
     if (op->supersedes_count > 0 &&
-        (op->kind == OP_FENCE || op->kind == OP_ACK))
+        (op->kind == OP_FENCE || op->kind == OP_ACK || op->kind == OP_KNOWS))
         return cm_fail(detail, CM_ERR_INVALID,
                        "supersedes given to %s, which takes none; leave it out",
                        op_kind_name(op->kind));
@@ -204,6 +249,8 @@ static int check_name(const struct op *op, struct cm_detail *detail)
         return check_fence(op, detail);
     case OP_ACK:
         return check_ack(op, detail);
+    case OP_KNOWS:
+        return check_knows(op, detail);
     default:
         return op_check_key(op->key, detail);
     }
@@ -227,6 +274,10 @@ int op_check(const struct op *op, struct cm_detail *detail)
                         op_kind_name(op->kind));
     if (error == 0)
         error = check_value(op, detail);
+    if (error == 0 && is_revoke(op->kind))
+        error = op_check_reason(op->value, detail);
+    if (error == 0)
+        error = check_level(op, detail);
     if (error == 0)
         error = check_author(op->author, detail);
     if (error == 0)
@@ -255,6 +306,14 @@ const char *op_kind_name(enum op_kind kind)
         return "fence";
     case OP_ACK:
         return "ack";
+    case OP_KNOWS:
+        return "knows";
     }
     return "unknown";
+}
+
+uint32_t op_level(const struct op *op)
+{
+    return is_revoke(op->kind) && op->value.size > 0 ? LEVEL_REASONS
+                                                     : LEVEL_FIRST;
 }

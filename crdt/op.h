@@ -12,6 +12,15 @@
 
 #define PROPOSAL_KEY_SIZE (INCARNATION_SIZE + 8) /* a dot: seq big-endian */
 
+/* Format levels: an operation may be written only when every rostered
+ * incarnation has announced the level at which its type came into being
+ * (standing.h). A program knows all levels up to its own; level 1 is what needs
+ * no announcement. */
+#define LEVEL_FIRST 1
+#define LEVEL_REASONS 2          /* revoke and set-revoke that say why */
+#define LEVEL_LAST LEVEL_REASONS /* that this program knows */
+#define LEVEL_MAX 65535          /* that any program can announce */
+
 /* On the wire; numbers never change their meaning. */
 enum op_kind {
     OP_PUT = 1,
@@ -25,8 +34,13 @@ enum op_kind {
     OP_ACK = 9,        /* key: dot of the proposal (24 bytes); value: the cut
                           in the proposal, which is its proposer's ack, else
                           empty; standing.h */
+    OP_KNOWS = 10,     /* key: the writer (16 bytes); level: what it knows */
 };
-#define OP_KIND_LAST OP_ACK /* greater ones belong to a later format */
+#define OP_KIND_LAST OP_KNOWS
+/* On the wire some have a longer form of their own (event.c): a program that
+ * does not know the form takes it for an operation of a later format. Greater
+ * ones are unknown here, too. */
+#define OP_WIRE_LAST 13
 
 /* Registers and sets live in separate spaces. The roster is kept in the same
  * way as the data: it is a function of the version vector like everything. */
@@ -51,10 +65,14 @@ struct op {
     enum op_kind kind;
     struct slice key;             /* borrowed, like all slices here */
     struct slice element;         /* sets only */
-    struct slice value;           /* put: the value; others: see enum op_kind */
+    struct slice value;           /* put: the value; revoke, set-revoke: why,
+                                     UTF-8, may be empty; others: see enum
+                                     op_kind */
     struct slice author;          /* who wrote it, UTF-8; may be empty */
     uint64_t flags;               /* put only */
     hlc_t expires;                /* put and set-add; 0 = never */
+    uint32_t level;               /* knows, and roster-add (of whom it adds):
+                                     what it knows; 0: not told, LEVEL_FIRST */
     const struct dot *supersedes; /* borrowed, sorted, no duplicates */
     size_t supersedes_count;
 };
@@ -69,9 +87,13 @@ int op_check_key(struct slice key, struct cm_detail *detail);
 /* Element: 1.. bytes of UTF-8 without NUL, key plus element at most 480. */
 int op_check_element(struct slice key, struct slice element,
                      struct cm_detail *detail);
+/* Why something was revoked: at most REASON_SIZE_MAX bytes of UTF-8. */
+int op_check_reason(struct slice reason, struct cm_detail *detail);
 /* All limits of one operation. */
 int op_check(const struct op *op, struct cm_detail *detail);
 
 const char *op_kind_name(enum op_kind kind); /* "put", "set-add", … */
+/* The level that who reads it has to know. */
+uint32_t op_level(const struct op *op);
 
 #endif

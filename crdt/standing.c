@@ -1,7 +1,8 @@
 /* The standing's memory: life, copy, record, look-ups. What its rules are is
  * told in standing.h; each of them is in one of standing_*.c:
  * _fence (what a fence says), _heard (orders outside of fences), _proposal,
- * _apply (events), _settle (seals, floor, joins), _duty (what to write). */
+ * _apply (events), _settle (seals, floor, joins), _duty (what to write),
+ * _level (what each incarnation knows). */
 #include "crdt/standing.h"
 
 #include <sodium.h>
@@ -93,6 +94,10 @@ int standing_create(struct standing **ret_standing,
     s->mesh = options->mesh;
     s->generation = options->generation;
     s->founder = options->founder;
+    s->founder_level = options->founder_level > LEVEL_FIRST
+                           ? options->founder_level
+                           : LEVEL_FIRST;
+    s->needs = LEVEL_FIRST;
     memcpy(s->authority, options->authority_public_key, 32);
     error = take_sealed(s, options->sealed);
     if (error == 0)
@@ -126,6 +131,7 @@ void standing_free(struct standing *s)
     for (size_t i = 0; i < s->retirements.count; i++)
         cm_free(s->retirements.items[i].bytes);
     cm_free(s->retirements.items);
+    cm_free(s->levels.items);
     cm_free(s->sealed.items);
     cm_free(s);
 }
@@ -209,6 +215,8 @@ int standing_copy(struct standing **ret_copy, const struct standing *s)
     c->generation = s->generation;
     memcpy(c->authority, s->authority, sizeof c->authority);
     c->founder = s->founder;
+    c->founder_level = s->founder_level;
+    c->needs = s->needs;
     c->floor_time = s->floor_time;
     c->epoch = s->epoch;
     memcpy(c->chain, s->chain, sizeof c->chain);
@@ -223,6 +231,8 @@ int standing_copy(struct standing **ret_copy, const struct standing *s)
                 &c->announced.count, &ok);
     COPY_LIST(&c->proposals, &s->proposals, &ok);
     copy_proposals(c, s, &ok);
+    COPY_LIST(&c->levels, &s->levels, &ok);
+    c->levels.count = c->levels.capacity;
     COPY_LIST(&c->orders, &s->orders, &ok);
     COPY_LIST(&c->retirements, &s->retirements, &ok);
     copy_heard(c, s, &ok);
@@ -299,6 +309,7 @@ void standing_member_remove(struct standing *s, const struct incarnation *i)
     size_t at = standing_member_at(s, i);
     struct standing_member *place = &s->members.items[at];
 
+    standing_level_remove(s, i);
     if (standing_member_find(s, i) == NULL)
         return;
     s->members.count--;
@@ -339,9 +350,13 @@ static void pack_chain(struct buffer *out, const struct standing *s)
 
 void standing_pack(struct buffer *out, const struct standing *s)
 {
-    pack_array(out, 4);
+    bool levels = standing_level_any(s);
+
+    pack_array(out, levels ? STANDING_FIELDS_MAX : STANDING_FIELDS);
     pack_chain(out, s);
     floor_pack(out, &s->floor);
+    if (levels)
+        standing_level_pack(out, s);
 }
 
 static void unpack_chain(struct standing *s, struct unpacker *u)
@@ -373,11 +388,17 @@ static bool has_seals(const struct floor *f, const struct floor *wanted)
 int standing_unpack(struct standing *s, struct unpacker *u)
 {
     struct floor floor;
+    size_t fields;
 
     CHECK(s->fences.count == 0 && s->proposals.count == 0);
-    unpack_array_of(u, 4);
+    CHECK(s->levels.count == 0);
+    fields = unpack_array(u, STANDING_FIELDS_MAX);
+    if (fields != STANDING_FIELDS && fields != STANDING_FIELDS_MAX)
+        unpack_fail(u, CM_ERR_MALFORMED);
     unpack_chain(s, u);
     floor_unpack(u, &floor);
+    if (fields == STANDING_FIELDS_MAX)
+        standing_level_unpack(s, u);
     if (u->error == 0 && !has_seals(&floor, &s->floor))
         unpack_fail(u, CM_ERR_MALFORMED);
     if (u->error != 0) {
@@ -389,6 +410,22 @@ int standing_unpack(struct standing *s, struct unpacker *u)
     if (floor_is_sealed(&s->floor, &s->founder, NULL))
         standing_member_remove(s, &s->founder);
     return 0;
+}
+
+static void hash_levels(crypto_generichash_state *state,
+                        const struct standing *s)
+{
+    uint8_t bytes[PIECE_MAX] = "levels";
+
+    put_be64(bytes + 8, s->needs);
+    (void)crypto_generichash_update(state, bytes, 16);
+    for (size_t i = 0; i < s->levels.count; i++) {
+        const struct standing_level_row *row = &s->levels.items[i];
+
+        memcpy(bytes, row->incarnation.bytes, INCARNATION_SIZE);
+        put_be64(bytes + INCARNATION_SIZE, row->level);
+        (void)crypto_generichash_update(state, bytes, INCARNATION_SIZE + 8);
+    }
 }
 
 /* Piece by piece, because a hash must not fail for want of memory. */
@@ -416,6 +453,8 @@ struct hash standing_hash(const struct standing *s)
         put_be64(bytes + INCARNATION_SIZE + 8, row->last);
         (void)crypto_generichash_update(&state, bytes, INCARNATION_SIZE + 16);
     }
+    if (standing_level_any(s))
+        hash_levels(&state, s);
     (void)crypto_generichash_final(&state, ret.bytes, HASH_SIZE);
     return ret;
 }

@@ -17,12 +17,14 @@
  *                                                proposer's own
  *
  * and a small record (standing_pack) of what only ever grows: floor and seals
- * (floor.h), floor time, and the chain of the orders that counted. A proposal
+ * (floor.h), floor time, the chain of the orders that counted, and levels: what
+ * each incarnation has announced that it knows (standing_level.c). A proposal
  * that passed, a fence of which every name is sealed, and all that a sealed
  * incarnation had are removed, in the same transaction, at every replica alike.
  *
  * Rules (each was model checked; the names are those of the tests):
- * - Roster-add, ack and fence stand alone in their event, else it is void.
+ * - Roster-add, ack, fence and knows stand alone in their event, else it is
+ *   void.
  * - What a fence covers, what a proposal holds and which proposal an ack names
  *   are dependencies of their event (standing_ready).
  * - "The add counts as acknowledgement and fence of everything that its sponsor
@@ -93,6 +95,7 @@ struct standing_options {
     uint8_t authority_public_key[32];
     struct incarnation founder; /* rostered from the start */
     uint8_t founder_sign_key[32];
+    uint32_t founder_level; /* by the generation's order; 0: the first */
     /* By the generation's order, and so below its floor from the start; copied.
      * NULL: none. */
     const struct vv *sealed;
@@ -142,28 +145,19 @@ bool standing_holds_lost_branch(const struct standing *s,
                                 const struct vv *vv,
                                 struct incarnation *ret_fork);
 
-/* "It forgets no announced fence: a cut that loses by what the returner itself
- * knows is none to come back to": whether self, which returns, has to refuse
- * the cut with that standing (entries included) and vector. What both know
- * counts, but for what self has said, and for fences of those that do not stay
- * by both: what an evictee told in his own part of the mesh is no proof. */
-bool standing_cut_has_lost(const struct standing *s,
-                           const struct incarnation *self,
-                           const struct standing *cut, const struct vv *cut_vv,
-                           struct incarnation *ret_fork);
-
 /* Whether everything is applied that op names beside its event's own deps; if
  * not, the event is not applicable yet. CM_ERR_NOMEM. */
 int standing_ready(const struct op *op, const struct dot *dot,
                    const struct vv *vv, bool *ret_ready);
 
-/* Whether a roster-add, fence or ack counts or is void; to be asked after
- * everything that the event depends on has been applied, and after a fence was
- * announced. alone: no other operation is in the event. Whether its writer may
- * sponsor is not looked at here. ret_reason (may be NULL) is text for a person
- * when it is void. CM_ERR_NOMEM; and for a fence, which is then not to be
- * applied now: CM_ERR_EVICTION_CONFLICT when it carries another order than this
- * replica keeps to, CM_ERR_PENDING when an order before its own is missing. */
+/* Whether a roster-add, fence, ack or knows counts or is void; to be asked
+ * after everything that the event depends on has been applied, and after a
+ * fence was announced. alone: no other operation is in the event. Whether its
+ * writer may sponsor is not looked at here. ret_reason (may be NULL) is text
+ * for a person when it is void. CM_ERR_NOMEM; and for a fence, which is then
+ * not to be applied now: CM_ERR_EVICTION_CONFLICT when it carries another order
+ * than this replica keeps to, CM_ERR_PENDING when an order before its own is
+ * missing. */
 int standing_allows(const struct standing *s, const struct op *op,
                     const struct dot *dot, bool alone, bool *ret_counts,
                     const char **ret_reason);
@@ -178,8 +172,8 @@ struct standing_changes {
     size_t sealed_count;
 };
 
-/* Applies roster-add, ack or fence that counts: changes the entries through
- * store, then seals and passes whatever is due. */
+/* Applies roster-add, ack, fence or knows that counts: changes the entries
+ * through store, then seals and passes whatever is due. */
 int standing_apply(struct standing *s, const struct standing_store *store,
                    const struct vv *vv, const struct op *op,
                    const struct dot *dot, hlc_t hlc,
@@ -231,9 +225,8 @@ bool standing_is_dropped(const struct standing *s);
 
 /* Whether i is rostered and named by nothing open. */
 bool standing_stays(const struct standing *s, const struct incarnation *i);
-/* Self stays and an open evictee is known that its fences do not name, or of
- * which vv has more than they cover: appends the fence that it has to write.
- * False: nothing to write. */
+/* Self stays and an open evictee is known that its last fence does not name:
+ * appends the fence that it has to write. False: nothing to write. */
 int standing_due_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, struct buffer *out, bool *ret_due);
 /* The next open proposal that self is to acknowledge: its key. */
@@ -249,6 +242,29 @@ bool standing_has_acknowledged(const struct standing *s,
  * member, or too many are open. */
 int standing_propose(const struct standing *s, const struct incarnation *self,
                      const struct vv *vv, struct buffer *out, bool *ret_due);
+
+/* ---- levels ---- */
+
+/* What i has announced that it knows, itself or by its add; LEVEL_FIRST if
+ * nothing. */
+uint32_t standing_level_of(const struct standing *s,
+                           const struct incarnation *i);
+/* The least level of all incarnations that stay, but for one (who wrote
+ * something knows it; NULL: all): an operation above it may not be written yet,
+ * and one that comes all the same waits. */
+uint32_t standing_level(const struct standing *s,
+                        const struct incarnation *except);
+/* The greatest level among the operations of all applied events: who knows less
+ * cannot read this state. */
+uint32_t standing_needs(const struct standing *s);
+/* The same of a record that is not opened yet (empty: LEVEL_FIRST), but without
+ * what the generation's founder knows. CM_ERR_MALFORMED. */
+int standing_peek_needs(struct slice record, uint32_t *ret_level);
+/* An event with an operation of that level was applied. Whether it is news. */
+bool standing_note_level(struct standing *s, uint32_t level);
+/* Whether self, whose program knows level, has to announce it. */
+bool standing_due_level(const struct standing *s,
+                        const struct incarnation *self, uint32_t level);
 
 /* ---- looking ---- */
 

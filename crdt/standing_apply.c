@@ -225,6 +225,15 @@ static int judge_ack(const struct standing *s, const struct op *op,
     return 0;
 }
 
+static const char *knows_reason(const struct op *op, const struct dot *dot)
+{
+    struct incarnation who = incarnation_of(op->key);
+
+    return incarnation_equal(&who, &dot->incarnation)
+               ? NULL
+               : "an announcement of somebody else";
+}
+
 int standing_allows(const struct standing *s, const struct op *op,
                     const struct dot *dot, bool alone, bool *ret_counts,
                     const char **ret_reason)
@@ -239,6 +248,8 @@ int standing_allows(const struct standing *s, const struct op *op,
         reason = add_reason(s, op, dot);
     else if (op->kind == OP_FENCE)
         error = judge_fence(s, op, dot, &reason);
+    else if (op->kind == OP_KNOWS)
+        reason = knows_reason(op, dot);
     else
         error = judge_ack(s, op, dot, &reason);
     if (error < 0)
@@ -579,6 +590,8 @@ static int apply_add(struct standing *s, const struct standing_store *store,
     if (error == 0)
         error = standing_member_add(s, &m);
     if (error == 0)
+        error = standing_level_raise(s, &m.incarnation, op->level);
+    if (error == 0)
         error = add_sibling(store, SPACE_ROSTER, op->key, &added);
     if (error == 0)
         error = inherit_acks(s, store, &m.incarnation, dot, hlc);
@@ -600,6 +613,8 @@ int standing_apply(struct standing *s, const struct standing_store *store,
         error = apply_add(s, store, op, dot, hlc);
     else if (op->kind == OP_FENCE)
         error = apply_fence(s, store, op, dot, hlc);
+    else if (op->kind == OP_KNOWS)
+        error = standing_level_raise(s, &dot->incarnation, op->level);
     else
         error = apply_ack(s, store, op, dot, hlc);
     if (error == 0)

@@ -20,9 +20,7 @@ enum standing_rule {
     RULE_ADMIT_BY_FENCES,
     RULE_LAST_IS_GREATEST,
     RULE_DROP_REMAINS,
-    RULE_COVER_HASH, /* from here on no walk finds it: see test */
-    RULE_FENCE_GROWN,
-    RULE_FORGET_NOTHING,
+    RULE_COVER_HASH,
     RULES
 };
 extern enum standing_rule standing_planted;
@@ -72,6 +70,16 @@ struct standing_proposal {
     size_t acks_count;
 };
 
+/* Of the record. As long as nobody has announced a level beyond the first it is
+ * what it was before there were any. */
+#define STANDING_FIELDS 4
+#define STANDING_FIELDS_MAX 6
+
+struct standing_level_row {
+    struct incarnation incarnation;
+    uint32_t level; /* beyond the first, and a founder's beyond its order's */
+};
+
 struct standing_order {
     uint8_t *bytes; /* owned */
     size_t size;
@@ -99,12 +107,15 @@ struct standing {
     struct generation_id generation;
     uint8_t authority[32];
     struct incarnation founder;
+    uint32_t founder_level;
 
     /* What only grows. */
     struct floor floor;
     hlc_t floor_time;
     uint64_t epoch;                        /* of the last order that counted */
     struct hash chain[STANDING_CHAIN_MAX]; /* of epoch e: at (e - 1) % MAX */
+    uint32_t needs; /* the greatest level among applied operations */
+    STANDING_LIST(struct standing_level_row) levels; /* sorted */
 
     /* What the entries say. */
     STANDING_LIST(struct standing_member) members; /* sorted */
@@ -211,6 +222,18 @@ int standing_entry_fences(const struct standing *s,
                           const struct standing_store *store,
                           const struct incarnation *writer,
                           const struct sibling *added);
+
+/* standing_level.c */
+/* CM_ERR_NOMEM. */
+int standing_level_raise(struct standing *s, const struct incarnation *i,
+                         uint32_t level);
+void standing_level_remove(struct standing *s, const struct incarnation *i);
+/* Those of nobody rostered go. */
+void standing_level_settle(struct standing *s);
+int standing_level_join(struct standing *s, const struct standing *other);
+bool standing_level_any(const struct standing *s);
+void standing_level_pack(struct buffer *out, const struct standing *s);
+void standing_level_unpack(struct standing *s, struct unpacker *u);
 
 /* standing_settle.c */
 /* Seals and passes whatever is due. */

@@ -324,6 +324,7 @@ int standing_settle(struct standing *s, const struct standing_store *store,
 
     *ret_changes = (struct standing_changes){0};
     error = STANDING_OFF(RULE_DROP_REMAINS) ? 0 : drop_remains(s, store);
+    standing_level_settle(s);
     return error < 0 ? error : standing_due(s, store, vv, ret_changes);
 }
 
@@ -352,6 +353,8 @@ int standing_join(struct standing *s, const struct standing *other)
 
     if (error == 0)
         error = floor_join(&s->floor, &other->floor);
+    if (error == 0)
+        error = standing_level_join(s, other);
     if (error < 0)
         return error;
     if (other->floor_time > s->floor_time)

@@ -73,17 +73,19 @@ void compare_scan_free(struct compare_scan *s)
 
 /* ---- prints ---- */
 
-void compare_print_of(uint8_t ret_print[COMPARE_PRINT_SIZE],
-                      const struct entry_id *id, const struct entry *entry,
-                      struct buffer *scratch)
+int compare_print_of(uint8_t ret_print[COMPARE_PRINT_SIZE],
+                     const struct entry_id *id, const struct entry *entry,
+                     struct buffer *scratch)
 {
     struct hash hash;
 
     buffer_clear(scratch);
     entry_pack(scratch, id, entry);
-    CHECK(scratch->error == 0);
+    if (scratch->error != 0)
+        return scratch->error; /* short of memory */
     hash = hash_of("confmesh compare v1", buffer_slice(scratch));
     memcpy(ret_print, hash.bytes, COMPARE_PRINT_SIZE);
+    return 0;
 }
 
 static struct compare_part *part_last(struct compare_scan *s)
@@ -235,8 +237,7 @@ static int read_entry(struct compare_scan *s, struct slice key,
             digest_add(&s->result.found, &id, &s->entry.siblings[i]);
         return 0;
     }
-    compare_print_of(item->print, &id, &s->entry, &s->packed);
-    return 0;
+    return compare_print_of(item->print, &id, &s->entry, &s->packed);
 }
 
 static void take_item(struct compare_scan *s, const struct compare_item *item)

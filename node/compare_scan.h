@@ -72,8 +72,8 @@ int compare_scan_step(struct compare_scan *s);
 const struct compare_result *compare_scan_result(const struct compare_scan *s);
 
 /* The print of one entry as a list has it. */
-void compare_print_of(uint8_t ret_print[COMPARE_PRINT_SIZE],
-                      const struct entry_id *id, const struct entry *entry,
-                      struct buffer *scratch);
+int compare_print_of(uint8_t ret_print[COMPARE_PRINT_SIZE],
+                     const struct entry_id *id, const struct entry *entry,
+                     struct buffer *scratch);
 
 #endif

@@ -295,6 +295,8 @@ static int read_store(struct confmesh *c, const struct confmesh_options *o,
     if (error == 0)
         error = writer_open(ret_writer, c->store,
                             datadir_sign_secret_key(c->datadir), detail);
+    if (error == 0 && o->format_level != 0)
+        error = writer_limit_level(*ret_writer, o->format_level, detail);
     if (error == 0)
         error = writer_snapshot(*ret_writer, ret_first);
     return error;
@@ -386,6 +388,7 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
         .floor_keep_ms = o->floor_keep_ms,
         .revoke_deletes = o->revoke_deletes,
         .revoke_deletes_count = o->revoke_deletes_count,
+        .format_level = o->format_level,
     };
     char name[NAME_SIZE_MAX + 1];
     char facts[PATHS_SIZE_MAX];
@@ -412,7 +415,8 @@ static int start_node(struct confmesh *c, const struct confmesh_options *o,
     error =
         node_create(&c->node, &config, uv_ports_ports(c->ports), first, detail);
     if (error == 0)
-        uv_ports_attach(c->ports, c->node, c->store, config.sign_secret_key);
+        uv_ports_attach(c->ports, c->node, c->store, config.sign_secret_key,
+                        o->format_level);
     sodium_memzero(&config, sizeof config);
     return error;
 }

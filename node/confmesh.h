@@ -68,6 +68,10 @@ struct confmesh_options {
     uint64_t map_size;           /* bytes of the store's map; 0: 16 GiB */
     uint64_t scrub_interval_ms;  /* walks over the store that look for
                                     damage; 0: every day */
+    uint32_t format_level;       /* goes on as a program of that format level
+                                    would, and announces no greater one, so
+                                    that such a program can still be started
+                                    on data; 0: this program's own */
     /* Plain deletes of keys and set elements under these prefixes become
      * revokes when they are written here; at most 64. */
     const char *const *revoke_deletes;

@@ -100,6 +100,7 @@ struct cut_serving {
     bool busy;         /* the roster-add is under way */
     enum cut_purpose purpose;
     struct incarnation incarnation; /* to be rostered */
+    uint32_t level;                 /* that it knows */
     struct cut_source *source;      /* NULL: not yet */
     uint64_t asked_cut;
     uint64_t asked_messages;

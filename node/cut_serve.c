@@ -44,6 +44,7 @@ struct cut_serving *cut_serve_begin(struct node *n, struct link *l,
     s->link = l;
     s->purpose = f->purpose;
     s->incarnation = f->incarnation;
+    s->level = f->level;
     s->asked_cut = f->cut;
     s->asked_messages = f->messages;
     s->keepalive_ms = node_now(n) + KEEPALIVE_MS;
@@ -209,8 +210,6 @@ static const char *unable(const struct node *n, const struct link *l,
         return_reason_is_of_state(n->returning.reason))
         return "the node's own state is not the mesh's any more, it returns; "
                "ask another one";
-    if (n->lost_branch)
-        return "the node holds the branch of a fork that lost; ask another one";
     if (n->cuts.unconfirmed && source_lives(n))
         return "the node has adopted a cut that no second member has "
                "confirmed yet; ask another one";

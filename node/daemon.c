@@ -232,6 +232,7 @@ static int run(const struct daemon_options *o, const sigset_t *signals)
         .floor_interval_ms = o->floor_interval_ms,
         .floor_keep_ms = o->floor_keep_ms,
         .scrub_interval_ms = o->scrub_interval_ms,
+        .format_level = o->format_level,
         .revoke_deletes = o->revoke_deletes,
         .revoke_deletes_count = o->revoke_deletes_count,
         .log = log_line,

@@ -34,6 +34,7 @@ struct daemon_options {
     uint64_t floor_interval_ms;  /* see confmesh.h, both */
     uint64_t floor_keep_ms;
     uint64_t scrub_interval_ms;        /* 0: every day */
+    uint32_t format_level;             /* see confmesh.h */
     const char *const *revoke_deletes; /* prefixes, see confmesh.h */
     size_t revoke_deletes_count;
     bool dev;  /* throwaway single node: own directory, no peers */

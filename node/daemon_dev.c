@@ -46,8 +46,9 @@ int daemon_dev_begin(struct daemon_dev **ret_dev,
     authority_make(&authority, seed);
     sodium_memzero(seed, sizeof seed);
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    error = found_mesh(dev->data, options->name != NULL ? options->name : "dev",
-                       &authority, (uint64_t)now.tv_sec * 1000, detail);
+    error =
+        found_mesh(dev->data, options->name != NULL ? options->name : "dev",
+                   &authority, LEVEL_LAST, (uint64_t)now.tv_sec * 1000, detail);
     authority_clear(&authority);
     if (error != 0) {
         daemon_dev_end(dev);

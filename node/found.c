@@ -35,7 +35,7 @@ static int certify(struct founding *f, const char *name,
 }
 
 static int order(struct founding *f, const struct authority *authority,
-                 uint64_t wall_ms)
+                 uint32_t level, uint64_t wall_ms)
 {
     struct generation_order o;
     int error;
@@ -48,6 +48,7 @@ static int order(struct founding *f, const struct authority *authority,
     o.founder = f->incarnation;
     o.founder_certificate = buffer_slice(&f->certificate);
     o.created_ms = wall_ms;
+    o.founder_level = level;
     error = generation_order_encode(&f->order, &o, authority->secret_key);
     vv_release(&o.sealed);
     return error;
@@ -94,8 +95,8 @@ static int initialise(struct founding *f, const struct authority *authority,
 }
 
 int found_mesh(const char *dir, const char *name,
-               const struct authority *authority, uint64_t wall_ms,
-               struct cm_detail *detail)
+               const struct authority *authority, uint32_t level,
+               uint64_t wall_ms, struct cm_detail *detail)
 {
     struct founding f = {0};
     int error = certificate_check_name(name, detail);
@@ -112,7 +113,7 @@ int found_mesh(const char *dir, const char *name,
     if (error == 0) {
         error = certify(&f, name, authority, wall_ms);
         if (error == 0)
-            error = order(&f, authority, wall_ms);
+            error = order(&f, authority, level, wall_ms);
         if (error != 0)
             (void)cm_fail(detail, error, "founding failed: %s",
                           cm_strerror(error));

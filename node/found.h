@@ -9,11 +9,12 @@
 /* Certificates of founders and of the nodes that issuers certify. */
 #define FOUND_CERTIFICATE_VALID_MS (UINT64_C(10) * 365 * 86400 * 1000)
 
-/* Makes dir (or takes an empty one), its key, its certificate (writer of every
+/* level: op.h, of the program that will run it; LEVEL_LAST.
+ * Makes dir (or takes an empty one), its key, its certificate (writer of every
  * key, issuer, admin) and its store. CM_ERR_EXISTS when dir holds a node
  * already; then nothing is changed. */
 int found_mesh(const char *dir, const char *name,
-               const struct authority *authority, uint64_t wall_ms,
-               struct cm_detail *detail);
+               const struct authority *authority, uint32_t level,
+               uint64_t wall_ms, struct cm_detail *detail);
 
 #endif

@@ -6,6 +6,8 @@
 #include "crdt/base/error.h"
 #include "crdt/eviction.h"
 
+#define SPONSOR_FIELDS_MAX 6
+
 static void copy_text(char *to, size_t room, struct slice text)
 {
     size_t size = text.size < room ? text.size : room - 1;
@@ -108,12 +110,22 @@ static void decode_purpose(struct frame *f, struct unpacker *u)
     f->messages = unpack_uint(u, UINT64_MAX);
 }
 
+/* Without the last field: from a program that knows the first level alone. */
 static void decode_sponsor(struct frame *f, struct unpacker *u)
 {
-    unpack_array_of(u, 5);
+    size_t fields = unpack_array(u, SPONSOR_FIELDS_MAX);
+
     (void)unpack_uint(u, FRAME_KIND_LAST);
     unpack_bytes(u, f->incarnation.bytes, INCARNATION_SIZE);
     decode_purpose(f, u);
+    f->level = LEVEL_FIRST;
+    if (fields == SPONSOR_FIELDS_MAX) {
+        f->level = (uint32_t)unpack_uint(u, LEVEL_MAX);
+        if (f->level <= LEVEL_FIRST)
+            unpack_fail(u, CM_ERR_NONCANONICAL);
+    } else if (fields != SPONSOR_FIELDS_MAX - 1) {
+        unpack_fail(u, CM_ERR_MALFORMED);
+    }
 }
 
 static void decode_cut(struct frame *f, struct unpacker *u)
@@ -316,11 +328,17 @@ static void pack_purpose(struct buffer *out, enum cut_purpose purpose,
 }
 
 void frame_sponsor(struct buffer *out, const struct incarnation *incarnation,
-                   enum cut_purpose purpose, uint64_t cut, uint64_t messages)
+                   uint32_t level, enum cut_purpose purpose, uint64_t cut,
+                   uint64_t messages)
 {
-    begin(out, FRAME_SPONSOR, 4);
+    bool told = level > LEVEL_FIRST;
+
+    CHECK(level >= LEVEL_FIRST && level <= LEVEL_MAX);
+    begin(out, FRAME_SPONSOR, SPONSOR_FIELDS_MAX - 2 + told);
     pack_bytes(out, incarnation->bytes, INCARNATION_SIZE);
     pack_purpose(out, purpose, cut, messages);
+    if (told)
+        pack_uint(out, level);
 }
 
 void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,

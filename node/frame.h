@@ -70,6 +70,7 @@ struct frame {
     int code;                        /* REFUSED: a cm_error */
     char text[FRAME_TEXT_MAX];       /* REFUSED */
     struct incarnation incarnation;  /* SPONSOR */
+    uint32_t level;                  /* SPONSOR: that its program knows */
     enum cut_purpose purpose;        /* SPONSOR, CUT_ASK */
     uint64_t cut;                    /* SPONSOR, CUT_ASK: 0, or the one that
                                         was begun; CUT */
@@ -104,9 +105,11 @@ void frame_grant(struct buffer *out, struct slice certificate,
                  struct slice generation_order, const struct address *addresses,
                  size_t addresses_count);
 void frame_refused(struct buffer *out, int code, const char *text);
-/* cut: the one that was begun and of which so many messages are there; 0. */
+/* cut: the one that was begun and of which so many messages are there; 0.
+ * level: op.h, what the incarnation's program knows. */
 void frame_sponsor(struct buffer *out, const struct incarnation *incarnation,
-                   enum cut_purpose purpose, uint64_t cut, uint64_t messages);
+                   uint32_t level, enum cut_purpose purpose, uint64_t cut,
+                   uint64_t messages);
 void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
                    uint64_t messages);
 void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,

@@ -55,6 +55,8 @@ void http_put_sibling(struct buffer *out, struct http_request *r,
 {
     static const char *const kinds[] = {"",       "put", "tombstone",
                                         "revoke", "add", "member"};
+    struct slice value;
+
     CHECK(s->kind >= SIBLING_PUT && s->kind <= SIBLING_MEMBER);
     append(out, "{\"kind\":\"");
     append(out, kinds[s->kind]);
@@ -72,11 +74,16 @@ void http_put_sibling(struct buffer *out, struct http_request *r,
     http_json_u64(out, s->expires != 0 ? hlc_wall_ms(s->expires) : 0);
     append(out, ",\"flags\":");
     http_json_u64(out, s->flags);
+    if (s->kind == SIBLING_REVOKE) {
+        append(out, ",\"reason\":");
+        http_json_string(out, s->value);
+    }
+    value = s->kind == SIBLING_REVOKE ? slice_of(NULL, 0) : s->value;
     append(out, ",\"size\":");
-    http_json_u64(out, s->value.size);
+    http_json_u64(out, value.size);
     append(out, ",\"value\":");
-    if (s->value.size <= value_max)
-        http_json_base64(out, s->value);
+    if (value.size <= value_max)
+        http_json_base64(out, value);
     else
         append(out, "null");
     append(out, ",\"winner\":");

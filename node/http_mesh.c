@@ -196,6 +196,35 @@ static void put_cuts(struct buffer *out, const struct node *n,
     buffer_append_byte(out, '}');
 }
 
+/* What every member knows, and who holds back what is newer. */
+static void put_levels(struct buffer *out, const struct node *n,
+                       const struct node_status *s)
+{
+    const struct standing_view *v = s->standing;
+
+    field_name(out, "format");
+    buffer_append_byte(out, '{');
+    field_number(out, "program", s->program_level);
+    if (v != NULL) {
+        field_number(out, "mesh", v->level);
+        field_number(out, "announced", v->self_level);
+        field_number(out, "greatest", v->level_max);
+    }
+    field_name(out, "behind");
+    buffer_append_byte(out, '[');
+    for (size_t i = 0; v != NULL && i < v->members_count; i++) {
+        const struct standing_view_member *m = &v->members[i];
+
+        if (!m->stays || m->level >= v->level_max)
+            continue;
+        buffer_append_string(out, out->data[out->size - 1] == '}' ? ",{" : "{");
+        field_text(out, "name", node_name_of(n, &m->incarnation));
+        field_number(out, "knows", m->level);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_string(out, "]}");
+}
+
 static void put_holder(struct buffer *out, const struct node *n,
                        const struct standing_holder *h)
 {
@@ -313,6 +342,7 @@ void http_status(struct http_request *r)
     buffer_append_byte(&out, '}');
     put_refused(&out, r->context->node, &s);
     put_clocks(&out, r->context->node, &s);
+    put_levels(&out, r->context->node, &s);
     put_floor(&out, r->context->node, &s);
     field_number(&out, "awaits", s.awaits);
     field_name(&out, "revoke_deletes");
@@ -352,11 +382,14 @@ static void put_self(struct buffer *out, const struct node_status *s)
     field_bool(out, "self", true);
     field_bool(out, "in_sync", true);
     field_number(out, "round_trip_ms", 0);
+    if (s->standing != NULL && s->standing->self_member)
+        field_number(out, "format_level", s->standing->self_level);
     field_hex(out, "key_id", s->key_id.bytes, sizeof(s->key_id.bytes));
     buffer_append_byte(out, '}');
 }
 
-static void put_member(struct buffer *out, const struct member_view *m)
+static void put_member(struct buffer *out, const struct member_view *m,
+                       uint32_t level)
 {
     static const char *const states[] = {"unknown", "alive", "suspect", "dead",
                                          "left"};
@@ -374,6 +407,8 @@ static void put_member(struct buffer *out, const struct member_view *m)
     field_number(out, "round_trip_ms", m->round_trip_ms);
     if (m->clock_known)
         field_signed(out, "clock_offset_ms", m->clock_offset_ms);
+    if (level > 0)
+        field_number(out, "format_level", level);
     field_hex(out, "key_id", m->key_id.bytes, sizeof(m->key_id.bytes));
     buffer_append_byte(out, '}');
 }
@@ -393,7 +428,7 @@ void http_members(struct http_request *r)
     put_self(&out, &s);
     for (size_t i = 0; g != NULL && i < gossip_member_total(g); i++) {
         gossip_member_at(g, i, &m);
-        put_member(&out, &m);
+        put_member(&out, &m, node_level_of(r->context->node, &m.key_id));
     }
     buffer_append_byte(&out, ']');
     finish(r, 200, &out);

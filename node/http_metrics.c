@@ -68,6 +68,19 @@ static void put_floor(struct buffer *out, const struct node_status *s)
           "1 when two eviction orders have one epoch.", s->alarm_conflict);
 }
 
+static void put_levels(struct buffer *out, const struct node_status *s)
+{
+    const struct standing_view *v = s->standing;
+
+    gauge(out, "program_format_level", "Format level of this program.",
+          s->program_level);
+    gauge(out, "format_level", "Format level that every member knows.",
+          v != NULL ? v->level : 0);
+    gauge(out, "members_behind",
+          "Members that know a lower format level than another one does.",
+          v != NULL ? v->behind : 0);
+}
+
 static void node_metrics(struct buffer *out, const struct node_status *s)
 {
     gauge(out, "ready", "1 once the state is complete.", s->ready);
@@ -93,6 +106,7 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
           s->clock_ahead);
     gauge(out, "streams", "Open streams to peers.", s->streams);
     put_floor(out, s);
+    put_levels(out, s);
     counter(out, "commits_total", "Commits since the start.", s->commits);
     counter(out, "local_intents_total", "Local writes since the start.",
             s->local_intents);

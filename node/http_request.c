@@ -388,6 +388,7 @@ unsigned http_status_of(int code)
         return 404;
     case CM_ERR_CONDITION:
     case CM_ERR_EXISTS:
+    case CM_ERR_LEVEL:
         return 409;
     case CM_ERR_TOO_LARGE:
         return 413;

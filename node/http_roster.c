@@ -103,6 +103,7 @@ static void put_members(struct roster_answer *a)
                    incarnation_equal(who, &a->status->incarnation));
         field_bool(&a->out, "stays", standing_stays(s, who));
         field_bool(&a->out, "evictee", standing_is_evictee(s, who));
+        field_number(&a->out, "format_level", standing_level_of(s, who));
         put_debts(a, who);
         buffer_append_byte(&a->out, '}');
     }
@@ -139,6 +140,7 @@ static void put_roster(struct roster_answer *a)
     field_number(&a->out, "number", a->status->generation.number);
     field_hex(&a->out, "hash", a->status->generation.hash, 16);
     buffer_append_byte(&a->out, '}');
+    field_number(&a->out, "format_level", standing_level(s, NULL));
     field_number(&a->out, "epoch", standing_epoch(s));
     field_hex(&a->out, "order", order.bytes, HASH_SIZE);
     field_number(&a->out, "orders_open", standing_heard(s, NULL, 0));

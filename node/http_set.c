@@ -52,9 +52,25 @@ bool http_read_key(struct http_request *r, const char *prefix,
     return decode_part(r, path_rest(r, prefix), "the key", ret_bytes, ret_key);
 }
 
+/* Why something is revoked; false: refused. */
+static bool read_reason(struct http_request *r, struct local_op *op)
+{
+    const char *reason = http_query_value(&r->query, "reason");
+    struct cm_detail detail = {{0}};
+    int error = 0;
+
+    if (reason != NULL) {
+        op->value = slice_of_string(reason);
+        error = op_check_reason(op->value, &detail);
+    }
+    if (error != 0)
+        http_refuse(r, 400, error, "%s", detail.text);
+    return error == 0;
+}
+
 void http_revoke(struct http_request *r)
 {
-    static const char *const known[] = {HTTP_WAIT_PARAMETERS, NULL};
+    static const char *const known[] = {"reason", HTTP_WAIT_PARAMETERS, NULL};
     uint8_t key[KEY_SIZE_MAX];
     struct local_op op = {.kind = OP_REVOKE};
 
@@ -65,7 +81,7 @@ void http_revoke(struct http_request *r)
     if (!http_only_parameters(r, known) ||
         !decode_part(r, path_rest(r, "/v1/revoke/"), "the key", key, &op.key))
         return;
-    if (!http_wait_after(r, http_revoke))
+    if (!read_reason(r, &op) || !http_wait_after(r, http_revoke))
         return;
     submit_one(r, &op);
 }
@@ -139,6 +155,8 @@ static void write_set(struct http_request *r, struct slice key,
         op.kind = OP_SET_REMOVE;
     } else if (r->method == HTTP_POST && http_query_has(&r->query, "revoke")) {
         op.kind = OP_SET_REVOKE;
+        if (!read_reason(r, &op))
+            return;
     } else {
         http_refuse(r, 405, CM_ERR_INVALID,
                     "an element takes PUT, DELETE or POST with ?revoke; use "
@@ -150,8 +168,9 @@ static void write_set(struct http_request *r, struct slice key,
 
 void http_set(struct http_request *r)
 {
-    static const char *const known[] = {"revoke",  "unrevoke",           "ttl",
-                                        "expires", HTTP_WAIT_PARAMETERS, NULL};
+    static const char *const known[] = {
+        "revoke",  "unrevoke",           "ttl", "reason",
+        "expires", HTTP_WAIT_PARAMETERS, NULL};
     struct slice rest = path_rest(r, "/v1/set/");
     const uint8_t *slash = memchr(rest.data, '/', rest.size);
     uint8_t key_bytes[KEY_SIZE_MAX];

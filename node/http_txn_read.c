@@ -18,18 +18,18 @@
 struct dialect {
     const char *op, *key, *element, *value, *value64, *flags, *index;
     const char *if_absent, *if_version, *unrevoke, *ttl, *expires;
-    const char *keep, *if_siblings;
+    const char *keep, *if_siblings, *reason;
     const char *const *members;
 };
 
 static const char *const own_members[] = {
-    "op",    "key",     "element",   "value",       "value64",
-    "flags", "index",   "if_absent", "if_version",  "unrevoke",
-    "ttl",   "expires", "keep",      "if_siblings", NULL};
+    "op",    "key",         "element",    "value",    "value64", "flags",
+    "index", "if_absent",   "if_version", "unrevoke", "ttl",     "expires",
+    "keep",  "if_siblings", "reason",     NULL};
 static const struct dialect own_dialect = {
-    "op",    "key",     "element",   "value",       "value64",
-    "flags", "index",   "if_absent", "if_version",  "unrevoke",
-    "ttl",   "expires", "keep",      "if_siblings", own_members};
+    "op",    "key",         "element",    "value",    "value64", "flags",
+    "index", "if_absent",   "if_version", "unrevoke", "ttl",     "expires",
+    "keep",  "if_siblings", "reason",     own_members};
 
 /* Session, Namespace and Partition are what clients send along. */
 static const char *const consul_members[] = {
@@ -37,9 +37,9 @@ static const char *const consul_members[] = {
     "Index",   "IfVersion", "Unrevoke",  "TTL",   "Expires",
     "Session", "Namespace", "Partition", NULL};
 static const struct dialect consul_dialect = {
-    "Verb",  "Key",     "Element", "",          "Value",
-    "Flags", "Index",   "",        "IfVersion", "Unrevoke",
-    "TTL",   "Expires", "",        "",          consul_members};
+    "Verb", "Key",         "Element",  "",    "Value",   "Flags", "Index",
+    "",     "IfVersion",   "Unrevoke", "TTL", "Expires", "",      "",
+    "",     consul_members};
 
 enum needs {
     NEEDS_VALUE = 1,
@@ -291,6 +291,25 @@ static int check_shape(const struct op_name *name, const struct local_op *op,
     return 0;
 }
 
+/* Why something is revoked. */
+static int read_reason(json_t *object, const struct dialect *d,
+                       struct local_op *op, struct cm_detail *detail)
+{
+    struct slice reason = {0};
+    int error = 0;
+
+    if (d->reason[0] == '\0')
+        return 0;
+    error = http_json_get_text(object, d->reason, &reason, detail);
+    if (error != 0 || reason.data == NULL)
+        return error;
+    if (op->kind != OP_REVOKE && op->kind != OP_SET_REVOKE)
+        return cm_fail(detail, CM_ERR_MALFORMED,
+                       "\"reason\" belongs to revoke and set-revoke only");
+    op->value = reason;
+    return op_check_reason(reason, detail);
+}
+
 struct reading {
     const struct dialect *dialect;
     uint64_t tag;
@@ -332,6 +351,8 @@ static int read_op(json_t *object, struct reading *r, struct local_op *op,
         error = read_expiry(object, d, op, detail);
     if (error == 0)
         error = read_resolve(object, d, op, &r->seen, detail);
+    if (error == 0)
+        error = read_reason(object, d, op, detail);
     if (error == 0 && name->verb == LOCAL_RESOLVE && op->element.size > 0)
         op->kind = OP_SET_ADD; /* the space; the sibling tells the rest */
     return error != 0 ? error : check_shape(name, op, detail);

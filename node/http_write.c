@@ -125,6 +125,7 @@ void http_describe_revoke(struct http_request *r, const struct entry_id *id,
     char when[32] = "";
     char version[DOT_TEXT_SIZE];
     const char *name;
+    struct slice why;
     struct tm tm;
     time_t seconds;
 
@@ -141,11 +142,15 @@ void http_describe_revoke(struct http_request *r, const struct entry_id *id,
     if (gmtime_r(&seconds, &tm) != NULL)
         (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
     dot_format(version, &resolved.revoke->dot);
-    (void)snprintf(ret_text, size,
-                   "revoked by %s at %s; it stays deleted unless you write it "
-                   "knowingly: add unrevoke, or if-version=%s",
-                   name[0] != '\0' ? name : "a node of an earlier generation",
-                   when, version);
+    why = resolved.revoke->value;
+    (void)snprintf(
+        ret_text, size,
+        "revoked by %s at %s%s%.*s%s; it stays deleted unless you write it "
+        "knowingly: add unrevoke, or if-version=%s",
+        name[0] != '\0' ? name : "a node of an earlier generation", when,
+        why.size > 0 ? " (" : "", (int)why.size,
+        why.size > 0 ? (const char *)why.data : "", why.size > 0 ? ")" : "",
+        version);
 }
 
 static void refused_json(struct http_request *r, struct intent *intent)

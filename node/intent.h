@@ -77,7 +77,9 @@ struct local_op {
     /* SET_REMOVE: removes the adds named by seen alone, and not all. */
     bool narrow;
     struct slice author; /* instead of the intent's, if not empty */
-    size_t index; /* as the client counts: where a tree's del comes from */
+    uint32_t level; /* ROSTER_ADD: that the newcomer knows; 0: what this program
+                       does */
+    size_t index;   /* as the client counts: where a tree's del comes from */
 };
 
 /* Why one operation was refused. */

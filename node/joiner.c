@@ -437,7 +437,7 @@ static void ask_sponsor(struct node *n, struct link *l)
     }
     cut_receiver_wants(j->receiver, &cut, &messages);
     buffer_init(&frame, 256);
-    frame_sponsor(&frame, &n->incarnation, CUT_JOIN, cut, messages);
+    frame_sponsor(&frame, &n->incarnation, n->level, CUT_JOIN, cut, messages);
     (void)link_send(n, l, &frame);
     buffer_release(&frame);
     j->was_asked = j->asked;

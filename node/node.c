@@ -322,6 +322,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->store = config->store;
     n->address = config->address;
     memcpy(n->host, config->host, sizeof n->host);
+    n->level = config->format_level > 0 ? config->format_level : LEVEL_LAST;
     n->probe_interval_ms = config->probe_interval_ms;
     n->next_stream = 1;
     n->links_due_ms = UINT64_MAX;
@@ -495,6 +496,7 @@ static void arm(struct node *n)
     due = earlier(due, expiry_deadline(n));
     due = earlier(due, clocks_deadline(n));
     due = earlier(due, proposals_deadline(n));
+    due = earlier(due, levels_deadline(n));
     due = earlier(due, awaits_deadline(n));
     due = earlier(due, cut_pull_deadline(n));
     due = earlier(due, cut_serve_deadline(n));
@@ -555,6 +557,7 @@ void node_on_timer(struct node *n)
     expiry_tick(n, now);
     clocks_tick(n, now);
     proposals_tick(n, now);
+    levels_tick(n, now);
     awaits_tick(n, now);
     cut_pull_tick(n, now);
     cut_serve_tick(n, now);
@@ -737,9 +740,6 @@ void node_take_result(struct node *n, struct commit_result *r)
         node_alarm_hazard(n);
     n->unsent = r->unsent;
     n->found_reason = r->reason;
-    n->lost_branch = r->lost_branch;
-    if (r->lost_branch)
-        node_note_fork(n, &r->lost_fork);
     returning_begin(n, r->reason);
     refusals_join(&n->status.refused, &r->refused);
     memcpy(n->status.waits, r->waits, sizeof n->status.waits);
@@ -922,6 +922,7 @@ void node_status_read(const struct node *n, struct node_status *ret_status)
     s.address = n->address;
     s.ready = n->ready;
     s.reader = n->has_identity && !roster_may_enter(&n->own);
+    s.program_level = n->level;
     s.revision = n->revision;
     s.digest = n->digest;
     s.vv_entries = n->vv.count;

@@ -63,6 +63,8 @@ struct node_config {
     /* Where a copy of identity and peers is kept (heal_facts.h); NULL: none. */
     const char *facts_path;
     uint64_t scrub_interval_ms; /* 0: every day; UINT64_MAX: never by itself */
+    uint32_t
+        format_level; /* the writer's (writer_limit_level); 0: LEVEL_LAST */
 };
 #define NODE_REVOKE_DELETES_MAX 64
 
@@ -153,7 +155,8 @@ struct node_status {
     struct key_id key_id;
     struct address address;
     bool ready;
-    bool reader; /* it only reads, and is in no roster */
+    bool reader;            /* it only reads, and is in no roster */
+    uint32_t program_level; /* format level of this program (op.h) */
     uint64_t revision;
     struct hash digest;
     size_t vv_entries;
@@ -339,5 +342,8 @@ void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
 /* The name that a certificate in the roster gives to an incarnation; ""
  * if unknown. */
 const char *node_name_of(const struct node *n, const struct incarnation *i);
+/* The format level that the node of that key has announced; 0: it is in no
+ * roster. */
+uint32_t node_level_of(const struct node *n, const struct key_id *key);
 
 #endif

@@ -171,6 +171,8 @@ struct node {
     struct store_reader *reader; /* kept; renewed for repair */
     char name[NAME_SIZE_MAX + 1];
     uint8_t host[32];
+    uint32_t level;        /* format level of this program */
+    uint64_t level_due_ms; /* when it is to be announced; 0: not */
     uint8_t sign_secret_key[64];
     uint8_t sign_public_key[32];
     uint8_t box_secret_key[32];
@@ -225,7 +227,6 @@ struct node {
     struct joiner joiner;
     struct returning returning;
     enum return_reason found_reason; /* by the writer, as of its last result */
-    bool lost_branch;                /* likewise: of a fork, by the fences */
     struct unsent_counts unsent;
     uint64_t order_epoch;  /* of the last eviction order that was seen… */
     uint64_t order_ms;     /* …and when it was made, or seen first */
@@ -501,6 +502,10 @@ uint64_t clocks_deadline(const struct node *n);
 void proposals_take(struct node *n, struct commit_result *r);
 void proposals_tick(struct node *n, uint64_t now);
 uint64_t proposals_deadline(const struct node *n);
+
+/* levels.c */
+void levels_tick(struct node *n, uint64_t now);
+uint64_t levels_deadline(const struct node *n);
 
 /* orders.c */
 /* Whether nothing but returning is listened to from that peer. */

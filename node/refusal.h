@@ -53,6 +53,11 @@
       "wait: they hold an operation that this program does not know",          \
       "bring this node's program up to date; if nobody has a later one, "      \
       "'confmesh evict' the node that wrote them")                             \
+    X(EVENT_EARLY, "event", "early",                                           \
+      "wait: they hold an operation that not every member knows yet",          \
+      "bring the programs of those members up to date ('confmesh roster' "     \
+      "tells whose), or 'confmesh evict' who is gone, or the node that wrote " \
+      "them: it should not have")                                              \
     X(EVENT_CLOCK, "event", "clock",                                           \
       "wait: they are dated ahead of this node's clock and of the others'",    \
       "set the clock of the node that wrote them right (ntp)")                 \

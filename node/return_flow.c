@@ -274,18 +274,6 @@ void returning_begin_with(struct node *n, enum return_reason reason,
     returning_begin(n, reason);
 }
 
-void returning_note_branch(struct node *n, const struct key_id *peer,
-                           const struct address *address)
-{
-    struct returning *r = &n->returning;
-
-    if (r->phase != RETURNING_NONE || address->family == 0)
-        return; /* that one may go by another */
-    r->newer.known = true;
-    r->newer.peer = *peer;
-    r->newer.address = *address;
-}
-
 static bool load_fact(struct node *n)
 {
     struct returning *r = &n->returning;
@@ -618,7 +606,7 @@ static void ask(struct node *n, struct link *l)
     }
     cut_receiver_wants(r->receiver, &cut, &messages);
     buffer_init(&frame, 256);
-    frame_sponsor(&frame, &r->next, CUT_RETURN, cut, messages);
+    frame_sponsor(&frame, &r->next, n->level, CUT_RETURN, cut, messages);
     error = link_send(n, l, &frame);
     buffer_release(&frame);
     r->was_asked = r->asked;

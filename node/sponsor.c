@@ -386,6 +386,7 @@ static int submit_roster_add(struct cut_serving *s)
         .kind = OP_ROSTER_ADD,
         .key = slice_of(s->incarnation.bytes, INCARNATION_SIZE),
         .value = channel_peer(s->link->channel)->certificate,
+        .level = s->level,
     };
     struct intent *i = intent_new(INTENT_LOCAL);
     int error = i == NULL ? CM_ERR_NOMEM : intent_add_op(i, &op);

@@ -44,6 +44,7 @@ int standing_fresh(struct standing **ret_standing, struct store_reader *r)
         return error;
     o.mesh = mesh_id_of(o.authority_public_key);
     o.founder = order.founder;
+    o.founder_level = order.founder_level;
     o.sealed = &order.sealed;
     error = certificate_decode(&founder, order.founder_certificate,
                                o.authority_public_key);

@@ -19,7 +19,10 @@ static int take_members(struct standing_view *v, const struct standing *s)
 
         v->members[i].incarnation = *who;
         v->members[i].stays = standing_stays(s, who);
+        v->members[i].level = standing_level_of(s, who);
         v->evictees += !v->members[i].stays;
+        if (v->members[i].level > v->level_max)
+            v->level_max = v->members[i].level;
         CHECK(i == 0 ||
               incarnation_compare(&v->members[i - 1].incarnation, who) < 0);
     }
@@ -99,6 +102,10 @@ struct standing_view *standing_view_new(const struct standing *s,
     v->self_sealed = standing_is_sealed(s, self, &v->self_last);
     v->self_evictee = v->self_sealed || standing_is_evictee(s, self);
     v->dropped = standing_is_dropped(s);
+    v->level = standing_level(s, NULL);
+    v->self_level = standing_level_of(s, self);
+    for (size_t i = 0; i < v->members_count; i++)
+        v->behind += v->members[i].stays && v->members[i].level < v->level_max;
     return v;
 }
 

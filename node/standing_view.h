@@ -9,7 +9,8 @@
 
 struct standing_view_member {
     struct incarnation incarnation;
-    bool stays; /* named by no open order or retirement */
+    bool stays;     /* named by no open order or retirement */
+    uint32_t level; /* that it has announced, see standing_level_of */
 };
 
 struct standing_view {
@@ -33,6 +34,10 @@ struct standing_view {
     bool self_sealed;
     uint64_t self_last; /* sealed: the last seq that counts */
     bool dropped;       /* a returner: its order was dropped */
+    uint32_t level;     /* that every member that stays knows */
+    uint32_t self_level;
+    uint32_t level_max; /* that some member knows */
+    size_t behind;      /* members that stay and know less than that */
 };
 
 /* NULL when memory is short. */

@@ -47,7 +47,8 @@ static struct change change_of(const struct changes *c, const struct event *e,
     case OP_REVOKE:
     case OP_ROSTER_ADD:
     case OP_FENCE:
-    case OP_ACK: /* never visible: the log says "none" */
+    case OP_ACK:
+    case OP_KNOWS: /* never visible: the log says "none" */
         ret.kind = CHANGE_DELETE;
         break;
     case OP_SET_REMOVE:

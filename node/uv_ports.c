@@ -29,6 +29,7 @@ struct uv_ports {
     struct node *node;
     struct store *store;
     uint8_t sign_secret_key[64];
+    uint32_t format_level; /* of the writer; 0: its own */
     struct address address;
     struct node_ports ports;
     uint64_t due_ms;
@@ -237,6 +238,8 @@ static void give_identity(struct uv_ports *p)
     error = writer_initialise(p->store, &identity, &detail);
     if (error == 0)
         error = writer_open(&w, p->store, p->sign_secret_key, &detail);
+    if (error == 0 && p->format_level != 0)
+        error = writer_limit_level(w, p->format_level, &detail);
     if (error == 0)
         error = writer_snapshot(w, &first);
     if (error == 0)
@@ -454,9 +457,10 @@ const struct node_ports *uv_ports_ports(struct uv_ports *p)
 }
 
 void uv_ports_attach(struct uv_ports *p, struct node *n, struct store *s,
-                     const uint8_t sign_secret_key[64])
+                     const uint8_t sign_secret_key[64], uint32_t format_level)
 {
     p->node = n;
+    p->format_level = format_level;
     p->store = s;
     p->streams.node = n;
     memcpy(p->sign_secret_key, sign_secret_key, sizeof p->sign_secret_key);

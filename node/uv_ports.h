@@ -28,7 +28,7 @@ struct address uv_ports_address(const struct uv_ports *p);
 const struct node_ports *uv_ports_ports(struct uv_ports *p);
 /* From here on inputs go to the node. */
 void uv_ports_attach(struct uv_ports *p, struct node *n, struct store *s,
-                     const uint8_t sign_secret_key[64]);
+                     const uint8_t sign_secret_key[64], uint32_t format_level);
 /* Gives the writer's thread its writer (a joiner has none at first); taken. */
 int uv_ports_start_writer(struct uv_ports *p, struct writer *w);
 /* Finishes what was submitted, stops the threads, closes sockets and handles.

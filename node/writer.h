@@ -45,6 +45,11 @@ struct writer;
 int writer_open(struct writer **ret_writer, struct store *s,
                 const uint8_t sign_secret_key[64], struct cm_detail *detail);
 void writer_close(struct writer *w);
+/* Before the first batch: as a program of that format level would go on (op.h
+ * LEVEL_…), which is how upgrades are tested. CM_ERR_FORMAT_VERSION when a
+ * newer one has been at work here. */
+int writer_limit_level(struct writer *w, uint32_t level,
+                       struct cm_detail *detail);
 
 /* First life of a store: writes identity facts; founder or joiner. The founder
  * of a generation is rostered by its order; a joiner is rostered by its
@@ -169,12 +174,10 @@ struct commit_result {
     uint64_t collect_wall_ms; /* when a floor would find something to collapse;
                                  0: now, UINT64_MAX: never */
     bool prune_due;           /* event bytes lie below a floor */
-    bool shadow;         /* records stand in the bank that does not count */
-    bool alarm_conflict; /* two orders of one epoch were heard */
-    bool alarm_overrun;  /* something beyond a seal has been applied here */
-    bool lost_branch;    /* of a fork, by what fences cover… */
-    struct incarnation lost_fork; /* …and of whose */
-    size_t pending_events;        /* waiting for what they depend on */
+    bool shadow;           /* records stand in the bank that does not count */
+    bool alarm_conflict;   /* two orders of one epoch were heard */
+    bool alarm_overrun;    /* something beyond a seal has been applied here */
+    size_t pending_events; /* waiting for what they depend on */
     size_t pending_bytes;
     struct held_events held;
     uint32_t waits[REFUSAL_KINDS]; /* pending events by what they wait for */

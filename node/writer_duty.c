@@ -6,7 +6,8 @@
  * written in it: nobody else has to remember them. Nothing idle writes acks:
  * without a proposal there is none, and a proposal is made only when the loop
  * asks for one (node/proposals.c). Each duty ends itself: a fence names all
- * that is open, an acknowledgement is given once. */
+ * that is open, an acknowledgement is given once, and so is what this program
+ * knows (writer_level.c). */
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/writer_internal.h"
@@ -61,6 +62,8 @@ int duty_run(struct batch *b)
         /* The event that gathers local writes is among what they cover. */
         error = local_close_event(b);
         if (error == 0)
+            error = level_announce(b, &wrote);
+        if (error == 0 && !wrote)
             error = write_fence(b, &wrote);
         if (error == 0 && !wrote)
             error = write_ack(b, &wrote);

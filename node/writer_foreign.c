@@ -223,20 +223,26 @@ static int wait_for(struct arrival *a, enum refusal why)
 }
 
 /* Whether its turn has come. "A new operation type may be written only when
- * every rostered incarnation has announced that it knows it": so here is one
- * that is not allowed yet, or a program that is behind. Passing over it would
- * give this replica another state than those that know it have at the same
- * vector; it waits, and with it what its writer wrote since, until this program
- * knows it or the writer is evicted. */
+ * every rostered incarnation has announced that it knows it": so one that is
+ * unknown here is one that is not allowed yet. Passing over it would give this
+ * replica another state than those that know it have at the same vector; it
+ * waits, here as there (writer_level.c), and with it what its writer wrote
+ * since, until every program knows it or the writer is evicted. */
 static int judge_turn(struct batch *b, struct arrival *a)
 {
     const struct event *e = a->event;
 
-    if (e->has_unknown_op) {
+    if (e->has_unknown_op || e->level > b->w->level) {
         CM_MARK("event: of a later format, waits");
         (void)wait_for(a, REFUSAL_EVENT_OPERATION);
         return cm_fail(a->detail, CM_ERR_PENDING,
                        "it holds an operation that this program does not know");
+    }
+    if (!level_judge(b->w, e)) {
+        CM_MARK("event: waits until everybody knows its operations");
+        (void)wait_for(a, REFUSAL_EVENT_EARLY);
+        return cm_fail(a->detail, CM_ERR_PENDING,
+                       "it holds an operation that not every member knows yet");
     }
     return dependencies_held(b->w, e) && control_ready(b->w, e)
                ? 0

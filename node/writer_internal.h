@@ -44,6 +44,7 @@ struct writer {
     uint8_t authority[32];
     struct mesh_id mesh;
     struct incarnation self;
+    uint32_t level;                 /* format level of this program */
     struct buffer generation_bytes; /* what order borrows from */
     struct generation_order order;
     struct generation_id generation;
@@ -71,7 +72,6 @@ struct writer {
     bool shadow;            /* the other bank is not empty */
     bool conflict;          /* alarm: two orders of one epoch */
     bool overrun;        /* alarm: something beyond a seal was applied here */
-    bool lost_branch;    /* by the fences known as of the last result */
     hlc_t next_due;      /* first expiry of the index, 0: none */
     bool collectable;    /* there is a candidate for collapse… */
     hlc_t collect_after; /* …that waits for a floor of that time */
@@ -162,6 +162,25 @@ int control_hear(struct batch *b, struct intent *i);
 /* Stores what changed. */
 int control_finish(struct batch *b);
 
+/* writer_level.c: what everybody knows */
+/* Whether the level may be written here and now. */
+bool level_is_known(const struct writer *w, uint32_t level);
+/* CM_ERR_LEVEL, with who does not know the operation yet. */
+int level_check_local(const struct writer *w, const struct op *op,
+                      struct cm_detail *detail);
+/* CM_ERR_LEVEL: nobody enters who knows less than its sponsor has announced. */
+int level_check_add(const struct writer *w, uint32_t level,
+                    struct cm_detail *detail);
+/* CM_ERR_FORMAT_VERSION for a state that this program cannot read. */
+int level_check_cut(const struct writer *w, const struct replacement *r,
+                    uint32_t founder_level, struct cm_detail *detail);
+/* Whether the event may be applied as far as that is concerned. */
+bool level_judge(const struct writer *w, const struct event *e);
+/* An operation of that level counts. */
+void level_note(struct batch *b, uint32_t level);
+/* The duty: tells what this program knows, once. */
+int level_announce(struct batch *b, bool *ret_wrote);
+
 /* writer_duty.c: what this incarnation has to write by itself */
 int duty_run(struct batch *b);
 /* INTENT_PROPOSE. */
@@ -228,11 +247,6 @@ int adopt_entries(struct batch *b, const struct replacement *r,
 /* writer_cut.c: "a cut beyond a seal, beyond what the fences let its receiver
  * apply, or of another order is refused". */
 int adopt_check_standing(struct batch *b, const struct replacement *r,
-                         struct cm_detail *detail);
-/* After a returner's state, vector and entries, has been replaced. CM_ERR_FORK
- * if the cut holds a lost branch by what was known before. */
-int adopt_check_branches(struct batch *b, const struct replacement *r,
-                         const struct incarnation *former,
                          struct cm_detail *detail);
 /* After entries and vector have been joined. */
 int adopt_join_standing(struct batch *b, const struct replacement *r,

@@ -353,6 +353,8 @@ int writer_open(struct writer **ret_writer, struct store *s,
     pending_init(&w->pending);
     change_log_init(&w->log);
     error = writer_reload(w, detail);
+    if (error == 0)
+        error = writer_limit_level(w, LEVEL_LAST, detail);
     if (error != 0) {
         writer_close(w);
         return error;

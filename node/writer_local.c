@@ -11,6 +11,7 @@
 #include "node/writer_internal.h"
 
 #define TIME_TEXT_SIZE 32
+#define REASON_SHOWN_MAX 60 /* bytes, in a refusal */
 #define CONTROL_OVERHEAD 64 /* of an operation's own encoding */
 
 /* ---- what an operation would do ---- */
@@ -45,6 +46,15 @@ static size_t keep_named(struct writer *w, const struct local_op *local,
     return kept;
 }
 
+/* Whoever is added by its own node knows what this program does. */
+static uint32_t level_of_added(const struct writer *w,
+                               const struct local_op *local)
+{
+    if (local->kind != OP_ROSTER_ADD)
+        return 0;
+    return local->level != 0 ? local->level : w->level;
+}
+
 /* Every sibling at the origin is superseded, losers and tombstones too. A
  * roster-add supersedes nothing: it is void otherwise. */
 static int build_op(struct writer *w, const struct intent *intent,
@@ -69,6 +79,7 @@ static int build_op(struct writer *w, const struct intent *intent,
         .author = local->author.size > 0 ? local->author : intent->author,
         .flags = local->flags,
         .expires = local->expires,
+        .level = level_of_added(w, local),
         .supersedes = w->dots,
         .supersedes_count = count,
     };
@@ -78,6 +89,8 @@ static int build_op(struct writer *w, const struct intent *intent,
         ret_op->value = kept->value;
         ret_op->flags = kept->flags;
         ret_op->expires = kept->expires;
+        if (!level_is_known(w, op_level(ret_op)))
+            ret_op->value = slice_of(NULL, 0);
     }
     return 0;
 }
@@ -113,14 +126,22 @@ static int refuse_revoked(const struct writer *w, const struct sibling *revoke,
 {
     char dot[DOT_TEXT_SIZE];
     char when[TIME_TEXT_SIZE];
+    struct slice why = revoke->value;
 
+    if (why.size > REASON_SHOWN_MAX)
+        why.size = REASON_SHOWN_MAX;
+    while (why.size > 0 && !utf8_is_valid(why))
+        why.size--;
     CM_MARK("write: refused, its key is revoked");
     dot_format(dot, &revoke->dot);
     format_time(when, revoke->hlc);
     return cm_fail(detail, CM_ERR_REVOKED,
-                   "revoked by %s at %s; name it with --if-version %s or "
-                   "--unrevoke",
-                   name_of(w, &revoke->dot.incarnation), when, dot);
+                   "revoked by %s at %s%s%.*s%s; name it with --if-version %s "
+                   "or --unrevoke",
+                   name_of(w, &revoke->dot.incarnation), when,
+                   why.size > 0 ? " (" : "", (int)why.size,
+                   why.size > 0 ? (const char *)why.data : "",
+                   why.size > 0 ? ")" : "", dot);
 }
 
 static bool is_revive(enum op_kind kind)
@@ -209,6 +230,7 @@ static bool is_idle(const struct local_op *op, const struct entry *e,
     case OP_ROSTER_ADD:
     case OP_FENCE:
     case OP_ACK:
+    case OP_KNOWS:
         break;
     }
     return false;
@@ -251,7 +273,7 @@ static int check_roster_add(const struct writer *w, const struct local_op *op,
         return cm_fail(detail, CM_ERR_AUTHORITY,
                        "a certificate that only reads needs no place in the "
                        "roster");
-    return 0;
+    return level_check_add(w, level_of_added(w, op), detail);
 }
 
 static int check_authority(const struct writer *w, const struct local_op *op,
@@ -272,10 +294,11 @@ static int check_authority(const struct writer *w, const struct local_op *op,
                    (const char *)op->key.data);
 }
 
-static int check_limits(const struct intent *intent, const struct local_op *op,
-                        struct cm_detail *detail)
+static int check_limits(const struct writer *w, const struct intent *intent,
+                        const struct local_op *op, struct cm_detail *detail)
 {
     struct op plain;
+    int error;
 
     if (op->expires > hlc_make(WRITER_WALL_MS_MAX, 0))
         return cm_fail(detail, CM_ERR_INVALID,
@@ -291,7 +314,8 @@ static int check_limits(const struct intent *intent, const struct local_op *op,
         .expires = op->expires,
     };
 
-    return op_check(&plain, detail);
+    error = op_check(&plain, detail);
+    return error != 0 ? error : level_check_local(w, &plain, detail);
 }
 
 /* Leaves the entry in w->entry. */
@@ -301,7 +325,7 @@ static int check_op(struct batch *b, struct intent *intent, struct local_op *op,
     struct writer *w = b->w;
     struct entry_id id = local_id_of(op);
     struct resolution r;
-    int error = check_limits(intent, op, &intent->detail);
+    int error = check_limits(w, intent, op, &intent->detail);
 
     *ret_local = (struct entry_local){0};
     if (error != 0)
@@ -463,7 +487,10 @@ int local_control(struct batch *b, enum op_kind kind, struct slice key,
                   struct slice value)
 {
     struct writer *w = b->w;
-    struct op op = {.kind = kind, .key = key, .value = value};
+    struct op op = {.kind = kind,
+                    .key = key,
+                    .value = value,
+                    .level = kind == OP_KNOWS ? w->level : 0};
     uint8_t own_key[PROPOSAL_KEY_SIZE];
     struct entry_local none = {0};
     int error;

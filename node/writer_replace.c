@@ -238,6 +238,8 @@ static int check_generation(const struct writer *w, const struct replacement *r,
                             "incarnation at %llu",
                             (unsigned long long)seal->seq);
     }
+    if (error == 0)
+        error = level_check_cut(w, r, order.founder_level, detail);
     generation_order_release(&order);
     return error;
 }

@@ -217,6 +217,7 @@ static int apply_plain(struct batch *b, const struct op *op,
 int state_apply(struct batch *b, const struct op *op, const struct dot *dot,
                 hlc_t hlc, struct entry *entry, struct entry_local *local)
 {
+    level_note(b, op_level(op));
     if (op->kind >= OP_ROSTER_ADD)
         return control_apply(b, op, dot, hlc);
     return apply_plain(b, op, dot, hlc, entry, local);

@@ -128,6 +128,7 @@ static bool has_nothing(const struct local_op *op,
     case OP_ROSTER_ADD:
     case OP_FENCE:
     case OP_ACK:
+    case OP_KNOWS:
         break;
     }
     return false;

@@ -901,8 +901,8 @@ static void apply_control(struct sim_model_state *s,
         apply_add(s, e);
     else if (e->ops[0].op->kind == OP_FENCE)
         apply_fence(s, e);
-    else
-        apply_ack(s, e);
+    else if (e->ops[0].op->kind == OP_ACK)
+        apply_ack(s, e); /* levels: check_level.c */
     while (sealed)
         sealed = seal(s);
     drop_done(s);

@@ -73,6 +73,7 @@ static int make_order(struct sim_world *w, const struct manifest *m,
         .founder = identity->incarnation,
         .founder_certificate = identity->certificate,
         .created_ms = sim_host_wall_ms(w->hosts[0]),
+        .founder_level = LEVEL_LAST,
         .sealed = m->vv, /* borrowed */
     };
 

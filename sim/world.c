@@ -139,7 +139,8 @@ static int found_mesh(struct sim_world *w, struct cm_detail *detail)
 {
     struct store_identity identity = {.ready = true};
     struct generation_order order = {.number = 1,
-                                     .created_ms = SIM_CLOCK_EPOCH_MS};
+                                     .created_ms = SIM_CLOCK_EPOCH_MS,
+                                     .founder_level = LEVEL_LAST};
     struct random_stream stream;
     uint8_t seed[32];
     struct buffer certificate;

@@ -41,7 +41,8 @@
     X(CM_ERR_SEALED, -32, "beyond the seal of its incarnation")                \
     X(CM_ERR_HELD, -33, "dated too far ahead of the clocks")                   \
     X(CM_ERR_EVICTION_CONFLICT, -34, "another order has this epoch already")   \
-    X(CM_ERR_CLOCK, -35, "this node's clock is too far ahead")
+    X(CM_ERR_CLOCK, -35, "this node's clock is too far ahead")                 \
+    X(CM_ERR_LEVEL, -36, "not every member knows this operation yet")
 
 enum cm_error {
 #define CM_ERROR_ENUM(name, code, text) name = code,

@@ -11,6 +11,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/pack.h"
 #include "crdt/dot.h"
+#include "crdt/op.h"
 #include "node/paths.h"
 
 #define WAIT_DEFAULT_MS 10000 /* the node's own */
@@ -80,6 +81,39 @@ int cli_check_key(const struct cli *c, const char *field, const char *text)
         return cli_usage_error(c, "%s is not valid UTF-8; write it in UTF-8",
                                field);
     return 0;
+}
+
+int cli_format_level(const struct cli *c, uint32_t *ret_level)
+{
+    const char *text = cli_value(c, "format-level");
+    struct cm_detail detail = {""};
+    uint64_t level = 0;
+    if (text == NULL)
+        return CLI_DONE;
+    if (args_number(&level, text, LEVEL_LAST, "--format-level", &detail) != 0)
+        return cli_usage_error(c, "%s", detail.text);
+    if (level < LEVEL_FIRST)
+        return cli_usage_error(c, "--format-level is %d to %d", LEVEL_FIRST,
+                               LEVEL_LAST);
+    *ret_level = (uint32_t)level;
+    return CLI_DONE;
+}
+
+int cli_check_reason(const struct cli *c)
+{
+    const char *reason = cli_value(c, "reason");
+    struct cm_detail detail = {""};
+    if (reason == NULL ||
+        op_check_reason(slice_of_string(reason), &detail) == 0)
+        return 0;
+    return cli_usage_error(c, "--reason: %s", detail.text);
+}
+
+void cli_op_reason(const struct cli *c, json_t *op)
+{
+    const char *reason = cli_value(c, "reason");
+    if (reason != NULL && reason[0] != '\0')
+        CHECK(json_object_set_new(op, "reason", json_string(reason)) == 0);
 }
 
 void cli_query_add(struct buffer *target, const char *name, const char *value)

@@ -56,6 +56,11 @@ int cli_failed(const struct cli *c, const char *format, ...)
 /* A remark on standard error. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* --format-level; leaves *ret_level alone where it is not given. */
+int cli_format_level(const struct cli *c, uint32_t *ret_level);
+/* --reason, of revokes: CLI_DONE, or the usage error's code. */
+int cli_check_reason(const struct cli *c);
+void cli_op_reason(const struct cli *c, json_t *op);
 /* 0, or CLI_USAGE after saying which limit text breaks: keys and elements are
  * 1..480 bytes of UTF-8, key and element together too. */
 int cli_check_key(const struct cli *c, const char *field, const char *text);

@@ -325,6 +325,29 @@ static void examine_drills(json_t *findings, const json_t *drills)
     }
 }
 
+/* Who does not know yet what others know: nobody may write it. */
+static void examine_format(json_t *findings, const json_t *format)
+{
+    size_t i;
+    json_t *m;
+
+    if (number_in(format, "program") < number_in(format, "greatest"))
+        find(findings, "format",
+             "bring this node's program up to date, or leave --format-level "
+             "away",
+             "this node's program knows format level %lld, others know %lld",
+             (long long)number_in(format, "program"),
+             (long long)number_in(format, "greatest"));
+    json_array_foreach(json_object_get(format, "behind"), i, m)
+        find(findings, "format",
+             "bring that node's program up to date; if it is gone for good, "
+             "'confmesh evict'",
+             "%s holds back what is new in format level %lld (a revoke with a "
+             "reason): it knows %lld",
+             text_in(m, "name"), (long long)number_in(format, "greatest"),
+             (long long)number_in(m, "knows"));
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
     const json_t *snapshot = json_object_get(status, "snapshot");
@@ -342,6 +365,7 @@ static void examine_status(json_t *findings, const json_t *status)
 
         find(findings, "alarms", alarm_remedy(text), "%s", text);
     }
+    examine_format(findings, json_object_get(status, "format"));
     examine_pending(findings, json_object_get(status, "pending"));
     examine_refused(findings, status);
     examine_snapshots(findings, snapshot);

@@ -22,14 +22,16 @@
     "  --timeout 10s   how long at most\n"
 
 const struct cli_verb cli_verbs[] = {
-    {"init", "DIR", "name authority passphrase-file no-passphrase",
+    {"init", "DIR", "name authority passphrase-file no-passphrase format-level",
      "make a mesh and its first node",
      "Makes the authority, the one secret that makes the mesh (default file\n"
      "./authority.key; move it off the node), and the first node's directory.\n"
      "  --name NAME             the node's name (needed)\n"
      "  --authority FILE        where the authority goes; never overwritten\n"
      "  --passphrase-file FILE  protect it with the first line of FILE\n"
-     "  --no-passphrase         do not protect it\n\n"
+     "  --no-passphrase         do not protect it\n"
+     "  --format-level N        as 'node' has it, for a mesh that older "
+     "programs join\n\n"
      "  confmesh init /var/lib/confmesh --name alpha\n"
      "  confmesh node --data /var/lib/confmesh\n",
      1, 1, cli_verb_init},
@@ -37,7 +39,7 @@ const struct cli_verb cli_verbs[] = {
      "name bind join snapshot-to snapshot-interval snapshot-recipient "
      "snapshot-delta snapshot-drill snapshot-bandwidth snapshot-hook ca-file "
      "revoke-deletes "
-     "floor-interval floor-keep scrub-interval dev",
+     "floor-interval floor-keep scrub-interval format-level dev",
      "run a node",
      "Runs until SIGINT or SIGTERM. A joined directory needs no flag but\n"
      "--data.\n"
@@ -72,6 +74,11 @@ const struct cli_verb cli_verbs[] = {
      "deleted\n"
      "                            is collected; 'never': not asked for here\n"
      "  --floor-keep 1m           how long watches may resume from before it\n"
+     "  --format-level N          after an update: go on as the program "
+     "before,\n"
+     "                            so that it can be put back; without it what "
+     "is\n"
+     "                            new is announced, and there is no way back\n"
      "  --dev                     a throwaway node, at once, without init\n\n"
      "  confmesh node --dev\n"
      "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
@@ -133,10 +140,14 @@ const struct cli_verb cli_verbs[] = {
      "\n"
      "  confmesh del app/log/level\n",
      1, 1, cli_verb_del},
-    {"revoke", "KEY...", "author " WAIT_FLAGS, "delete keys for good",
+    {"revoke", "KEY...", "author reason " WAIT_FLAGS, "delete keys for good",
      "A revoked key stays revoked whatever stale writers do, until a put with\n"
      "--unrevoke or --if-version names the revoke. Several keys are one\n"
-     "transaction.\n" WAIT_HELP "\n"
+     "transaction.\n"
+     "  --reason TEXT      why, told to whoever is refused (256 bytes); every\n"
+     "                     member has to know of reasons: 'confmesh "
+     "roster'\n" WAIT_HELP "\n"
+     "  confmesh revoke users/bob --reason 'left the company'\n"
      "  confmesh revoke users/bob --wait all --timeout 30s\n"
      "  confmesh put users/bob '{}' --unrevoke\n",
      1, WORDS_MANY, cli_verb_revoke},
@@ -170,10 +181,10 @@ const struct cli_verb cli_verbs[] = {
      "Removes what this node sees; a concurrent add stays.\n" WAIT_HELP "\n"
      "  confmesh set remove admins carol\n",
      2, WORDS_MANY, cli_verb_set_remove},
-    {"set revoke", "KEY ELEMENT...", "author " WAIT_FLAGS,
+    {"set revoke", "KEY ELEMENT...", "author reason " WAIT_FLAGS,
      "remove elements from a set for good",
-     "An element that was revoked stays out until 'set add "
-     "--unrevoke'.\n" WAIT_HELP "\n"
+     "An element that was revoked stays out until 'set add --unrevoke'.\n"
+     "  --reason TEXT      why; see 'revoke'\n" WAIT_HELP "\n"
      "  confmesh set revoke admins mallory\n",
      2, WORDS_MANY, cli_verb_set_revoke},
     {"set members", "KEY", READ_FLAGS, "list a set's elements",
@@ -189,7 +200,7 @@ const struct cli_verb cli_verbs[] = {
      "  del KEY [--if-version DOT]      get-tree PREFIX\n"
      "  delete-cas KEY INDEX            check-index KEY INDEX\n"
      "  delete-tree PREFIX              check-not-exists KEY\n"
-     "  revoke KEY                      check-version KEY DOT\n"
+     "  revoke KEY [--reason TEXT]      check-version KEY DOT\n"
      "  set-add KEY ELEMENT [--ttl 1h]  set-remove KEY ELEMENT\n"
      "  set-revoke KEY ELEMENT          resolve KEY DOT [--element E]\n"
      "  # a remark\n"

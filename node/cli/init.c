@@ -102,6 +102,7 @@ int cli_verb_init(struct cli *c)
     struct authority authority;
     struct cm_detail detail = {""};
     char path[PATHS_SIZE_MAX];
+    uint32_t level = LEVEL_LAST;
 
     if (name == NULL)
         return cli_usage_error(c, "--name NAME is needed");
@@ -116,12 +117,15 @@ int cli_verb_init(struct cli *c)
         authority_path = AUTHORITY_DEFAULT;
     if (paths_absolute(path, authority_path, &detail) != 0)
         return cli_usage_error(c, "--authority: %s", detail.text);
+    code = cli_format_level(c, &level);
+    if (code != 0)
+        return code;
     int error = authority_file_create(&authority, path, &source, &detail);
     if (error == CM_ERR_NOT_FOUND || error == CM_ERR_INVALID)
         return cli_usage_error(c, "%s", detail.text);
     if (error != 0)
         return cli_failed(c, "%s", detail.text);
-    error = found_mesh(dir, name, &authority, wall_ms(), &detail);
+    error = found_mesh(dir, name, &authority, level, wall_ms(), &detail);
     if (error == 0) {
         report(c, dir, name, path, &authority);
     } else {

@@ -42,6 +42,8 @@ static struct args_flag flags[] = {
     {.name = "revoke-deletes", .kind = ARGS_LIST},
     {.name = "floor-interval", .kind = ARGS_VALUE},
     {.name = "floor-keep", .kind = ARGS_VALUE},
+    {.name = "format-level", .kind = ARGS_VALUE},
+    {.name = "reason", .kind = ARGS_VALUE},
     {.name = "keep", .kind = ARGS_VALUE},
     {.name = "if-siblings", .kind = ARGS_VALUE},
     {.name = "limit", .kind = ARGS_VALUE},

@@ -16,11 +16,16 @@ static void print_member(const json_t *m)
     const json_t *offset = json_object_get(m, "clock_offset_ms");
     bool self = json_is_true(json_object_get(m, "self"));
     const json_t *sync = json_object_get(m, "in_sync");
+    const json_t *level = json_object_get(m, "format_level");
     (void)printf("%-20s %-24s %-8s %-8s", text_of(m, "name"),
                  text_of(m, "address"), text_of(m, "state"),
                  self                 ? "self"
                  : json_is_true(sync) ? "yes"
                                       : "no");
+    if (json_is_integer(level))
+        (void)printf(" %-6lld", (long long)json_integer_value(level));
+    else
+        (void)printf(" %-6s", "-");
     if (!self && json_is_number(trip))
         (void)printf(" %7.1f ms", json_number_value(trip));
     if (!self && json_is_integer(offset))
@@ -54,8 +59,8 @@ int cli_verb_members(struct cli *c)
     } else if (c->json) {
         cli_print_json(answer);
     } else {
-        (void)printf("%-20s %-24s %-8s %-8s %-10s %s\n", "NAME", "ADDRESS",
-                     "STATE", "IN SYNC", "ROUND TRIP", "CLOCK");
+        (void)printf("%-20s %-24s %-8s %-8s %-6s %-10s %s\n", "NAME", "ADDRESS",
+                     "STATE", "IN SYNC", "FORMAT", "ROUND TRIP", "CLOCK");
         for (size_t i = 0; i < json_array_size(list); i++)
             print_member(json_array_get(list, i));
         advise(list);

@@ -144,6 +144,8 @@ static int durations(const struct cli *c, struct daemon_options *o)
 {
     struct cm_detail detail = {""};
     int code = floor_durations(c, o);
+    if (code == 0)
+        code = cli_format_level(c, &o->format_level);
     if (code != 0)
         return code;
     const char *interval = cli_value(c, "snapshot-interval");

@@ -10,12 +10,16 @@ int cli_verb_revoke(struct cli *c)
         if (code != 0)
             return code;
     }
+    int code = cli_check_reason(c);
+    if (code != 0)
+        return code;
     /* Several keys are one transaction: revoked together or not at all. */
     json_t *ops = json_array();
     CHECK(ops != NULL);
-    for (size_t i = 0; i < c->words_count; i++)
-        CHECK(json_array_append_new(
-                  ops, cli_op("revoke", slice_of_string(c->words[i]), NULL)) ==
-              0);
+    for (size_t i = 0; i < c->words_count; i++) {
+        json_t *op = cli_op("revoke", slice_of_string(c->words[i]), NULL);
+        cli_op_reason(c, op);
+        CHECK(json_array_append_new(ops, op) == 0);
+    }
     return cli_transact(c, ops, false);
 }

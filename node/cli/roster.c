@@ -24,6 +24,29 @@ static void advise(const json_t *members)
     }
 }
 
+/* Who knows less than others holds back what is new in the format. */
+static void advise_levels(const json_t *members)
+{
+    json_int_t greatest = 0;
+    size_t behind = 0;
+
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        json_int_t level = json_integer_value(
+            json_object_get(json_array_get(members, i), "format_level"));
+        greatest = level > greatest ? level : greatest;
+    }
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        behind +=
+            json_is_true(json_object_get(m, "stays")) &&
+            json_integer_value(json_object_get(m, "format_level")) < greatest;
+    }
+    if (behind > 0)
+        cli_note("%zu know a lower format level than %lld: update their "
+                 "programs, else nobody may write what is new in it",
+                 behind, (long long)greatest);
+}
+
 static const char *state_of(const json_t *m)
 {
     if (json_is_true(json_object_get(m, "evictee")))
@@ -44,20 +67,25 @@ static void print_roster(const json_t *answer)
         (long long)json_integer_value(json_object_get(answer, "epoch")),
         (long long)json_integer_value(json_object_get(answer, "orders_open")),
         (long long)json_integer_value(json_object_get(answer, "above_floor")));
-    (void)printf("%-20s %-32s %s\n", "NAME", "INCARNATION", "STATE");
+    (void)printf("%-20s %-32s %-6s %s\n", "NAME", "INCARNATION", "FORMAT",
+                 "STATE");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        (void)printf("%-20s %-32s %s\n", text_of(m, "name"),
-                     text_of(m, "incarnation"), state_of(m));
+        (void)printf(
+            "%-20s %-32s %-6lld %s\n", text_of(m, "name"),
+            text_of(m, "incarnation"),
+            (long long)json_integer_value(json_object_get(m, "format_level")),
+            state_of(m));
     }
     for (size_t i = 0; i < json_array_size(sealed); i++) {
         const json_t *m = json_array_get(sealed, i);
         (void)printf(
-            "%-20s %-32s evicted, last event %lld\n", "-",
-            text_of(m, "incarnation"),
+            "%-20s %-32s %-6s evicted, last event %lld\n", "-",
+            text_of(m, "incarnation"), "-",
             (long long)json_integer_value(json_object_get(m, "last_seq")));
     }
     advise(members);
+    advise_levels(members);
 }
 
 int cli_verb_roster(struct cli *c)

@@ -30,6 +30,8 @@ static int set_write(struct cli *c, const char *op_name)
     int code = check_elements(c);
     if (code == 0)
         code = cli_check_expiry(c);
+    if (code == 0)
+        code = cli_check_reason(c);
     if (code != 0)
         return code;
     json_t *ops = json_array();
@@ -44,6 +46,7 @@ static int set_write(struct cli *c, const char *op_name)
                                       json_string(cli_value(c, "expires-at")));
         if (cli_has(c, "unrevoke"))
             (void)json_object_set_new(op, "unrevoke", json_true());
+        cli_op_reason(c, op);
         CHECK(json_array_append_new(ops, op) == 0);
     }
     return cli_transact(c, ops, false);

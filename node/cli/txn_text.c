@@ -172,6 +172,12 @@ static int line_flags(const struct line *l, json_t *op, size_t first)
             if (json_object_set_new(op, "if_version", dot) != 0)
                 return cm_fail(l->detail, CM_ERR_INVALID,
                                "line %zu: --if-version is no text", l->number);
+        } else if (word_is(l, i, "--reason") && more) {
+            struct slice s = word_slice(l, ++i);
+            json_t *why = json_stringn((const char *)s.data, s.size);
+            if (json_object_set_new(op, "reason", why) != 0)
+                return cm_fail(l->detail, CM_ERR_INVALID,
+                               "line %zu: --reason is no text", l->number);
         } else if ((word_is(l, i, "--ttl") || word_is(l, i, "--expires-at")) &&
                    more) {
             const char *name = word_is(l, i, "--ttl") ? "ttl" : "expires";

@@ -129,6 +129,7 @@ static int make_order(struct restore *r, uint64_t now_ms)
         .founder = r->incarnation,
         .founder_certificate = buffer_slice(&r->certificate),
         .created_ms = now_ms,
+        .founder_level = LEVEL_LAST,
     };
     int error;
 

@@ -84,6 +84,7 @@ void mesh_make(struct mesh *m, const char *parent)
     order.founder = m->first.incarnation;
     order.founder_certificate = buffer_slice(&m->first.certificate);
     order.created_ms = bench_wall_ms();
+    order.founder_level = LEVEL_LAST;
     buffer_init(&m->order, GENERATION_ORDER_SIZE_MAX);
     bench_must(
         generation_order_encode(&m->order, &order, m->authority.secret_key),

@@ -60,7 +60,8 @@ static void encode(struct buffer *out, struct frame *f)
         frame_refused(out, f->code, f->text);
         break;
     case FRAME_SPONSOR:
-        frame_sponsor(out, &f->incarnation, f->purpose, f->cut, f->messages);
+        frame_sponsor(out, &f->incarnation, f->level, f->purpose, f->cut,
+                      f->messages);
         break;
     case FRAME_SNAPSHOT:
         frame_snapshot(out, f->bytes, f->last);

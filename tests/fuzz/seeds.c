@@ -435,7 +435,7 @@ static void seeds_frame(void)
     frame_refused(&out, CM_ERR_USED_UP, "the token is used up");
     seed_write("frame", "refused");
     seed_begin(-1);
-    frame_sponsor(&out, &incarnation, CUT_JOIN, 0, 0);
+    frame_sponsor(&out, &incarnation, LEVEL_LAST, CUT_JOIN, 0, 0);
     seed_write("frame", "sponsor");
     seed_begin(-1);
     frame_snapshot(&out, text("a piece"), true);

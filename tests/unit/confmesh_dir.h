@@ -35,9 +35,9 @@ static int setup(void **state)
     assert_non_null(mkdtemp(directory));
     authority_make(&authority, seed);
     (void)snprintf(data, sizeof data, "%s/a", directory);
-    assert_int_equal(
-        found_mesh(data, "alpha", &authority, UINT64_C(1700000000000), &detail),
-        0);
+    assert_int_equal(found_mesh(data, "alpha", &authority, LEVEL_LAST,
+                                UINT64_C(1700000000000), &detail),
+                     0);
     return 0;
 }
 

@@ -366,6 +366,7 @@ static void identity_make(struct node *n)
     order.founder = identity.incarnation;
     order.founder_certificate = buffer_slice(&certificate);
     order.created_ms = 1;
+    order.founder_level = LEVEL_LAST;
     vv_init(&order.sealed);
     buffer_init(&generation, GENERATION_ORDER_SIZE_MAX);
     assert_int_equal(

@@ -64,6 +64,7 @@ static inline void fixture_mesh_make(struct fixture_mesh *f, uint8_t tag)
     order.founder = f->incarnation;
     order.founder_certificate = buffer_slice(&f->certificate);
     order.created_ms = 1700000000000;
+    order.founder_level = LEVEL_LAST;
     buffer_init(&f->order, GENERATION_ORDER_SIZE_MAX);
     assert_int_equal(
         generation_order_encode(&f->order, &order, f->authority.secret_key), 0);

@@ -56,8 +56,9 @@ static inline void life_begin(struct life *l, const char *name)
     l->now = WALL;
     path_of(l->dir, name);
     authority_make(&l->authority, seed);
-    assert_int_equal(found_mesh(l->dir, "founder", &l->authority, WALL, NULL),
-                     0);
+    assert_int_equal(
+        found_mesh(l->dir, "founder", &l->authority, LEVEL_LAST, WALL, NULL),
+        0);
     life_open(l);
 }
 

@@ -420,7 +420,11 @@ static void test_refuses(void **state)
     assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_TOMBSTONE, 1, 0, ""),
                      bad);
     assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_REVOKE, 0, 1, ""), bad);
-    assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_REVOKE, 0, 0, "v"), bad);
+    assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_TOMBSTONE, 0, 0, "v"),
+                     bad);
+    assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_REVOKE, 0, 0, "why"), 0);
+    assert_int_equal(unpack_one(r, "k", "", 1, SIBLING_REVOKE, 0, 0, "\xff"),
+                     bad);
     assert_int_equal(unpack_one(s, "k", "e", 1, SIBLING_ADD, 0, 9, ""), 0);
     assert_int_equal(unpack_one(s, "k", "e", 1, SIBLING_REVOKE, 0, 0, ""), 0);
     assert_int_equal(unpack_one(s, "k", "", 1, SIBLING_ADD, 0, 0, ""), bad);

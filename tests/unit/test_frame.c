@@ -88,7 +88,7 @@ static void make(struct buffer *out, enum frame_kind kind)
         frame_refused(out, CM_ERR_EXPIRED, "too late");
         break;
     case FRAME_SPONSOR:
-        frame_sponsor(out, &incarnation, CUT_RETURN, 7, 300);
+        frame_sponsor(out, &incarnation, LEVEL_LAST, CUT_RETURN, 7, 300);
         break;
     case FRAME_SNAPSHOT:
         frame_snapshot(out, slice_of("piece", 5), true);

@@ -219,8 +219,8 @@ static void world_begin(struct world *w)
     assert_non_null(mkdtemp(w->directory));
     (void)snprintf(data, sizeof data, "%s/a", w->directory);
     authority_make(&authority, seed);
-    assert_int_equal(found_mesh(data, "alpha", &authority, WALL_MS, &detail),
-                     0);
+    assert_int_equal(
+        found_mesh(data, "alpha", &authority, LEVEL_LAST, WALL_MS, &detail), 0);
     for (i = 0; i < STREAMS; i++)
         buffer_init(&w->wires[i].bytes, 1u << 20);
     open_node(w, data);

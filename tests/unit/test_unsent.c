@@ -42,6 +42,7 @@ static void life_begin(struct life *l)
     order.founder = n->incarnation;
     order.founder_certificate = buffer_slice(&n->certificate);
     order.created_ms = FIXTURE_WALL_MS;
+    order.founder_level = LEVEL_LAST;
     vv_init(&order.sealed);
     assert_int_equal(vv_set(&order.sealed, &l->former, SEALED_AT, &none), 0);
     buffer_init(&m->order, GENERATION_ORDER_SIZE_MAX);

@@ -762,6 +762,7 @@ static int adopt(struct fixture_mesh *m, struct fixture_node *from,
 
     assert_int_equal(store_reader_begin(from->store, &p.reader), 0);
     r.hlc_max = store_hlc(p.reader);
+    assert_int_equal(store_meta(p.reader, META_STANDING, &r.standing), 0);
     i->replacement = &r;
     commit_result_free(fixture_commit(to, i));
     *detail = i->detail;

@@ -39,6 +39,7 @@ struct fixture_node {
     struct buffer certificate;
     uint64_t wall_ms;
     uint64_t map_size;
+    uint32_t level; /* its program's format level; 0: this one's */
     struct fixture_event *events; /* its own, in order */
     size_t events_count;
     struct hash digest; /* of the last result */
@@ -50,6 +51,7 @@ struct fixture_mesh {
     struct authority authority;
     struct mesh_id mesh;
     struct buffer order;
+    uint32_t level; /* of the nodes that are made; 0: this program's */
     struct fixture_node nodes[FIXTURE_NODES_MAX];
     size_t count;
 };
@@ -88,6 +90,8 @@ static inline void fixture_open(struct fixture_node *n)
 
     if (error == 0)
         error = writer_open(&n->writer, n->store, n->secret_key, &detail);
+    if (error == 0 && n->level != 0)
+        error = writer_limit_level(n->writer, n->level, &detail);
     if (error != 0)
         fail_msg("open: %s: %s", cm_strerror(error), detail.text);
 }
@@ -126,7 +130,9 @@ static inline void fixture_identity(struct fixture_mesh *m,
     fixture_open(n);
 }
 
-static inline void fixture_mesh_make(struct fixture_mesh *m)
+/* level: of its nodes' programs; 0: this one's. */
+static inline void fixture_mesh_make_level(struct fixture_mesh *m,
+                                           uint32_t level)
 {
     uint8_t seed[32] = {77};
     struct generation_order order = {0};
@@ -134,6 +140,8 @@ static inline void fixture_mesh_make(struct fixture_mesh *m)
 
     assert_true(sodium_init() >= 0);
     memset(m, 0, sizeof *m);
+    m->level = level;
+    n->level = level;
     authority_make(&m->authority, seed);
     m->mesh = mesh_id_of(m->authority.public_key);
     fixture_keys(n, 1);
@@ -143,11 +151,17 @@ static inline void fixture_mesh_make(struct fixture_mesh *m)
     order.founder = n->incarnation;
     order.founder_certificate = buffer_slice(&n->certificate);
     order.created_ms = FIXTURE_WALL_MS;
+    order.founder_level = level != 0 ? level : LEVEL_LAST;
     buffer_init(&m->order, GENERATION_ORDER_SIZE_MAX);
     assert_int_equal(
         generation_order_encode(&m->order, &order, m->authority.secret_key), 0);
     fixture_identity(m, n, true);
     m->count = 1;
+}
+
+static inline void fixture_mesh_make(struct fixture_mesh *m)
+{
+    fixture_mesh_make_level(m, 0);
 }
 
 static inline void fixture_remove_dir(const char *dir)
@@ -289,6 +303,7 @@ static inline struct fixture_node *fixture_add_node(struct fixture_mesh *m,
     fixture_keys(n, (uint8_t)(m->count + 1));
     (void)snprintf(name, sizeof name, "node-%zu", m->count + 1);
     fixture_certify(m, n, name, roles, prefix);
+    n->level = m->level;
     fixture_identity(m, n, true);
     m->count++;
     if (rostered) {
@@ -296,6 +311,7 @@ static inline struct fixture_node *fixture_add_node(struct fixture_mesh *m,
             .kind = OP_ROSTER_ADD,
             .key = slice_of(n->incarnation.bytes, INCARNATION_SIZE),
             .value = buffer_slice(&n->certificate),
+            .level = n->level,
         };
         struct intent *i = fixture_do(&m->nodes[0], &op);
 
