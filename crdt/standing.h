@@ -145,6 +145,16 @@ bool standing_holds_lost_branch(const struct standing *s,
                                 const struct vv *vv,
                                 struct incarnation *ret_fork);
 
+/* "It forgets no announced fence: a cut that loses by what the returner itself
+ * knows is none to come back to": whether self, which returns, has to refuse
+ * the cut with that standing (entries included) and vector. What both know
+ * counts, but for what self has said, and for fences of those that do not stay
+ * by both: what an evictee told in his own part of the mesh is no proof. */
+bool standing_cut_has_lost(const struct standing *s,
+                           const struct incarnation *self,
+                           const struct standing *cut, const struct vv *cut_vv,
+                           struct incarnation *ret_fork);
+
 /* Whether everything is applied that op names beside its event's own deps; if
  * not, the event is not applicable yet. CM_ERR_NOMEM. */
 int standing_ready(const struct op *op, const struct dot *dot,
@@ -225,8 +235,9 @@ bool standing_is_dropped(const struct standing *s);
 
 /* Whether i is rostered and named by nothing open. */
 bool standing_stays(const struct standing *s, const struct incarnation *i);
-/* Self stays and an open evictee is known that its last fence does not name:
- * appends the fence that it has to write. False: nothing to write. */
+/* Self stays and an open evictee is known that its fences do not name, or of
+ * which vv has more than they cover: appends the fence that it has to write.
+ * False: nothing to write. */
 int standing_due_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, struct buffer *out, bool *ret_due);
 /* The next open proposal that self is to acknowledge: its key. */

@@ -240,6 +240,29 @@ static size_t count_unsettled(const struct floor *f)
     return ret;
 }
 
+/* Whether a fence has to be written for the evictee's sake; first whom no fence
+ * of self names yet. */
+enum need {
+    NEED_NEW = 0,
+    NEED_GROWN, /* more of it was let in than the last one says */
+    NEED_NONE,
+};
+
+/* "A fence is written anew when its writer lets more in": else nobody hears
+ * which branch of a fork it holds once those that covered it have gone. */
+static enum need need_of(const struct standing *s,
+                         const struct incarnation *self, const struct vv *vv,
+                         const struct incarnation *evictee)
+{
+    uint64_t covered = 0;
+
+    if (!standing_fenced(s, self, evictee, &covered))
+        return NEED_NEW;
+    if (STANDING_OFF(RULE_FENCE_GROWN) || STANDING_OFF(RULE_COVER_ALL))
+        return NEED_NONE;
+    return vv_seq(vv, evictee) > covered ? NEED_GROWN : NEED_NONE;
+}
+
 static int write_fence(const struct standing *s, const struct incarnation *self,
                        const struct vv *vv, const struct due *due,
                        struct buffer *out)
@@ -252,11 +275,9 @@ static int write_fence(const struct standing *s, const struct incarnation *self,
     d.retirements = cm_calloc(due->count + 1, sizeof *d.retirements);
     if (d.covered != NULL && d.retirements != NULL) {
         draft_orders(&d);
-        /* First whom no fence of self names yet. */
-        for (int again = 0; again < 2; again++) {
+        for (int need = NEED_NEW; need <= NEED_NONE; need++) {
             for (size_t i = 0; i < due->count; i++) {
-                if (standing_fenced(s, self, &due->names[i], NULL) ==
-                    (again == 1))
+                if (need_of(s, self, vv, &due->names[i]) == (enum need)need)
                     draft_name(&d, &due->names[i]);
             }
         }
@@ -293,7 +314,7 @@ int standing_due_fence(const struct standing *s, const struct incarnation *self,
         return 0;
     error = find_evictees(s, &due);
     for (size_t i = 0; i < due.count && error == 0; i++)
-        grown = grown || !standing_fenced(s, self, &due.names[i], NULL);
+        grown = grown || need_of(s, self, vv, &due.names[i]) != NEED_NONE;
     if (STANDING_OFF(RULE_FENCE_ANEW) && is_fencing(s, self))
         grown = false;
     if (error == 0 && grown)

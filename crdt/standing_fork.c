@@ -27,13 +27,24 @@ static bool has_lost(const struct losers *l, const struct incarnation *i)
 }
 
 struct ballot {
-    const struct standing *s;
+    const struct standing *s;    /* says who stays */
+    const struct standing *also; /* what is known besides; NULL: nothing */
     const struct incarnation *self;
     const struct vv_entry *mine;
     struct losers *losers;
     struct hash lowest; /* that is covered at mine's seq */
     bool disputed;
 };
+
+/* Of one standing all that stay have a say; of two, who stays by the first and
+ * is not on its way out by the other. */
+static bool has_say(const struct ballot *b, const struct incarnation *i)
+{
+    return !incarnation_equal(i, b->self) && !has_lost(b->losers, i) &&
+           standing_stays(b->s, i) &&
+           (b->also == NULL || (!standing_is_evictee(b->also, i) &&
+                                !standing_is_sealed(b->also, i, NULL)));
+}
 
 /* What f covers at mine's seq, if its writer has a say; NULL: nothing. */
 static const struct hash *vote_of(const struct ballot *b,
@@ -44,8 +55,7 @@ static const struct hash *vote_of(const struct ballot *b,
         standing_fence_name(f, &b->mine->incarnation);
 
     if (n == NULL || n->seq != b->mine->seq || hash_equal(&n->head, &none) ||
-        incarnation_equal(&f->writer, b->self) ||
-        has_lost(b->losers, &f->writer) || !standing_stays(b->s, &f->writer))
+        !has_say(b, &f->writer))
         return NULL;
     return &n->head;
 }
@@ -70,15 +80,59 @@ static void exclude(struct ballot *b, const struct standing_fence *f)
         b->losers->list[b->losers->count++] = f->writer;
 }
 
-/* All fences known here, applied ones and announced ones. */
+/* All fences known, applied ones and announced ones. */
 static void each_fence(struct ballot *b,
                        void (*visit)(struct ballot *b,
                                      const struct standing_fence *f))
 {
-    for (size_t i = 0; i < b->s->fences.count; i++)
-        visit(b, &b->s->fences.items[i]);
-    for (size_t i = 0; i < b->s->announced.count; i++)
-        visit(b, &b->s->announced.items[i]);
+    const struct standing *all[2] = {b->s, b->also};
+
+    for (size_t k = 0; k < 2 && all[k] != NULL; k++) {
+        for (size_t i = 0; i < all[k]->fences.count; i++)
+            visit(b, &all[k]->fences.items[i]);
+        for (size_t i = 0; i < all[k]->announced.count; i++)
+            visit(b, &all[k]->announced.items[i]);
+    }
+}
+
+/* Who is sealed by the one that says who stays was decided there. */
+static bool is_open(const struct ballot *b, const struct incarnation *i)
+{
+    return standing_is_evictee(b->s, i) ||
+           (b->also != NULL && !standing_is_sealed(b->s, i, NULL) &&
+            standing_is_evictee(b->also, i));
+}
+
+/* Whether vv holds a branch that lost. b has what is known. */
+static bool has_lost_branch(struct ballot *b, const struct vv *vv,
+                            struct incarnation *ret_fork)
+{
+    struct losers losers = {.count = 0};
+
+    b->losers = &losers;
+    for (size_t i = 0; i < vv->count; i++) { /* sorted: the same everywhere */
+        b->mine = &vv->entries[i];
+        b->lowest = b->mine->head;
+        b->disputed = false;
+        if (!is_open(b, &b->mine->incarnation))
+            continue;
+        each_fence(b, hear);
+        if (!b->disputed)
+            continue;
+        if (!hash_equal(&b->lowest, &b->mine->head)) {
+            if (ret_fork != NULL)
+                *ret_fork = b->mine->incarnation;
+            return true;
+        }
+        each_fence(b, exclude);
+    }
+    CHECK(losers.count <= VOICES_MAX);
+    return false;
+}
+
+static bool has_fences(const struct standing *s)
+{
+    return s->fences.count > 0 || s->announced.count > 0;
 }
 
 bool standing_holds_lost_branch(const struct standing *s,
@@ -86,27 +140,20 @@ bool standing_holds_lost_branch(const struct standing *s,
                                 const struct vv *vv,
                                 struct incarnation *ret_fork)
 {
-    struct losers losers = {.count = 0};
+    struct ballot b = {.s = s, .self = self};
 
-    for (size_t i = 0; i < vv->count; i++) { /* sorted: the same everywhere */
-        struct ballot b = {.s = s,
-                           .self = self,
-                           .mine = &vv->entries[i],
-                           .losers = &losers,
-                           .lowest = vv->entries[i].head};
+    return has_fences(s) && has_lost_branch(&b, vv, ret_fork);
+}
 
-        if (!standing_is_evictee(s, &b.mine->incarnation))
-            continue;
-        each_fence(&b, hear);
-        if (!b.disputed)
-            continue;
-        if (!hash_equal(&b.lowest, &b.mine->head)) {
-            if (ret_fork != NULL)
-                *ret_fork = b.mine->incarnation;
-            return true;
-        }
-        each_fence(&b, exclude);
-    }
-    CHECK(losers.count <= VOICES_MAX);
-    return false;
+bool standing_cut_has_lost(const struct standing *s,
+                           const struct incarnation *self,
+                           const struct standing *cut, const struct vv *cut_vv,
+                           struct incarnation *ret_fork)
+{
+    struct ballot b = {.s = cut, .also = s, .self = self};
+
+    if (STANDING_OFF(RULE_FORGET_NOTHING))
+        b.also = NULL;
+    return (has_fences(s) || has_fences(cut)) &&
+           has_lost_branch(&b, cut_vv, ret_fork);
 }

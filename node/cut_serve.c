@@ -210,6 +210,8 @@ static const char *unable(const struct node *n, const struct link *l,
         return_reason_is_of_state(n->returning.reason))
         return "the node's own state is not the mesh's any more, it returns; "
                "ask another one";
+    if (n->lost_branch)
+        return "the node holds the branch of a fork that lost; ask another one";
     if (n->cuts.unconfirmed && source_lives(n))
         return "the node has adopted a cut that no second member has "
                "confirmed yet; ask another one";

@@ -34,8 +34,9 @@ const char *return_reason_name(enum return_reason reason)
 
 bool return_reason_is_of_state(enum return_reason reason)
 {
-    /* Not a fork: of several, each node may hold the branch of one that lost,
-     * and the others are decided by what they give each other. */
+    /* Not a fork: where vectors alone show it, each node may hold the shorter
+     * branch of one. Who has lost by the fences gives no cut all the same
+     * (cut_serve.c): of all that stay one has not. */
     return reason == RETURN_GENERATION || reason == RETURN_ORDER ||
            reason == RETURN_OVERRUN || reason == RETURN_EVICTED ||
            reason == RETURN_ISSUER;

@@ -105,7 +105,7 @@ int http_put_parked(struct buffer *out, struct store_reader *reader,
     int error;
 
     while ((error = unsent_read(reader, u.id, &u)) == 0) {
-        if (!changes(&u, id))
+        if (u.state == UNSENT_SHARED || !changes(&u, id))
             continue;
         if (count++ > 0)
             buffer_append_byte(out, ',');
@@ -129,6 +129,8 @@ static void list(struct http_request *r, uint64_t after, uint64_t limit)
     buffer_init(&out, UNSENT_SIZE_MAX);
     buffer_append_string(&out, "{\"unsent\":[");
     while (count < limit && (error = unsent_read(reader, u.id, &u)) == 0) {
+        if (u.state == UNSENT_SHARED)
+            continue;
         if (count++ > 0)
             buffer_append_byte(&out, ',');
         http_put_unsent(&out, &u);

@@ -740,6 +740,9 @@ void node_take_result(struct node *n, struct commit_result *r)
         node_alarm_hazard(n);
     n->unsent = r->unsent;
     n->found_reason = r->reason;
+    n->lost_branch = r->lost_branch;
+    if (r->lost_branch)
+        node_note_fork(n, &r->lost_fork);
     returning_begin(n, r->reason);
     refusals_join(&n->status.refused, &r->refused);
     memcpy(n->status.waits, r->waits, sizeof n->status.waits);

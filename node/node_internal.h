@@ -227,6 +227,7 @@ struct node {
     struct joiner joiner;
     struct returning returning;
     enum return_reason found_reason; /* by the writer, as of its last result */
+    bool lost_branch;                /* likewise: of a fork, by the fences */
     struct unsent_counts unsent;
     uint64_t order_epoch;  /* of the last eviction order that was seen… */
     uint64_t order_ms;     /* …and when it was made, or seen first */

@@ -14,6 +14,7 @@
 #include "crdt/base/mark.h"
 #include "crdt/event_peek.h"
 #include "node/node_internal.h"
+#include "node/standing_view.h"
 
 #define BATCH_BYTES (256u << 10)
 
@@ -51,12 +52,35 @@ void repair_ask(struct node *n, const struct key_id *peer,
     buffer_release(&frame);
 }
 
+static bool stays(const struct node *n, const struct key_id *node)
+{
+    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
+        const struct roster_member *m = &n->roster->members[i];
+        const struct standing_view_member *v =
+            standing_view_find(n->standing, &m->incarnation);
+
+        if (key_id_equal(&m->certificate.key_id, node) && v != NULL && v->stays)
+            return true;
+    }
+    return false;
+}
+
+/* Two branches of one length, of a name that is not sealed yet: both nodes
+ * write fences that say which one they hold, and from these everybody sees the
+ * same (standing_holds_lost_branch). By vectors alone two nodes that each hold
+ * the higher branch of another name would go to each other for ever. */
+static bool fences_decide(const struct node *n, const struct link *l)
+{
+    return n->standing != NULL && n->standing->self_member &&
+           !n->standing->self_evictee && stays(n, &l->peer);
+}
+
 /* "Of two branches of a fork the one with the lower hash stands; whoever
  * applied the other is a returner": once the name is on its way out, so that
- * neither branch grows. */
+ * neither branch grows. level: they end at the same place. */
 static void judge_branch(struct node *n, const struct link *l,
                          const struct vv_entry *mine,
-                         const struct vv_entry *theirs)
+                         const struct vv_entry *theirs, bool level)
 {
     const struct incarnation *i = &mine->incarnation;
     const struct standing_view_member *m;
@@ -71,7 +95,10 @@ static void judge_branch(struct node *n, const struct link *l,
         memcmp(mine->head.bytes, theirs->head.bytes, HASH_SIZE) < 0 ||
         n->gossip == NULL || !gossip_member_find(n->gossip, &l->peer, &view))
         return;
-    returning_begin_with(n, RETURN_FORK, &l->peer, &view.address);
+    if (level && m != NULL && fences_decide(n, l))
+        returning_note_branch(n, &l->peer, &view.address);
+    else
+        returning_begin_with(n, RETURN_FORK, &l->peer, &view.address);
 }
 
 /* The event itself, to the node whose name it bears: a claim alone, of one
@@ -155,7 +182,7 @@ static void compare_branch(struct node *n, struct link *l,
         hash_equal(&here.head, &theirs->head))
         return;
     node_note_fork(n, &theirs->incarnation);
-    judge_branch(n, l, &here, theirs);
+    judge_branch(n, l, &here, theirs, false);
     prove_fork(n, l, &dot);
     tell_branch(n, l, &here);
 }
@@ -176,7 +203,7 @@ static void look_for_hazards(struct node *n, struct link *l,
         if (mine != NULL && mine->seq == t->seq &&
             !hash_equal(&mine->head, &t->head)) {
             node_note_fork(n, &t->incarnation);
-            judge_branch(n, l, mine, t);
+            judge_branch(n, l, mine, t, true);
             prove_fork(n, l, &dot);
         } else if (mine != NULL && mine->seq > t->seq) {
             compare_branch(n, l, t);

@@ -274,6 +274,18 @@ void returning_begin_with(struct node *n, enum return_reason reason,
     returning_begin(n, reason);
 }
 
+void returning_note_branch(struct node *n, const struct key_id *peer,
+                           const struct address *address)
+{
+    struct returning *r = &n->returning;
+
+    if (r->phase != RETURNING_NONE || address->family == 0)
+        return; /* that one may go by another */
+    r->newer.known = true;
+    r->newer.peer = *peer;
+    r->newer.address = *address;
+}
+
 static bool load_fact(struct node *n)
 {
     struct returning *r = &n->returning;

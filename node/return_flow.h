@@ -71,6 +71,10 @@ void returning_claimed(struct node *n, enum return_reason reason,
 void returning_begin_with(struct node *n, enum return_reason reason,
                           const struct key_id *peer,
                           const struct address *address);
+/* That peer holds the lower branch of a fork: if the fences tell this node that
+ * it has lost, it is the first to be asked. */
+void returning_note_branch(struct node *n, const struct key_id *peer,
+                           const struct address *address);
 /* At the start, once the identity is there: what was under way goes on, and
  * what is told by the disk alone is found. */
 void returning_load(struct node *n);

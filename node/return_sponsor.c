@@ -21,7 +21,7 @@ static bool choose_of(struct node *n, bool signer)
     size_t count = total + n->peers_count;
 
     if (r->reason == RETURN_GENERATION ||
-        (r->reason == RETURN_FORK && !r->elsewhere)) {
+        (r->reason == RETURN_FORK && r->newer.known && !r->elsewhere)) {
         r->sponsor = r->newer.peer;
         r->address = r->newer.address;
         r->sponsor_known = r->newer.known;

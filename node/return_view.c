@@ -58,6 +58,13 @@ static bool is_ahead_of_clocks(const struct writer *w, uint64_t wall_ms)
     return hlc_wall_ms(w->head.hlc) > bound;
 }
 
+bool return_look_for_fork(struct writer *w, struct incarnation *ret_fork)
+{
+    w->lost_branch = w->ready && standing_holds_lost_branch(
+                                     w->standing, &w->self, &w->vv, ret_fork);
+    return w->lost_branch;
+}
+
 enum return_reason return_reason_of(const struct writer *w, uint64_t wall_ms)
 {
     if (!w->ready)
@@ -69,6 +76,8 @@ enum return_reason return_reason_of(const struct writer *w, uint64_t wall_ms)
         return RETURN_EVICTED;
     if (w->overrun)
         return RETURN_OVERRUN;
+    if (w->lost_branch)
+        return RETURN_FORK;
     if (standing_is_dropped(w->standing))
         return RETURN_ORDER;
     return is_ahead_of_clocks(w, wall_ms) ? RETURN_CLOCK : RETURN_NONE;

@@ -5,6 +5,7 @@
  * state, which is small and changes, stands first; the bytes never change. */
 #include "node/unsent.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -17,7 +18,8 @@
 #define SIBLING_BYTES_MAX (VALUE_SIZE_MAX + 4096)
 
 static const char *const state_names[] = {
-    "waiting", "lost", "revoked", "absent", "collapsed", "refused", "twice",
+    "waiting",   "lost",    "revoked", "absent",
+    "collapsed", "refused", "twice",   "shared",
 };
 static const char *const state_texts[] = {
     "waits until its earlier incarnation is sealed",
@@ -27,6 +29,7 @@ static const char *const state_texts[] = {
     "what it removes may stand for the adds of others by now",
     "it cannot be written as it is",
     "its name was given to another event, too, which stands",
+    "the state that this node returned to has it",
 };
 _Static_assert(sizeof state_names / sizeof state_names[0] ==
                    UNSENT_STATE_LAST + 1,
@@ -205,7 +208,8 @@ int unsent_count(struct store_txn *t, struct unsent_counts *ret_counts)
 
     while ((error = unsent_next(t, u.id, &u)) == 0) {
         counts.waiting += u.state == UNSENT_WAITS;
-        counts.parked += u.state != UNSENT_WAITS;
+        counts.shared += u.state == UNSENT_SHARED;
+        counts.parked += u.state != UNSENT_WAITS && u.state != UNSENT_SHARED;
     }
     if (error != CM_ERR_NOT_FOUND)
         return error;
@@ -304,15 +308,12 @@ static int keep(struct batch *b, const struct unsent *u)
     return unsent_put(&b->txn, &b->w->record, u);
 }
 
-int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
-                      struct slice event, bool doubtful)
+static int keep_event(struct batch *b, struct unsent u)
 {
-    struct unsent u = {.dot = *dot, .bytes = event, .doubtful = doubtful};
     struct unsent_ops ops;
     bool wanted;
     int error = unsent_open(&ops, &u);
 
-    (void)context;
     if (error != 0)
         return error;
     u.hlc = ops.hlc;
@@ -325,22 +326,122 @@ int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
     return wanted ? keep(b, &u) : 0;
 }
 
+int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
+                      struct slice event, bool doubtful)
+{
+    (void)context;
+    return keep_event(
+        b, (struct unsent){.dot = *dot, .bytes = event, .doubtful = doubtful});
+}
+
+int unsent_keep_shared(struct batch *b, const struct dot *dot,
+                       struct slice event)
+{
+    int error = keep_event(
+        b,
+        (struct unsent){.state = UNSENT_SHARED, .dot = *dot, .bytes = event});
+
+    return error == CM_ERR_DAMAGED ? 0 : error;
+}
+
+int unsent_set_state(struct batch *b, const struct unsent *u)
+{
+    struct buffer bytes;
+    struct unsent copy = *u;
+    int error;
+
+    buffer_init(&bytes, SCHEMA_RECORD_MAX);
+    buffer_append_slice(&bytes, u->bytes); /* out of the map */
+    copy.bytes = buffer_slice(&bytes);
+    error = bytes.error;
+    if (error == 0)
+        error = unsent_put(&b->txn, &b->w->record, &copy);
+    b->meta_changed = true;
+    b->unsent_settled++;
+    buffer_release(&bytes);
+    return error;
+}
+
+int unsent_look_again(struct batch *b, const struct replacement *r,
+                      unsent_same_branch same)
+{
+    struct unsent u = {.id = 0};
+    int error;
+
+    while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
+        bool covered = vv_covers(r->vv, &u.dot);
+
+        if (u.state != UNSENT_SHARED ||
+            (covered && same(b, r, &u.dot.incarnation)))
+            continue;
+        CM_MARK("return: what an earlier one had shared is unsent again");
+        u.state = UNSENT_WAITS;
+        u.doubtful = covered;
+        u.foreign_generation =
+            u.foreign_generation ||
+            !generation_id_equal(&b->returns_to, &b->w->generation);
+        u.text = slice_of(NULL, 0);
+        error = unsent_set_state(b, &u);
+        if (error != 0)
+            return error;
+    }
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
+/* Names of events that are kept, sorted. */
+struct kept_events {
+    struct dot *dots; /* owned */
+    size_t count;
+    size_t capacity;
+};
+
 /* Which siblings are kept. */
 struct keeping {
     const struct vv *covered;         /* those beyond it… */
-    const struct incarnation *former; /* …and not kept as its events */
+    const struct incarnation *former; /* …and not kept as its events… */
+    struct kept_events events;        /* …or as any of these; if given… */
+    struct slice own;                 /* …only those of incarnations in it */
     const struct incarnation *branch; /* or this one's above the floor */
 };
 
+static int compare_dots(const void *a, const void *b)
+{
+    return dot_compare(a, b);
+}
+
+static int read_kept(struct batch *b, struct kept_events *k)
+{
+    struct unsent u = {.id = 0};
+    int error;
+
+    while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
+        if (u.sibling)
+            continue;
+        if (k->count == k->capacity) {
+            size_t capacity = k->capacity > 0 ? 2 * k->capacity : 64;
+            struct dot *grown = cm_realloc(k->dots, capacity * sizeof *grown);
+
+            if (grown == NULL)
+                return CM_ERR_NOMEM;
+            k->dots = grown;
+            k->capacity = capacity;
+        }
+        k->dots[k->count++] = u.dot;
+    }
+    if (k->count > 1)
+        qsort(k->dots, k->count, sizeof *k->dots, compare_dots);
+    return error == CM_ERR_NOT_FOUND ? 0 : error;
+}
+
 int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
-                        const struct sibling *s, bool doubtful)
+                        const struct sibling *s, enum unsent_keep why)
 {
     struct unsent u = {
         .dot = s->dot,
         .hlc = s->hlc,
         .sibling = true,
-        .foreign_generation = !doubtful,
-        .doubtful = doubtful,
+        .foreign_generation = why == KEEP_FOREIGN,
+        .doubtful = why == KEEP_BRANCH,
     };
     struct entry one;
     struct buffer bytes;
@@ -361,13 +462,32 @@ int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
     return error;
 }
 
+static bool is_in_list(const struct kept_events *k, const struct dot *dot)
+{
+    return k->count > 0 && bsearch(dot, k->dots, k->count, sizeof *k->dots,
+                                   compare_dots) != NULL;
+}
+
+/* As an event of the incarnation that ends, or of one before. */
 static bool is_kept_as_event(struct batch *b, const struct sibling *s,
-                             const struct incarnation *former)
+                             const struct keeping *k)
 {
     struct slice bytes;
 
-    return incarnation_equal(&s->dot.incarnation, former) &&
-           store_txn_event(&b->txn, &s->dot, &bytes) == 0;
+    return is_in_list(&k->events, &s->dot) ||
+           (incarnation_equal(&s->dot.incarnation, k->former) &&
+            store_txn_event(&b->txn, &s->dot, &bytes) == 0);
+}
+
+static bool is_asked_for(const struct keeping *k, const struct sibling *s)
+{
+    bool ret = k->own.size == 0;
+
+    for (size_t i = 0; i + INCARNATION_SIZE <= k->own.size && !ret;
+         i += INCARNATION_SIZE)
+        ret = memcmp(k->own.data + i, s->dot.incarnation.bytes,
+                     INCARNATION_SIZE) == 0;
+    return ret;
 }
 
 static bool is_wanted(struct batch *b, const struct keeping *k,
@@ -375,9 +495,10 @@ static bool is_wanted(struct batch *b, const struct keeping *k,
 {
     if (k->branch != NULL)
         return incarnation_equal(&s->dot.incarnation, k->branch) &&
-               !return_floor_covers(b->w, &s->dot);
-    return !vv_covers(k->covered, &s->dot) &&
-           !is_kept_as_event(b, s, k->former);
+               !return_floor_covers(b->w, &s->dot) &&
+               !is_in_list(&k->events, &s->dot);
+    return !vv_covers(k->covered, &s->dot) && is_asked_for(k, s) &&
+           !is_kept_as_event(b, s, k);
 }
 
 /* The entry behind key, whose record moves with every write. */
@@ -402,7 +523,10 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
             done = i + 1;
             if (!is_wanted(b, k, s))
                 continue;
-            error = unsent_keep_sibling(b, &id, s, k->branch != NULL);
+            error = unsent_keep_sibling(b, &id, s,
+                                        k->branch != NULL ? KEEP_BRANCH
+                                        : k->own.size > 0 ? KEEP_OWN
+                                                          : KEEP_FOREIGN);
             more = true; /* look again: it was a write */
         }
     }
@@ -458,12 +582,49 @@ static int keep_entries(struct batch *b, const struct keeping *k)
 int unsent_keep_siblings(struct batch *b, const struct replacement *r,
                          const struct incarnation *former)
 {
-    return keep_entries(b,
-                        &(struct keeping){.covered = r->vv, .former = former});
+    struct keeping k = {.covered = r->vv, .former = former};
+    int error = read_kept(b, &k.events);
+
+    if (error == 0)
+        error = keep_entries(b, &k);
+    cm_free(k.events.dots);
+    return error;
+}
+
+int unsent_keep_own(struct batch *b, const struct replacement *r,
+                    const struct incarnation *former, struct slice own)
+{
+    struct keeping k = {.covered = r->vv, .former = former, .own = own};
+    bool beyond = false;
+    int error = 0;
+
+    CHECK(own.size % INCARNATION_SIZE == 0);
+    for (size_t i = 0; i < own.size && !beyond; i += INCARNATION_SIZE) {
+        struct incarnation name;
+
+        memcpy(name.bytes, own.data + i, INCARNATION_SIZE);
+        beyond = !incarnation_equal(&name, former) &&
+                 vv_seq(&b->w->vv, &name) > vv_seq(r->vv, &name);
+    }
+    if (!beyond)
+        return 0; /* nearly always: every entry would be looked at */
+    CM_MARK("return: an earlier name's writes are beyond the cut");
+    error = read_kept(b, &k.events);
+    if (error == 0)
+        error = keep_entries(b, &k);
+    cm_free(k.events.dots);
+    return error;
 }
 
 int unsent_keep_branch(struct batch *b, const struct incarnation *branch)
 {
+    struct keeping k = {.branch = branch};
+    int error;
+
     CM_MARK("return: the branch that lost was kept");
-    return keep_entries(b, &(struct keeping){.branch = branch});
+    error = read_kept(b, &k.events);
+    if (error == 0)
+        error = keep_entries(b, &k);
+    cm_free(k.events.dots);
+    return error;
 }

@@ -9,6 +9,13 @@
  * reason (writer_reissue.c). Parked ones stay until somebody drops or applies
  * them.
  *
+ * "The cut covers it" is no proof that the mesh has it. A sponsor that does not
+ * know of its own eviction may be the only one that ever got it, and whoever
+ * returns by him has to return again, to a state that never had it; by then its
+ * bytes would be gone with the log. So own events that the cut covers are kept
+ * as well, as SHARED, until the floor covers them, which no evictee can pass
+ * alone. Nobody is shown these: they become unsent, or go.
+ *
  * An event is one unit: the boundaries of the transactions that share one are
  * not in it, and a transaction is never split. */
 #ifndef NODE_UNSENT_H
@@ -31,8 +38,9 @@ enum unsent_state {
     UNSENT_COLLAPSED = 4, /* the adds that it removes may stand for others */
     UNSENT_REFUSED = 5,   /* by the checks of ordinary writes; see text */
     UNSENT_TWICE = 6,     /* another event bears its name, and stands */
+    UNSENT_SHARED = 7,    /* none yet: the state that was returned to had it */
 };
-#define UNSENT_STATE_LAST UNSENT_TWICE
+#define UNSENT_STATE_LAST UNSENT_SHARED
 
 struct unsent {
     uint64_t id; /* of this node, counted from 1 */
@@ -70,10 +78,11 @@ int unsent_delete(struct store_txn *t, uint64_t id);
 /* The same for readers on any thread. */
 int unsent_read(struct store_reader *r, uint64_t after,
                 struct unsent *ret_unsent);
-/* How many wait, how many are parked. */
+/* How many wait, how many are parked, how many are kept in case. */
 struct unsent_counts {
     size_t waiting;
     size_t parked;
+    size_t shared;
 };
 int unsent_count(struct store_txn *t, struct unsent_counts *ret_counts);
 
@@ -105,14 +114,34 @@ struct replacement;
 /* For replacement.unsent: the event, unless nothing of a client is in it. */
 int unsent_keep_event(void *context, struct batch *b, const struct dot *dot,
                       struct slice event, bool doubtful);
-/* One sibling of another generation, or (doubtful) of a branch of this one. s
- * must not lie in the map. */
+/* Likewise, but the cut covers it. 0 also for one that cannot be read. */
+int unsent_keep_shared(struct batch *b, const struct dot *dot,
+                       struct slice event);
+/* Of what is kept as SHARED the cut covers no more, or by another event, what
+ * becomes unsent. same says whether the cut has this branch of a name. */
+typedef bool (*unsent_same_branch)(struct batch *b, const struct replacement *r,
+                                   const struct incarnation *i);
+int unsent_look_again(struct batch *b, const struct replacement *r,
+                      unsent_same_branch same);
+/* What u says of its record; its slices may lie in the map. */
+int unsent_set_state(struct batch *b, const struct unsent *u);
+enum unsent_keep {
+    KEEP_FOREIGN, /* of another generation */
+    KEEP_BRANCH,  /* of a branch that lost */
+    KEEP_OWN,     /* of an earlier incarnation of this node */
+};
+/* s must not lie in the map. */
 int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
-                        const struct sibling *s, bool doubtful);
+                        const struct sibling *s, enum unsent_keep why);
 /* Every sibling beyond the cut's vector of which no event is kept. To be called
  * before anything is dropped; former is the incarnation that is given up. */
 int unsent_keep_siblings(struct batch *b, const struct replacement *r,
                          const struct incarnation *former);
+/* Every sibling beyond the cut's vector of an incarnation of own (16 bytes
+ * each), of which no event is kept: one that a disk which went back had lost,
+ * and got again from somebody who did not know of his own eviction. */
+int unsent_keep_own(struct batch *b, const struct replacement *r,
+                    const struct incarnation *former, struct slice own);
 /* Every sibling above the floor that events of branch left: it was forked, and
  * the cut has the other branch of it. Likewise before anything is dropped. */
 int unsent_keep_branch(struct batch *b, const struct incarnation *branch);

@@ -174,10 +174,12 @@ struct commit_result {
     uint64_t collect_wall_ms; /* when a floor would find something to collapse;
                                  0: now, UINT64_MAX: never */
     bool prune_due;           /* event bytes lie below a floor */
-    bool shadow;           /* records stand in the bank that does not count */
-    bool alarm_conflict;   /* two orders of one epoch were heard */
-    bool alarm_overrun;    /* something beyond a seal has been applied here */
-    size_t pending_events; /* waiting for what they depend on */
+    bool shadow;         /* records stand in the bank that does not count */
+    bool alarm_conflict; /* two orders of one epoch were heard */
+    bool alarm_overrun;  /* something beyond a seal has been applied here */
+    bool lost_branch;    /* of a fork, by what fences cover… */
+    struct incarnation lost_fork; /* …and of whose */
+    size_t pending_events;        /* waiting for what they depend on */
     size_t pending_bytes;
     struct held_events held;
     uint32_t waits[REFUSAL_KINDS]; /* pending events by what they wait for */

@@ -109,6 +109,35 @@ static int check_not_dropped(struct batch *b, const struct replacement *r)
     return error;
 }
 
+int adopt_check_branches(struct batch *b, const struct replacement *r,
+                         const struct incarnation *former,
+                         struct cm_detail *detail)
+{
+    struct store_reader reader = reader_of(b);
+    struct writer *w = b->w;
+    struct standing *cut = NULL;
+    bool lost = false;
+    int error;
+
+    CHECK(b->changed);
+    if (!generation_id_equal(&b->returns_to, &w->generation))
+        return 0; /* its fences are others */
+    error = read_cut(b, r, &cut);
+    if (error == 0)
+        error = standing_read_entries(cut, &reader);
+    if (error == 0)
+        lost = standing_cut_has_lost(w->standing, former, cut, &w->vv, NULL);
+    standing_free(cut);
+    if (error != 0)
+        return refuse(detail, error);
+    if (!lost)
+        return 0;
+    CM_MARK("return: a cut with a lost branch is refused");
+    return cm_fail(detail, CM_ERR_FORK,
+                   "the state to adopt holds the branch of a fork that lost, "
+                   "by the fences known here: another member is asked");
+}
+
 int adopt_check_standing(struct batch *b, const struct replacement *r,
                          struct cm_detail *detail)
 {

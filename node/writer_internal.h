@@ -72,6 +72,7 @@ struct writer {
     bool shadow;            /* the other bank is not empty */
     bool conflict;          /* alarm: two orders of one epoch */
     bool overrun;        /* alarm: something beyond a seal was applied here */
+    bool lost_branch;    /* by the fences known as of the last result */
     hlc_t next_due;      /* first expiry of the index, 0: none */
     bool collectable;    /* there is a candidate for collapse… */
     hlc_t collect_after; /* …that waits for a floor of that time */
@@ -247,6 +248,11 @@ int adopt_entries(struct batch *b, const struct replacement *r,
 /* writer_cut.c: "a cut beyond a seal, beyond what the fences let its receiver
  * apply, or of another order is refused". */
 int adopt_check_standing(struct batch *b, const struct replacement *r,
+                         struct cm_detail *detail);
+/* After a returner's state, vector and entries, has been replaced. CM_ERR_FORK
+ * if the cut holds a lost branch by what was known before. */
+int adopt_check_branches(struct batch *b, const struct replacement *r,
+                         const struct incarnation *former,
                          struct cm_detail *detail);
 /* After entries and vector have been joined. */
 int adopt_join_standing(struct batch *b, const struct replacement *r,

@@ -36,7 +36,8 @@ enum fate {
     FATE_WAIT = 0,
     FATE_REISSUE,
     FATE_PARK,
-    FATE_DROP, /* the mesh has it */
+    FATE_SHARE, /* the state has it, and perhaps everybody… */
+    FATE_DROP,  /* …and certainly */
 };
 
 struct verdict {
@@ -386,6 +387,15 @@ static int find_common(struct reissue *r, const struct incarnation *i)
     return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
+/* A seal that an evictee has seen, who did not know of his own, covers more
+ * than the mesh's does. What is below a floor everybody has. */
+static enum fate share(const struct reissue *r, const struct unsent *u)
+{
+    if (u->sibling || return_floor_covers(r->b->w, &u->dot))
+        return FATE_DROP;
+    return u->state == UNSENT_SHARED ? FATE_WAIT : FATE_SHARE;
+}
+
 /* Under this name the mesh has an event; it may be another one. */
 static int judge_covered(struct reissue *r, const struct unsent *u,
                          struct verdict *v)
@@ -399,9 +409,9 @@ static int judge_covered(struct reissue *r, const struct unsent *u,
         error = find_common(r, &u->dot.incarnation);
         is = u->dot.seq <= r->common;
     }
-    v->fate = FATE_DROP;
     if (error != 0 || is) {
         CM_MARK("reissue: the mesh has it after all");
+        v->fate = share(r, u);
         return error;
     }
     CM_MARK("reissue: parked, its name was given twice");
@@ -417,6 +427,8 @@ static int judge(struct reissue *r, const struct unsent *u, struct verdict *v)
     int error;
 
     *v = (struct verdict){.id = u->id, .dot = u->dot};
+    if (u->state == UNSENT_SHARED)
+        v->fate = share(r, u);
     if (u->state != UNSENT_WAITS)
         return 0;
     if (!is_sealed(r->b->w, &u->dot.incarnation, &last) &&
@@ -544,16 +556,11 @@ static int make_intent(const struct reissue *r, const struct unsent *u,
 static int park(struct batch *b, const struct verdict *v, const char *text)
 {
     struct slice why = slice_of_string(text);
-    struct buffer bytes;
     struct unsent u;
     int error = unsent_get(&b->txn, v->id, &u);
 
     if (error != 0)
         return error;
-    buffer_init(&bytes, SCHEMA_RECORD_MAX);
-    buffer_append_slice(&bytes, u.bytes); /* out of the map */
-    error = bytes.error;
-    u.bytes = buffer_slice(&bytes);
     u.state = v->state;
     u.op = v->op;
     if (why.size > UNSENT_TEXT_MAX)
@@ -561,12 +568,7 @@ static int park(struct batch *b, const struct verdict *v, const char *text)
     while (why.size > 0 && !utf8_is_valid(why))
         why.size--;
     u.text = why;
-    if (error == 0)
-        error = unsent_put(&b->txn, &b->w->record, &u);
-    b->meta_changed = true;
-    b->unsent_settled++;
-    buffer_release(&bytes);
-    return error;
+    return unsent_set_state(b, &u);
 }
 
 static int forget(struct batch *b, uint64_t id)
@@ -629,6 +631,10 @@ static int settle(struct reissue *r, bool *ret_looked)
                          v->state == UNSENT_REFUSED ? "of a later format" : "");
         else if (v->fate == FATE_DROP)
             error = forget(r->b, v->id);
+        else if (v->fate == FATE_SHARE) {
+            v->state = UNSENT_SHARED;
+            error = park(r->b, v, "");
+        }
     }
     /* Half of a chain must not go without its end: none was begun, because
      * what is untimely for one is so for all. */
@@ -682,7 +688,7 @@ int reissue_due(struct batch *b)
     struct hash mark;
     int error;
 
-    if (w->unsent.waiting == 0 || !local_may_write(b))
+    if (w->unsent.waiting + w->unsent.shared == 0 || !local_may_write(b))
         return 0;
     mark = return_standing_mark(b);
     if (w->unsent_looked && hash_equal(&mark, &w->unsent_mark))
@@ -711,7 +717,7 @@ static int drop_all(struct batch *b, struct intent *i)
     int error;
 
     while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
-        if (u.state == UNSENT_WAITS)
+        if (u.state == UNSENT_WAITS || u.state == UNSENT_SHARED)
             continue; /* nobody has decided anything about it */
         error = forget(b, u.id);
         i->unsent_count++;
@@ -760,6 +766,8 @@ int unsent_intent(struct batch *b, struct intent *i)
     if (i->unsent_id == 0 && !i->unsent_apply)
         return drop_all(b, i);
     error = unsent_get(&b->txn, i->unsent_id, &u);
+    if (error == 0 && u.state == UNSENT_SHARED)
+        error = CM_ERR_NOT_FOUND; /* it is sent, as far as anybody knows */
     if (error == CM_ERR_NOT_FOUND) {
         i->result = cm_fail(&i->detail, error,
                             "there is no unsent write %llu; see \"confmesh "

@@ -97,7 +97,7 @@ static int retain_entry(struct batch *b, const struct entry_id *id,
         if (error != 0 || is_shown(&b->w->entry, s))
             continue;
         CM_MARK("merge: kept from another generation");
-        error = unsent_keep_sibling(b, id, s, false);
+        error = unsent_keep_sibling(b, id, s, KEEP_FOREIGN);
         *kept += error == 0;
     }
     return error;

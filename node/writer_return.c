@@ -4,7 +4,9 @@
  * Everything that is replicated goes: entries, both logs, indexes, the vector.
  * Incarnations keep their numbers, because readers with an older snapshot go on
  * using them. What this node wrote and the cut does not cover is handed out in
- * the same transaction, so that no crash loses it. */
+ * the same transaction, so that no crash loses it; what the cut covers is kept
+ * until a floor does, because the cut's source may itself be no member any more
+ * (unsent.h). */
 #include <string.h>
 
 #include "crdt/base/alloc.h"
@@ -58,6 +60,37 @@ static uint64_t first_doubtful(const struct writer *w,
     return row != NULL ? row->up_to + 1 : 1;
 }
 
+/* One own event, which the cut has under that name (covered), perhaps as
+ * another one (doubtful), or has not. */
+static int hand_out_one(struct batch *b, const struct replacement *r,
+                        const struct dot *dot, bool covered, bool doubtful)
+{
+    struct slice bytes;
+    uint8_t *copy;
+    int error = store_txn_event(&b->txn, dot, &bytes);
+
+    if (error == CM_ERR_NOT_FOUND || /* collapsed below the floor */
+        (error == CM_ERR_DAMAGED && covered && !doubtful))
+        return 0;
+    if (error != 0)
+        return error;
+    /* The callback writes, and the map's page may move by that. */
+    copy = cm_alloc(bytes.size);
+    if (copy == NULL)
+        return CM_ERR_NOMEM;
+    memcpy(copy, bytes.data, bytes.size);
+    bytes = slice_of(copy, bytes.size);
+    if (covered && !doubtful) {
+        CM_MARK("return: an own event that the cut has was kept, too");
+        error = unsent_keep_shared(b, dot, bytes);
+    } else if (r->unsent != NULL) {
+        CM_MARK("return: an own event was kept apart");
+        error = r->unsent(r->unsent_context, b, dot, bytes, covered);
+    }
+    cm_free(copy);
+    return error;
+}
+
 static int hand_out(struct batch *b, const struct replacement *r,
                     const struct incarnation *former)
 {
@@ -65,38 +98,26 @@ static int hand_out(struct batch *b, const struct replacement *r,
     const struct vv_entry *head = vv_find(r->vv, former);
     uint64_t covered = head != NULL ? head->seq : 0;
     uint64_t last = vv_seq(&w->vv, former);
-    struct dot dot = {.incarnation = *former, .seq = covered + 1};
+    struct dot dot = {.incarnation = *former};
+    bool doubtful;
     int error = 0;
 
     /* A node that has less of its own events than others went back, at
      * least. */
-    if (covered > last || is_forked(r, former) ||
-        !is_same_branch(b, former, head)) {
-        CM_MARK("return: own events may have been named twice");
-        dot.seq = first_doubtful(w, former);
-    }
-    for (; dot.seq <= last && error == 0; dot.seq++) {
-        struct slice bytes;
-        uint8_t *copy;
-
-        error = store_txn_event(&b->txn, &dot, &bytes);
-        if (error == CM_ERR_NOT_FOUND) { /* collapsed below the floor */
-            error = 0;
-            continue;
-        }
-        if (error != 0)
-            break;
-        /* The callback writes, and the map's page may move by that. */
-        copy = cm_alloc(bytes.size);
-        if (copy == NULL)
-            return CM_ERR_NOMEM;
-        memcpy(copy, bytes.data, bytes.size);
-        CM_MARK("return: an own event was kept apart");
-        error = r->unsent(r->unsent_context, b, &dot,
-                          slice_of(copy, bytes.size), dot.seq <= covered);
-        cm_free(copy);
-    }
+    doubtful = covered > last || is_forked(r, former) ||
+               !is_same_branch(b, former, head);
+    CM_MARK_IF(doubtful, "return: own events may have been named twice");
+    for (dot.seq = first_doubtful(w, former); dot.seq <= last && error == 0;
+         dot.seq++)
+        error = hand_out_one(b, r, &dot, dot.seq <= covered, doubtful);
     return error;
+}
+
+/* For what was kept in case, when an earlier incarnation ended. */
+static bool has_same_branch(struct batch *b, const struct replacement *r,
+                            const struct incarnation *i)
+{
+    return !is_forked(r, i) && is_same_branch(b, i, vv_find(r->vv, i));
 }
 
 /* What others wrote under a name that was given twice; whoever wrote it may be
@@ -234,13 +255,18 @@ int adopt_return(struct batch *b, const struct replacement *r,
 
     if (error == 0)
         error = note_generation(b, r);
-    if (error == 0 && r->unsent != NULL)
+    if (error == 0)
         error = hand_out(b, r, &former);
+    if (error == 0)
+        error = unsent_look_again(b, r, has_same_branch);
     if (error == 0 && r->unsent != NULL)
         error = hand_out_branches(b, r, &former);
     if (error == 0 && r->unsent != NULL &&
         !generation_id_equal(&b->returns_to, &w->generation))
         error = unsent_keep_siblings(b, r, &former);
+    else if (error == 0 && fact_of(r, META_GIVEN_UP) != NULL)
+        error =
+            unsent_keep_own(b, r, &former, fact_of(r, META_GIVEN_UP)->value);
     if (error == 0)
         error = drop_state(b);
     if (error == 0)
@@ -250,6 +276,8 @@ int adopt_return(struct batch *b, const struct replacement *r,
     w->head.hlc = 0;
     if (error == 0)
         error = adopt_entries(b, r, detail);
+    if (error == 0 && !incarnation_equal(&former, &w->self))
+        error = adopt_check_branches(b, r, &former, detail);
     if (error == 0)
         error = state_put_meta(b, META_READY, slice_of("1", 1));
     if (error == 0)

@@ -149,7 +149,7 @@ static bool is_unsent(const struct sim_check *c, const struct check_host *h,
             0)
         return true;
     while (!ret && unsent_read(r, u.id, &u) == 0)
-        ret = dot_equal(&u.dot, dot);
+        ret = u.state != UNSENT_SHARED && dot_equal(&u.dot, dot);
     store_reader_release(r);
     return ret;
 }

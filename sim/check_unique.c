@@ -138,7 +138,7 @@ static void mark_unsent(struct sim_check *c, struct store_reader *r,
     while (unsent_read(r, s.id, &s) == 0) {
         struct unsent_ops ops;
 
-        if (unsent_open(&ops, &s) != 0)
+        if (s.state == UNSENT_SHARED || unsent_open(&ops, &s) != 0)
             continue;
         for (size_t k = 0; k < ops.count; k++)
             if (is_unique(ops.ops[k].key))

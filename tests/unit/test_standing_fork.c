@@ -3,14 +3,6 @@
  * Method: the standings of a small mesh whose vectors are given two heads. */
 #include "standing_fork.h"
 
-static bool loses(const struct mesh *m, int node, struct incarnation *ret_fork)
-{
-    struct incarnation self = actor_id(m->nodes[node].self);
-
-    return standing_holds_lost_branch(m->nodes[node].standing, &self,
-                                      &m->nodes[node].vv, ret_fork);
-}
-
 /* "Of two branches that fences cover, the one with the lower hash at the first
  * difference stands; whoever applied the other is a returner." */
 static void M15_two_branches(void **state)
@@ -27,13 +19,13 @@ static void M15_two_branches(void **state)
     mesh_pull(m, FORK_B, FORK_A);
     fork_branch(m, FORK_C, FORK_A, 1);
     fork_branch(m, FORK_B, FORK_A, 9);
-    assert_false(loses(m, FORK_C, NULL) || loses(m, FORK_B, NULL));
+    assert_false(fork_loses(m, FORK_C, NULL) || fork_loses(m, FORK_B, NULL));
     fork_evict(m, evicted, 1);
     fork_exchange(m);
     assert_false(sealed_at(m, FORK_C, FORK_A, NULL));
     assert_false(sealed_at(m, FORK_B, FORK_A, NULL));
-    assert_false(loses(m, FORK_C, NULL));
-    assert_true(loses(m, FORK_B, &fork));
+    assert_false(fork_loses(m, FORK_C, NULL));
+    assert_true(fork_loses(m, FORK_B, &fork));
     assert_true(incarnation_equal(&fork, &a));
     /* B returns: a cut of C under a further name; the former is retired. */
     next = mesh_actor(m, FORK_B);
@@ -51,7 +43,7 @@ static void M15_two_branches(void **state)
         assert_true(sealed_at(m, i, FORK_A, &last));
         assert_int_equal(last, 1);
         assert_true(sealed_at(m, i, FORK_B, NULL));
-        assert_false(loses(m, i, NULL));
+        assert_false(fork_loses(m, i, NULL));
     }
     mesh_free(m);
 }
@@ -105,10 +97,25 @@ static void test_one_after_another(void **state)
     }
     fork_evict(m, evicted, 2);
     fork_exchange(m);
-    assert_true(loses(m, FORK_C, &fork));
+    assert_true(fork_loses(m, FORK_C, &fork));
     assert_true(incarnation_equal(&fork, &first));
-    assert_false(loses(m, FORK_B, NULL));
+    assert_false(fork_loses(m, FORK_B, NULL));
     mesh_free(m);
+}
+
+/* "A fence is written anew when its writer lets more in." */
+static void M15_fence_grows(void **state)
+{
+    (void)state;
+    assert_true(fork_told_by_who_let_in());
+}
+
+/* "A cut that loses by what the returner itself knows is none to come back
+ * to." */
+static void M15_cut_of_a_loser(void **state)
+{
+    (void)state;
+    assert_true(fork_cut_is_judged());
 }
 
 int main(void)
@@ -117,6 +124,8 @@ int main(void)
         cmocka_unit_test(M15_two_branches),
         cmocka_unit_test(test_let_in_by_branch),
         cmocka_unit_test(test_one_after_another),
+        cmocka_unit_test(M15_fence_grows),
+        cmocka_unit_test(M15_cut_of_a_loser),
     };
 
     support_init();

@@ -77,10 +77,28 @@ static void test_covers_say_which_branch(void **state)
            "a cover says which branch it covers");
 }
 
+static void test_forks_need_each_rule(void **state)
+{
+    (void)state;
+    standing_planted = 0;
+    assert_true(fork_told_by_who_let_in());
+    assert_true(fork_cut_is_judged());
+    standing_planted = RULE_FENCE_GROWN;
+    assert_false(fork_told_by_who_let_in());
+    standing_planted = RULE_FORGET_NOTHING;
+    assert_false(fork_cut_is_judged());
+    standing_planted = 0;
+    printf("%-48s a loser is not told\n",
+           "a fence is written anew when more is let in");
+    printf("%-48s a loser's cut is taken\n",
+           "a returner forgets no fence that it heard");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_covers_say_which_branch),
+        cmocka_unit_test(test_forks_need_each_rule),
         cmocka_unit_test(test_each_rule_is_needed)};
 
     support_init();

@@ -735,6 +735,105 @@ static void test_abort(void **state)
     fixture_mesh_release(&m);
 }
 
+/* ---- forks ---- */
+
+/* The newest event of n once more, with another value and its name. */
+static void forge_newest(const struct fixture_mesh *m,
+                         const struct fixture_node *n, struct buffer *out)
+{
+    const struct fixture_event *newest = &n->events[n->events_count - 1];
+    struct op op = {.kind = OP_PUT,
+                    .key = slice_of_string("x"),
+                    .value = slice_of_string("other")};
+    struct event_draft draft = {
+        .mesh = m->mesh,
+        .generation = generation_id_of(1, buffer_slice(&m->order)),
+        .dot = newest->dot,
+        .ops_count = 1,
+    };
+    struct buffer body;
+    struct event e;
+    struct hash hash;
+
+    assert_int_equal(event_decode(&e, slice_of(newest->bytes, newest->size)),
+                     0);
+    draft.hlc = e.hlc;
+    draft.previous = e.previous;
+    draft.deps = e.deps;
+    draft.deps_count = e.deps_count;
+    buffer_init(&body, EVENT_SIZE_MAX);
+    event_body_add(&body, &op);
+    draft.body = buffer_slice(&body);
+    buffer_init(out, EVENT_SIZE_MAX);
+    assert_int_equal(event_encode(out, &draft, n->secret_key, &hash), 0);
+    buffer_release(&body);
+    event_release(&e);
+}
+
+static const struct hash *head_of(const struct fixture_node *n,
+                                  const struct fixture_node *of)
+{
+    const struct vv_entry *e = vv_find(&n->vv, &of->incarnation);
+
+    assert_non_null(e);
+    return &e->head;
+}
+
+static bool has_lost(struct fixture_node *n, const struct fixture_node *fork)
+{
+    struct commit_result *r;
+    bool ret;
+
+    assert_int_equal(writer_snapshot(n->writer, &r), 0);
+    ret = r->lost_branch;
+    assert_int_equal(r->reason, ret ? RETURN_FORK : RETURN_NONE);
+    if (ret)
+        assert_true(incarnation_equal(&r->lost_fork, &fork->incarnation));
+    commit_result_free(r);
+    return ret;
+}
+
+/* Goal: of two nodes that hold different events under one name the one with the
+ * higher hash finds by fences alone that it has to return, once the name is on
+ * its way out, and finds it again after a restart; nobody seals before. */
+static void test_lost_branch(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b, *c, *loser, *winner;
+    struct order order;
+    struct buffer other;
+
+    (void)state;
+    mesh_of(&m, 3);
+    a = &m.nodes[0];
+    b = &m.nodes[1];
+    c = &m.nodes[2];
+    assert_int_equal(fixture_write(c, OP_PUT, "x", NULL, "one"), 0);
+    forge_newest(&m, c, &other);
+    tell(a, c);
+    assert_int_equal(fixture_deliver(b, buffer_slice(&other)), 0);
+    fixture_expect(a, "x", "one");
+    fixture_expect(b, "x", "other");
+    assert_false(has_lost(a, c) || has_lost(b, c));
+    order = make_order(&m, 1, NULL, c);
+    assert_int_equal(hear(a, &order), 0);
+    assert_int_equal(hear(b, &order), 0);
+    assert_false(has_lost(a, c) || has_lost(b, c));
+    spread(&m, 2);
+    loser = memcmp(head_of(a, c), head_of(b, c), HASH_SIZE) > 0 ? a : b;
+    winner = loser == a ? b : a;
+    assert_true(has_lost(loser, c));
+    assert_false(has_lost(winner, c));
+    assert_false(is_sealed(a, c) || is_sealed(b, c));
+    fixture_close(loser);
+    fixture_open(loser);
+    tell(loser, winner);
+    assert_true(has_lost(loser, c));
+    buffer_release(&other);
+    buffer_release(&order.bytes);
+    fixture_mesh_release(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -748,6 +847,7 @@ int main(void)
         cmocka_unit_test(test_evict),
         cmocka_unit_test(test_evictee_waits),
         cmocka_unit_test(test_orders_conflict),
+        cmocka_unit_test(test_lost_branch),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_abort),
     };
