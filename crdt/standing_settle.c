@@ -214,6 +214,8 @@ static int drop_done(struct standing *s, const struct standing_store *store)
 static bool has_passed(const struct standing *s,
                        const struct standing_proposal *p)
 {
+    if (p->acks_count < s->members.count && !STANDING_OFF(RULE_ALL_MEMBERS_ACK))
+        return false;
     for (size_t i = 0; i < s->members.count; i++) {
         if (standing_ack_find(p, &s->members.items[i].incarnation) == NULL &&
             !STANDING_OFF(RULE_ALL_MEMBERS_ACK))

@@ -35,17 +35,20 @@ static int64_t own_lead_ms(const struct node *n)
     return (int64_t)node_wall(n) - (int64_t)node_now(n);
 }
 
-void clocks_input(struct node *n)
+bool clocks_input(struct node *n)
 {
+    int64_t lead;
     int64_t moved;
 
     if (n->gossip == NULL)
-        return;
-    gossip_set_clock(n->gossip, own_lead_ms(n));
-    moved = own_lead_ms(n) - n->clocks.lead_ms;
-    /* The own clock was set: all offsets are others. */
-    if (moved >= CLOCKS_TELL_MS || moved <= -CLOCKS_TELL_MS)
-        n->clocks.every_ms = 0;
+        return false;
+    lead = own_lead_ms(n);
+    gossip_set_clock(n->gossip, lead);
+    moved = lead - n->clocks.lead_ms;
+    if (moved < CLOCKS_TELL_MS && moved > -CLOCKS_TELL_MS)
+        return false;
+    n->clocks.every_ms = 0; /* all offsets are others */
+    return true;
 }
 
 /* One clock in a mesh of many is heard once in as many probes: looking at all

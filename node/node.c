@@ -482,12 +482,10 @@ static void on_gossip_event(struct node *n, const struct gossip_event *e)
     }
 }
 
-static void arm(struct node *n)
+static uint64_t parts_deadline(struct node *n)
 {
     uint64_t due = link_next_deadline(n);
 
-    if (n->gossip != NULL)
-        due = earlier(due, gossip_deadline_ms(n->gossip));
     due = earlier(due, joiner_deadline(n));
     due = earlier(due, returning_deadline(n));
     due = earlier(due, snapshots_deadline(n));
@@ -505,6 +503,20 @@ static void arm(struct node *n)
     due = earlier(due, heal_deadline(n));
     if (n->peers_save_ms != 0 && n->has_identity)
         due = earlier(due, n->peers_save_ms);
+    return due;
+}
+
+/* Most inputs are datagrams of which gossip alone takes notice: then nobody
+ * else is asked again (parts_changed is false). */
+static void arm(struct node *n, bool parts_changed)
+{
+    uint64_t due;
+
+    if (parts_changed)
+        n->parts_due_ms = parts_deadline(n);
+    due = n->parts_due_ms;
+    if (n->gossip != NULL)
+        due = earlier(due, gossip_deadline_ms(n->gossip));
     n->ports.timer->arm(n->ports.ctx, due);
 }
 
@@ -521,7 +533,7 @@ static bool next_event(struct node *n, struct gossip_event *e,
     return copy->error == 0;
 }
 
-void node_drain(struct node *n)
+static void drain(struct node *n, bool parts_changed)
 {
     struct gossip_event event;
     struct gossip_send send;
@@ -529,13 +541,20 @@ void node_drain(struct node *n)
 
     buffer_init(&copy, CHANNEL_FRAME_MAX);
     if (n->gossip != NULL) {
-        while (next_event(n, &event, &copy))
+        while (next_event(n, &event, &copy)) {
+            parts_changed = true;
             on_gossip_event(n, &event);
+        }
         while (gossip_next_send(n->gossip, &send))
             n->ports.datagram->send(n->ports.ctx, &send.to, send.packet);
     }
     buffer_release(&copy);
-    arm(n);
+    arm(n, parts_changed);
+}
+
+void node_drain(struct node *n)
+{
+    drain(n, true);
 }
 
 /* ---- inputs ---- */
@@ -544,7 +563,7 @@ void node_on_timer(struct node *n)
 {
     uint64_t now = node_now(n);
 
-    clocks_input(n);
+    (void)clocks_input(n);
     if (n->gossip != NULL && now >= gossip_deadline_ms(n->gossip))
         (void)gossip_tick(n->gossip, now);
     link_check_deadlines(n, now);
@@ -571,11 +590,13 @@ void node_on_timer(struct node *n)
 void node_on_datagram(struct node *n, const struct address *from,
                       struct slice packet)
 {
+    bool clock_set;
+
     if (n->gossip == NULL)
         return;
-    clocks_input(n);
+    clock_set = clocks_input(n);
     (void)gossip_recv(n->gossip, node_now(n), from, packet); /* counted */
-    node_drain(n);
+    drain(n, clock_set);
 }
 
 void node_on_accepted(struct node *n, uint64_t stream,

@@ -247,6 +247,7 @@ struct node {
     struct peer_address peers[PEERS_MAX];
     size_t peers_count;
     uint64_t peers_save_ms; /* 0: nothing to store */
+    uint64_t parts_due_ms;  /* the first deadline but for gossip's */
 
     struct upload_target targets[UPLOAD_TARGETS_MAX];
     size_t targets_count;
@@ -495,7 +496,8 @@ void expiry_tick(struct node *n, uint64_t now);
 uint64_t expiry_deadline(const struct node *n);
 
 /* clocks.c */
-void clocks_input(struct node *n); /* before anything is given to gossip */
+/* Before anything is given to gossip; true if the own clock was set. */
+bool clocks_input(struct node *n);
 void clocks_tick(struct node *n, uint64_t now);
 uint64_t clocks_deadline(const struct node *n);
 

@@ -88,6 +88,8 @@ struct check_host {
     uint64_t bytes;           /* sent, ever */
     uint64_t rest_bytes;      /* of them, before it came to rest */
     struct check_view *views; /* owned; by host */
+    uint8_t public_key[32];   /* as last seen */
+    struct key_id key_id;     /* of it */
     uint64_t gossip_seen;     /* of its counters, at the last walk */
     struct entry_id cursor;   /* where the next look at its store begins */
     struct buffer cursor_bytes;

@@ -19,12 +19,23 @@ static const struct gossip *gossip_of(const struct sim_check *c,
     return n != NULL && h->has_identity ? node_gossip(n) : NULL;
 }
 
+/* The id of a host's key, which changes only with its disk. */
+static const struct key_id *id_of(const struct sim_check *c, unsigned host)
+{
+    const uint8_t *key = sim_host_public_key(c->options.hosts[host]);
+    struct check_host *h = &c->hosts[host];
+
+    if (memcmp(h->public_key, key, sizeof h->public_key) != 0) {
+        memcpy(h->public_key, key, sizeof h->public_key);
+        h->key_id = key_id_of(key);
+    }
+    return &h->key_id;
+}
+
 static bool view_of(const struct sim_check *c, const struct gossip *g,
                     unsigned peer, struct member_view *ret_view)
 {
-    struct key_id id = key_id_of(sim_host_public_key(c->options.hosts[peer]));
-
-    return gossip_member_find(g, &id, ret_view);
+    return gossip_member_find(g, id_of(c, peer), ret_view);
 }
 
 /* Only its owner raises an alive counter, and nobody takes it back. */

@@ -238,33 +238,27 @@ void sim_disk_note(struct sim_disk *d, const char *kind, uint64_t number,
 /* LMDB keeps an address in the free space of a page that a transaction freed
  * after it had written it, and may use that page again. Nothing reads it, but
  * no two processes have the same: what lies between a page's lower and upper
- * end is noted as zeroes. */
-static void note_write(struct sim_disk *d, const char *kind, uint64_t offset,
-                       struct slice bytes)
+ * end becomes zeroes. */
+static void clear_free_space(uint8_t *bytes, size_t size, uint64_t offset)
 {
-    uint8_t *copy = sim_realloc(NULL, bytes.size + 1);
     size_t at = 0;
 
-    CHECK(copy != NULL);
-    memcpy(copy, bytes.data, bytes.size);
-    while (offset % PAGE_SIZE == 0 && bytes.size - at >= PAGE_SIZE) {
+    while (offset % PAGE_SIZE == 0 && size - at >= PAGE_SIZE) {
         uint16_t flags, lower, upper;
         uint32_t pages = 1;
 
-        memcpy(&flags, copy + at + PAGE_FLAGS_AT, sizeof flags);
-        memcpy(&lower, copy + at + PAGE_LOWER_AT, sizeof lower);
-        memcpy(&upper, copy + at + PAGE_UPPER_AT, sizeof upper);
+        memcpy(&flags, bytes + at + PAGE_FLAGS_AT, sizeof flags);
+        memcpy(&lower, bytes + at + PAGE_LOWER_AT, sizeof lower);
+        memcpy(&upper, bytes + at + PAGE_UPPER_AT, sizeof upper);
         if ((flags & PAGE_IS_OVERFLOW) != 0)
-            memcpy(&pages, copy + at + PAGE_LOWER_AT, sizeof pages);
+            memcpy(&pages, bytes + at + PAGE_LOWER_AT, sizeof pages);
         else if ((flags & PAGE_IS_TREE) != 0 && lower <= upper &&
                  upper <= PAGE_SIZE)
-            memset(copy + at + lower, 0, (size_t)upper - lower);
-        if (pages == 0 || pages > (bytes.size - at) / PAGE_SIZE)
+            memset(bytes + at + lower, 0, (size_t)upper - lower);
+        if (pages == 0 || pages > (size - at) / PAGE_SIZE)
             break;
         at += (size_t)pages * PAGE_SIZE;
     }
-    sim_disk_note(d, kind, offset, slice_of(copy, bytes.size));
-    sim_free(copy);
 }
 
 static void journal_add(struct sim_disk *d, const struct call *c)
@@ -332,7 +326,8 @@ static void write_whole(int fd, const uint8_t *bytes, size_t size,
     CHECK(put == (ssize_t)size);
 }
 
-int sim_disk_before_write(int fd, uint64_t offset, size_t size)
+int sim_disk_begin_write(int fd, uint64_t offset, size_t size,
+                         uint8_t **ret_room)
 {
     CHECK(sim_disk_watches(fd));
     struct sim_disk *d = descriptors[fd].disk;
@@ -360,36 +355,36 @@ int sim_disk_before_write(int fd, uint64_t offset, size_t size)
             d->size - offset < size ? (size_t)(d->size - offset) : size;
     read_file(d, c.old_bytes, c.old_size, offset);
     d->pending = c;
+    *ret_room = c.new_bytes;
     return 0;
 }
 
-void sim_disk_write(int fd, uint64_t offset, struct slice bytes)
+static void put_bytes(struct sim_disk *d, const struct call *c)
 {
-    CHECK(sim_disk_watches(fd));
-    struct sim_disk *d = descriptors[fd].disk;
-    uint64_t end = offset + bytes.size;
+    uint64_t end = c->offset + c->size;
 
     if (end <= d->size && end <= SIM_DISK_MAP_SIZE) {
-        memcpy(d->map + offset, bytes.data, bytes.size);
+        memcpy(d->map + c->offset, c->new_bytes, c->size);
         return;
     }
-    write_whole(d->fd, bytes.data, bytes.size, offset);
+    write_whole(d->fd, c->new_bytes, c->size, c->offset);
     if (end > d->size)
         d->size = end;
 }
 
-void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes)
+void sim_disk_finish_write(int fd)
 {
     CHECK(sim_disk_watches(fd));
     struct sim_disk *d = descriptors[fd].disk;
     struct call c = d->pending;
     CHECK(c.old_bytes != NULL);
-    CHECK(c.offset == offset && c.size == bytes.size);
-    memcpy(c.new_bytes, bytes.data, bytes.size);
     d->pending.old_bytes = NULL;
+    clear_free_space(c.new_bytes, c.size, c.offset);
+    put_bytes(d, &c);
     d->counters.writes++;
-    d->counters.bytes += bytes.size;
-    note_write(d, c.dsync ? "disk-dsync" : "disk-write", offset, bytes);
+    d->counters.bytes += c.size;
+    sim_disk_note(d, c.dsync ? "disk-dsync" : "disk-write", c.offset,
+                  slice_of(c.new_bytes, c.size));
     journal_add(d, &c);
     journal_settle(d);
 }

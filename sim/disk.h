@@ -98,12 +98,11 @@ void sim_disk_read_counters(const struct sim_disk *d,
 void sim_disk_opened(int fd, const char *path, int flags);
 void sim_disk_closed(int fd);
 bool sim_disk_watches(int fd);
-/* Before a write: 0, or the errno that it shall fail with. */
-int sim_disk_before_write(int fd, uint64_t offset, size_t size);
-/* The write itself. */
-void sim_disk_write(int fd, uint64_t offset, struct slice bytes);
-/* After the write has been done: bytes are the new ones. */
-void sim_disk_after_write(int fd, uint64_t offset, struct slice bytes);
+/* A write begins: 0, or the errno that it shall fail with. *ret_room is where
+ * its bytes have to be put before it is finished; borrowed. */
+int sim_disk_begin_write(int fd, uint64_t offset, size_t size,
+                         uint8_t **ret_room);
+void sim_disk_finish_write(int fd);
 /* Before an ftruncate and instead of an fsync: 0 or an errno. */
 int sim_disk_before_truncate(int fd, uint64_t size);
 int sim_disk_sync(int fd);

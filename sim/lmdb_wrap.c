@@ -16,7 +16,6 @@
 
 #include "crdt/base/check.h"
 #include "sim/disk.h"
-#include "sim/memory.h"
 
 #define WRITE_SIZE_MAX (64u << 20) /* of one writev */
 
@@ -92,17 +91,28 @@ int __wrap_close(int fd)
     return __real_close(fd);
 }
 
+/* Room for the bytes of a write; NULL and errno if it fails. */
+static uint8_t *begin_write(int fd, off_t offset, size_t size)
+{
+    uint8_t *room = NULL;
+
+    CHECK(offset >= 0);
+    int error = sim_disk_begin_write(fd, (uint64_t)offset, size, &room);
+    if (error == 0)
+        return room;
+    errno = error;
+    return NULL;
+}
+
 static ssize_t write_watched(int fd, const void *bytes, size_t size,
                              off_t offset)
 {
-    CHECK(offset >= 0);
-    int error = sim_disk_before_write(fd, (uint64_t)offset, size);
-    if (error != 0) {
-        errno = error;
+    uint8_t *room = begin_write(fd, offset, size);
+
+    if (room == NULL)
         return -1;
-    }
-    sim_disk_write(fd, (uint64_t)offset, slice_of(bytes, size));
-    sim_disk_after_write(fd, (uint64_t)offset, slice_of(bytes, size));
+    memcpy(room, bytes, size);
+    sim_disk_finish_write(fd);
     return (ssize_t)size;
 }
 
@@ -136,22 +146,19 @@ static ssize_t writev_watched(int fd, const struct iovec *vec, int count,
                               off_t offset)
 {
     size_t size = 0;
-    size_t done = 0;
 
     for (int i = 0; i < count; i++)
         size += vec[i].iov_len;
     CHECK(size <= WRITE_SIZE_MAX);
-    uint8_t *bytes = sim_alloc(size + 1);
-    CHECK(bytes != NULL);
+    uint8_t *room = begin_write(fd, offset, size);
+    if (room == NULL)
+        return -1;
     for (int i = 0; i < count; i++) {
-        memcpy(bytes + done, vec[i].iov_base, vec[i].iov_len);
-        done += vec[i].iov_len;
+        memcpy(room, vec[i].iov_base, vec[i].iov_len);
+        room += vec[i].iov_len;
     }
-    ssize_t put = write_watched(fd, bytes, size, offset);
-    int error = errno;
-    sim_free(bytes);
-    errno = error;
-    return put;
+    sim_disk_finish_write(fd);
+    return (ssize_t)size;
 }
 
 ssize_t __wrap_writev(int fd, const struct iovec *vec, int count)

@@ -771,9 +771,12 @@ static void seal_one(struct sim_model_state *s, uint32_t actor)
  * these cover." False: there is none. */
 static bool seal(struct sim_model_state *s)
 {
-    bool *in = cm_calloc(s->actors + 1, sizeof *in);
+    bool *in;
     bool any;
 
+    if (s->fences_count == 0)
+        return false; /* nobody is named */
+    in = cm_calloc(s->actors + 1, sizeof *in);
     CHECK(in != NULL);
     for (size_t i = 0; i < s->fences_count; i++) {
         for (size_t k = 0; k < s->fences[i].count; k++) {
@@ -870,9 +873,9 @@ static bool pass(struct sim_model_state *s)
     for (size_t i = s->proposals_count; i > 0; i--) {
         struct proposal *p = &s->proposals[i - 1];
         hlc_t least = UINT64_MAX;
-        bool all = s->members_count > 0;
+        bool all = s->members_count > 0 && p->count >= s->members_count;
 
-        for (size_t m = 0; m < s->members_count; m++)
+        for (size_t m = 0; m < s->members_count && all; m++)
             all = all && ack_of(p, s->members[m].actor) != NULL;
         if (!all)
             continue;

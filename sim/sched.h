@@ -24,8 +24,16 @@ struct sim_event {
     void *context;
 };
 
+/* What the heap is ordered by stands in it: to compare two events takes no
+ * look at either. */
+struct sim_sched_slot {
+    uint64_t at_us;
+    uint64_t sequence;
+    struct sim_event *event; /* borrowed */
+};
+
 struct sim_sched {
-    struct sim_event **heap; /* owned array of borrowed events */
+    struct sim_sched_slot *heap; /* owned */
     size_t count;
     size_t capacity;
     uint64_t now_us;

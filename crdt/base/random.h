@@ -8,9 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define RANDOM_BLOCK_SIZE 64
+#define RANDOM_AHEAD_MAX                                                       \
+    8 /* blocks; ChaCha20 computes so many as fast as one */
+
 struct random_stream {
     uint8_t key[32];
-    uint64_t counter; /* blocks of 64 bytes handed out */
+    uint64_t counter; /* blocks handed out */
+    uint64_t ahead;   /* blocks computed beyond them: the last in ahead_bytes */
+    uint8_t ahead_bytes[RANDOM_AHEAD_MAX][RANDOM_BLOCK_SIZE];
 };
 
 void random_init(struct random_stream *r, const uint8_t seed[32]);

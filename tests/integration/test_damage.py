@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Damage: bytes of data.mdb that rot while the node runs, and files that cannot
 be opened any more. The node serves what it can, says what it cannot, mends
 itself from the others, or joins anew; alone it refuses with the remedy."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Snapshots joined: several of them into an empty directory, or into a living
 node, in any order; of the same generation, of one before, of another mesh."""
 import itertools

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """What a target keeps; and uploads, restores and prunes that are killed."""
 import json
 import os

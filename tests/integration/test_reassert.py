@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Old values as new writes, in a living mesh: sets, revokes, ends; and keys of
 another mesh."""
 import json

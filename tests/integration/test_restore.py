@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Snapshots, and the day when nothing else is left: total loss, and back
 from a folder and the authority's file."""
 import json

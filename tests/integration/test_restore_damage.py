@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 # timeout: 600 s
 """Every class of object of a target, flipped at every kind of byte, cut short,
 lengthened, emptied, deleted, exchanged with another of its class and of every

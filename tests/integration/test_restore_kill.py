@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """SIGKILL at every step of a restore: before the n-th system call that changes
 a file or a directory, for every n (or, of many, for a sample that has all of
 the first and the last ones). The data directory is absent or complete then, and

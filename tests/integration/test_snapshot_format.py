@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """docs/SNAPSHOT-FORMAT.md tells the truth: a reader that was written from it
 alone reads what the programs wrote, and the vectors beside it hold."""
 import base64

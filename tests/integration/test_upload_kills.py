@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 # timeout: 600 s
 """Uploads that end at any step, and prunes beside them: what a manifest names
 is there, the next upload completes, and nothing is sent twice."""

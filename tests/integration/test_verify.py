@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """What is told of a snapshot without restoring it, and the drill that restores
 it for practice: counts are one truth everywhere, damage is found and named."""
 import json
