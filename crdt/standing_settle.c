@@ -40,8 +40,8 @@ static int find_candidates(const struct standing *s,
         const struct standing_fence *f = &s->fences.items[i];
 
         for (size_t k = 0; k < f->count; k++) {
-            if (!floor_is_sealed(&s->floor, &f->names[k].incarnation, NULL) &&
-                standing_name_counts(s, &f->names[k]))
+            if (standing_name_counts(s, &f->names[k]) &&
+                !floor_is_sealed(&s->floor, &f->names[k].incarnation, NULL))
                 c[count++].incarnation = f->names[k].incarnation;
         }
     }
@@ -187,8 +187,8 @@ static int seal(struct standing *s, const struct standing_store *store,
 static bool is_done(const struct standing *s, const struct standing_fence *f)
 {
     for (size_t i = 0; i < f->count; i++) {
-        if (!floor_is_sealed(&s->floor, &f->names[i].incarnation, NULL) &&
-            standing_name_counts(s, &f->names[i]))
+        if (standing_name_counts(s, &f->names[i]) &&
+            !floor_is_sealed(&s->floor, &f->names[i].incarnation, NULL))
             return false;
     }
     return true;

@@ -563,6 +563,11 @@ size_t gossip_member_count(const struct gossip *g, enum member_state state)
     return g->table.state_count[state];
 }
 
+uint64_t gossip_member_changes(const struct gossip *g)
+{
+    return g->table.changes;
+}
+
 size_t gossip_member_total(const struct gossip *g)
 {
     return g->table.listed_count;

@@ -144,6 +144,8 @@ size_t gossip_member_count(const struct gossip *g, enum member_state state);
 size_t gossip_member_total(const struct gossip *g);
 void gossip_member_at(const struct gossip *g, size_t index,
                       struct member_view *ret_view);
+/* Another number than before: some member may have another state. */
+uint64_t gossip_member_changes(const struct gossip *g);
 /* MEMBER_NONE: unknown. */
 enum member_state gossip_member_state(const struct gossip *g,
                                       const struct key_id *peer);

@@ -239,6 +239,7 @@ static int take_piece(struct cut_receiver *r, struct link *l,
     feed(r);
     if (r->queue.size >= QUEUE_PAUSE && !l->paused) {
         l->paused = true;
+        r->node->links_paused = true;
         r->paused = l;
         r->node->ports.stream->pause(r->node->ports.ctx, l->stream, true);
     }

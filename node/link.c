@@ -11,11 +11,17 @@
 #include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
+/* Streams are numbered one after the other, at either end. */
+static struct link **bucket_of(struct node *n, uint64_t stream)
+{
+    return &n->link_buckets[stream % LINK_BUCKETS];
+}
+
 struct link *link_by_stream(struct node *n, uint64_t stream)
 {
     struct link *l;
 
-    for (l = n->links; l != NULL; l = l->next)
+    for (l = *bucket_of(n, stream); l != NULL; l = l->bucket_next)
         if (l->stream == stream)
             return l;
     return NULL;
@@ -29,6 +35,14 @@ size_t link_output_size(const struct link *l)
 void link_changed(struct node *n)
 {
     n->links_changed = true;
+}
+
+/* As link_changed, when it is this one alone. */
+static void touch(struct node *n, struct link *l)
+{
+    if (n->link_touched != NULL && n->link_touched != l)
+        n->links_changed = true;
+    n->link_touched = l;
 }
 
 static struct link *link_new(struct node *n, uint64_t stream,
@@ -48,8 +62,10 @@ static struct link *link_new(struct node *n, uint64_t stream,
     vv_init(&l->theirs);
     l->next = n->links;
     n->links = l;
+    l->bucket_next = *bucket_of(n, stream);
+    *bucket_of(n, stream) = l;
     n->links_count++;
-    link_changed(n);
+    touch(n, l);
     return l;
 }
 
@@ -62,8 +78,12 @@ static void link_unlink(struct node *n, struct link *l)
         at = &(*at)->next;
     }
     *at = l->next;
+    for (at = bucket_of(n, l->stream); *at != l; at = &(*at)->bucket_next)
+        CHECK(*at != NULL);
+    *at = l->bucket_next;
     n->links_count--;
-    link_changed(n);
+    if (n->link_touched == l)
+        n->link_touched = NULL;
 }
 
 /* Gossip prefers peers to whom there is a link. */
@@ -175,7 +195,7 @@ void link_accept(struct node *n, uint64_t stream, const struct address *from)
 
 void link_on_connected(struct node *n, struct link *l)
 {
-    link_changed(n);
+    touch(n, l);
     l->connecting = false;
     if (channel_open(n, l, true) != 0) {
         link_close(n, l);
@@ -188,7 +208,7 @@ void link_pump(struct node *n, struct link *l)
 {
     struct slice out;
 
-    link_changed(n);
+    touch(n, l);
     if (l->channel == NULL || l->writing)
         return;
     out = channel_output(l->channel);
@@ -210,7 +230,7 @@ int link_send(struct node *n, struct link *l, const struct buffer *frame)
     uint8_t *to;
     int error;
 
-    link_changed(n);
+    touch(n, l);
     if (frame->error != 0)
         return frame->error;
     if (l->channel != NULL && l->established) {
@@ -457,6 +477,7 @@ void link_on_bytes(struct node *n, struct link *l, struct slice bytes)
     }
     if (intake_is_full(n) && !l->paused) {
         l->paused = true;
+        n->links_paused = true;
         n->ports.stream->pause(n->ports.ctx, l->stream, true);
     }
     link_pump(n, l);
@@ -466,6 +487,9 @@ void link_resume_reading(struct node *n)
 {
     struct link *l;
 
+    if (!n->links_paused)
+        return;
+    n->links_paused = false;
     for (l = n->links; l != NULL; l = l->next) {
         if (!l->paused)
             continue;
@@ -496,6 +520,7 @@ void link_check_deadlines(struct node *n, uint64_t now)
 
     if (now < link_next_deadline(n))
         return;
+    link_changed(n); /* the first deadline may have been put off meanwhile */
     while (l != NULL) {
         struct link *next = l->next;
 
@@ -505,14 +530,20 @@ void link_check_deadlines(struct node *n, uint64_t now)
     }
 }
 
-/* Most inputs (datagrams, probes) touch no link: the walk is done only after
- * those that may have. */
+/* Most inputs touch one link, or none: only that one is looked at. So this is
+ * no later than the first deadline; it may be earlier, where a link that was
+ * due first has been used since. Then all are looked at when that time comes.
+ */
 uint64_t link_next_deadline(struct node *n)
 {
-    const struct link *l;
+    const struct link *l = n->link_touched;
 
-    if (!n->links_changed)
+    n->link_touched = NULL;
+    if (!n->links_changed) {
+        if (l != NULL && link_due(l) < n->links_due_ms)
+            n->links_due_ms = link_due(l);
         return n->links_due_ms;
+    }
     n->links_changed = false;
     n->links_due_ms = UINT64_MAX;
     for (l = n->links; l != NULL; l = l->next)

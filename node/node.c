@@ -131,6 +131,7 @@ static int gossip_start(struct node *n)
     c.alive_counter = node_wall(n);
     n->ports.random->fill(n->ports.ctx, c.seed, sizeof c.seed);
     c.probe_interval_ms = n->probe_interval_ms;
+    n->outnumbered.known = false;
     error = gossip_create(&n->gossip, &c, node_now(n));
     sodium_memzero(&c, sizeof c);
     return error;
@@ -721,6 +722,7 @@ static void take_members(struct node *n, struct commit_result *r)
     if (taken) {
         n->roster = r->roster;
         r->roster = NULL;
+        n->outnumbered.known = false;
     }
     if (changed) {
         if (n->standing != NULL)

@@ -52,8 +52,11 @@ struct confirm_ask {
 };
 
 /* One stream to another node. */
+#define LINK_BUCKETS 64 /* by which a stream's link is found */
+
 struct link {
     struct link *next;
+    struct link *bucket_next;
     uint64_t stream;
     bool connecting;         /* TCP not there yet */
     struct channel *channel; /* NULL while connecting */
@@ -211,10 +214,18 @@ struct node {
     size_t forked_count;                        /* ever */
 
     struct gossip *gossip; /* NULL until ready */
+    struct {
+        bool known;       /* since roster and gossip are these */
+        uint64_t changes; /* gossip_member_changes then */
+        bool is;
+    } outnumbered; /* what orders_outnumbered said last */
     struct link *links;
     size_t links_count;
-    uint64_t links_due_ms; /* the first link_due; as of the last input's end */
-    bool links_changed;    /* since then: it is to be looked up again */
+    struct link *link_buckets[LINK_BUCKETS];
+    uint64_t links_due_ms;     /* no later than the first link_due */
+    bool links_changed;        /* several have: it is to be looked up again */
+    struct link *link_touched; /* only this one has; NULL: none */
+    bool links_paused;         /* perhaps */
     uint64_t next_stream;
 
     struct inflight *inflight; /* INFLIGHT_MAX * 2 slots */
@@ -528,7 +539,7 @@ void orders_on_frame(struct node *n, const struct link *l, struct frame *f);
 void orders_send_refusal(struct node *n, struct link *l);
 /* Fewer than half of the others live, as far as gossip knows: whoever was
  * evicted may still have one like himself. */
-bool orders_outnumbered(const struct node *n);
+bool orders_outnumbered(struct node *n);
 /* A member says that who signed this node's certificate was evicted. */
 void orders_told_distrusted(struct node *n, const struct key_id *by,
                             const char *text);

@@ -353,7 +353,7 @@ void orders_send_refusal(struct node *n, struct link *l)
     send_refusal(n, l, CM_ERR_AUTHORITY, SPONSOR_ISSUER_TEXT);
 }
 
-bool orders_outnumbered(const struct node *n)
+static bool is_outnumbered(const struct node *n)
 {
     size_t count = n->roster != NULL ? n->roster->count : 0;
     size_t others = 0, living = 0;
@@ -369,6 +369,20 @@ bool orders_outnumbered(const struct node *n)
             return false; /* whoever the rest are */
     }
     return 2 * living < others;
+}
+
+/* Asked every few seconds of a mesh of any size, in which mostly nothing has
+ * happened meanwhile. */
+bool orders_outnumbered(struct node *n)
+{
+    uint64_t changes = gossip_member_changes(n->gossip);
+
+    if (!n->outnumbered.known || n->outnumbered.changes != changes) {
+        n->outnumbered.known = true;
+        n->outnumbered.changes = changes;
+        n->outnumbered.is = is_outnumbered(n);
+    }
+    return n->outnumbered.is;
 }
 
 static bool has_gone(const struct node *n, const struct vv *theirs)

@@ -39,13 +39,41 @@ size_t pending_lower_bound(const struct pending *p, const struct dot *d)
 
 static void uncount(struct pending *p, const struct pending_event *e)
 {
-    CHECK(p->bytes >= e->size);
+    CHECK(p->bytes >= e->size && p->fences >= e->fence);
     p->bytes -= e->size;
+    p->fences -= e->fence;
     if (e->verified)
         return;
     CHECK(p->unverified_count > 0 && p->unverified_bytes >= e->size);
     p->unverified_count--;
     p->unverified_bytes -= e->size;
+}
+
+size_t pending_next_origin(const struct pending *p, size_t at)
+{
+    const struct incarnation *i = &p->events[at]->dot.incarnation;
+    struct dot last = {.incarnation = *i, .seq = UINT64_MAX};
+
+    CHECK(at < p->count);
+    at++;
+    if (at < p->count && incarnation_equal(&p->events[at]->dot.incarnation, i))
+        at = pending_lower_bound(p, &last);
+    while (at < p->count && dot_equal(&p->events[at]->dot, &last))
+        at++;
+    return at;
+}
+
+void pending_mark_fence(struct pending *p, struct pending_event *e)
+{
+    CHECK(!e->fence);
+    e->fence = true;
+    p->fences++;
+}
+
+void pending_mark_done(struct pending *p, struct pending_event *e)
+{
+    e->done = true;
+    p->any_done = true;
 }
 
 static void remove_at(struct pending *p, size_t at)
@@ -177,7 +205,7 @@ void pending_refuse(struct pending *p, const struct incarnation *i,
     origin_range(p, i, &first, &end);
     for (; first < end; first++) {
         if (p->events[first]->dot.seq > seq)
-            p->events[first]->done = true;
+            pending_mark_done(p, p->events[first]);
     }
 }
 
@@ -195,11 +223,13 @@ int pending_raise(const struct pending *p, struct vv *vv)
 {
     int error = 0;
 
-    for (size_t i = 0; i < p->count && error == 0; i++) {
+    for (size_t i = 0; i < p->count && error == 0;) {
         const struct pending_event *e = p->events[i];
+        uint64_t next = vv_seq(vv, &e->dot.incarnation) + 1;
 
-        if (e->verified && e->dot.seq == vv_seq(vv, &e->dot.incarnation) + 1)
+        if (e->verified && e->dot.seq == next)
             error = vv_set(vv, &e->dot.incarnation, e->dot.seq, &e->hash);
+        i = e->dot.seq > next ? pending_next_origin(p, i) : i + 1;
     }
     return error;
 }
@@ -208,6 +238,9 @@ void pending_settle(struct pending *p, bool committed)
 {
     size_t kept = 0;
 
+    if (!p->any_done)
+        return;
+    p->any_done = false;
     for (size_t i = 0; i < p->count; i++) {
         struct pending_event *e = p->events[i];
 

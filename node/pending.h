@@ -38,6 +38,8 @@ struct pending {
     size_t bytes;
     size_t unverified_count;
     size_t unverified_bytes;
+    size_t fences; /* events of which fence is set */
+    bool any_done; /* perhaps, in the open transaction */
 };
 
 void pending_init(struct pending *p);
@@ -59,6 +61,13 @@ void pending_refuse(struct pending *p, const struct incarnation *i,
 int pending_raise(const struct pending *p, struct vv *vv);
 /* Index of the first event whose dot is not below d; count if none. */
 size_t pending_lower_bound(const struct pending *p, const struct dot *d);
+/* The first one behind at that is of another origin. Every batch looks at
+ * what waits, and that may be a flood that waits for one event. */
+size_t pending_next_origin(const struct pending *p, size_t at);
+/* Nothing but a fence is in it. */
+void pending_mark_fence(struct pending *p, struct pending_event *e);
+/* Applied or refused by the open transaction. */
+void pending_mark_done(struct pending *p, struct pending_event *e);
 /* Its signature turned out good. */
 void pending_mark_verified(struct pending *p, struct pending_event *e);
 /* After the transaction: drops the done ones, or takes done back. */

@@ -420,7 +420,8 @@ static int keep_pending(struct batch *b, const struct arrival *a, int why)
 
         CM_MARK("event: kept pending");
         CHECK(kept != NULL);
-        kept->fence = control_is_fence(a->event);
+        if (control_is_fence(a->event))
+            pending_mark_fence(&b->w->pending, kept);
         kept->announced = a->announced;
         kept->why = (uint8_t)why_of(a, why);
         CM_MARK_IF(held != 0, "event: held, dated ahead of the clocks");
@@ -515,7 +516,7 @@ static int drain_one(struct batch *b, struct pending_event *p)
     if (fatal)
         return error;
     if (!must_wait(error) && error != CM_ERR_DAMAGED && error != CM_ERR_NOMEM)
-        p->done = true; /* applied, a duplicate, or refused for good */
+        pending_mark_done(&b->w->pending, p); /* or refused for good */
     if (p->done)
         count(b, &a, why_of(&a, error));
     else
@@ -532,12 +533,16 @@ static int drain_pass(struct batch *b)
     struct pending *p = &b->w->pending;
     int error = 0;
 
-    for (size_t i = 0; i < p->count && error == 0; i++) {
+    for (size_t i = 0; i < p->count && error == 0;) {
         struct pending_event *e = p->events[i];
 
-        if (e->done || e->dot.seq > vv_seq(&b->w->vv, &e->dot.incarnation) + 1)
+        if (e->dot.seq > vv_seq(&b->w->vv, &e->dot.incarnation) + 1) {
+            i = pending_next_origin(p, i);
             continue;
-        error = drain_one(b, e);
+        }
+        if (!e->done)
+            error = drain_one(b, e);
+        i++;
     }
     return error;
 }
@@ -555,7 +560,7 @@ static int announce_one(struct batch *b, struct pending_event *p)
         pending_mark_verified(&b->w->pending, p);
         p->announced = control_announce(b, &e) == 0;
     } else if (error == CM_ERR_SIGNATURE) {
-        p->done = true;
+        pending_mark_done(&b->w->pending, p);
         a.from = p->from;
         count(b, &a, REFUSAL_EVENT_SIGNATURE);
         error = 0;
@@ -571,7 +576,7 @@ static int announce_pending(struct batch *b)
     struct pending *p = &b->w->pending;
     int error = 0;
 
-    for (size_t i = 0; i < p->count && error == 0; i++) {
+    for (size_t i = 0; i < p->count && p->fences > 0 && error == 0; i++) {
         struct pending_event *kept = p->events[i];
 
         if (!kept->fence || kept->announced || kept->done ||

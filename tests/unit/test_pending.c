@@ -111,8 +111,9 @@ static void test_settle(void **state)
         pending_init(&p);
         for (uint64_t i = 1; i <= 4; i++)
             assert_int_equal(add(&p, 1, i, 0, 10, i % 2 == 0), 0);
-        p.events[1]->done = p.events[1]->applied = true;
-        p.events[2]->done = true;
+        p.events[1]->applied = true;
+        pending_mark_done(&p, p.events[1]);
+        pending_mark_done(&p, p.events[2]);
         pending_settle(&p, committed == 1);
         assert_int_equal(p.count, committed == 1 ? 2 : 3);
         for (size_t i = 0; i < p.count; i++)
@@ -120,6 +121,35 @@ static void test_settle(void **state)
         expect_sorted(&p);
         pending_release(&p);
     }
+}
+
+/* Goal: a walk by origins misses none and stops at none twice; what is a fence
+ * is counted as long as it waits. */
+static void test_origins(void **state)
+{
+    struct pending p;
+    size_t stops = 0;
+
+    (void)state;
+    pending_init(&p);
+    for (uint8_t origin = 1; origin <= 5; origin++)
+        for (uint64_t seq = 1; seq <= origin; seq++)
+            assert_int_equal(add(&p, origin, seq, 0, 10, true), 0);
+    assert_int_equal(add(&p, 3, UINT64_MAX, 0, 10, true), 0);
+    assert_int_equal(add(&p, 3, UINT64_MAX, 1, 10, true), 0);
+    for (size_t i = 0; i < p.count; i = pending_next_origin(&p, i)) {
+        assert_int_equal(p.events[i]->dot.seq, 1);
+        stops++;
+    }
+    assert_int_equal(stops, 5);
+    assert_int_equal(p.fences, 0);
+    pending_mark_fence(&p, p.events[0]);
+    pending_mark_fence(&p, p.events[4]);
+    assert_int_equal(p.fences, 2);
+    pending_mark_done(&p, p.events[4]);
+    pending_settle(&p, true);
+    assert_int_equal(p.fences, 1);
+    pending_release(&p);
 }
 
 static void test_allocation_failures(void **state)
@@ -148,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_origin_share),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_settle),
+        cmocka_unit_test(test_origins),
         cmocka_unit_test(test_allocation_failures),
     };
 
