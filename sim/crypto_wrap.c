@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "sim/memory.h"
 
 #define SLOTS (1u << 14) /* of each table; the newest answer stays */
 /* Every pair of a mesh has its secret, asked for once by each of the two. */
@@ -26,7 +27,6 @@ struct answer {
     bool known;
 };
 
-static struct answer signatures[SLOTS];
 static struct answer publics[SLOTS]; /* of secrets */
 static struct answer shares[SHARE_SLOTS];
 
@@ -89,24 +89,73 @@ static void keep(struct answer *a, const uint8_t name[NAME_SIZE], int result,
         memcpy(a->point, point, POINT_SIZE);
 }
 
-/* ---- signatures ---- */
+/* ---- signatures ----
+ *
+ * What was checked is kept whole and compared whole: that is much quicker than
+ * to hash it. */
+
+#define SIGNED_SIZE_MAX 4096 /* kept; whatever is larger is seldom checked */
+
+struct verdict {
+    uint8_t public_key[crypto_sign_PUBLICKEYBYTES];
+    uint8_t signature[crypto_sign_BYTES];
+    int result;
+    uint8_t *message; /* owned; NULL: the slot is free */
+    size_t size;
+    size_t room;
+};
+
+static struct verdict verdicts[SLOTS];
+
+static struct verdict *verdict_of(const uint8_t *signature)
+{
+    uint32_t slot;
+
+    memcpy(&slot, signature, sizeof slot);
+    return &verdicts[slot % SLOTS];
+}
+
+static bool is_verdict(const struct verdict *v, const uint8_t *signature,
+                       const uint8_t *message, size_t size,
+                       const uint8_t *public_key)
+{
+    return v->message != NULL && v->size == size &&
+           memcmp(v->signature, signature, sizeof v->signature) == 0 &&
+           memcmp(v->public_key, public_key, sizeof v->public_key) == 0 &&
+           (size == 0 || memcmp(v->message, message, size) == 0);
+}
+
+static void keep_verdict(struct verdict *v, const uint8_t *signature,
+                         const uint8_t *message, size_t size,
+                         const uint8_t *public_key, int result)
+{
+    if (size > SIGNED_SIZE_MAX)
+        return;
+    if (v->message == NULL || v->room < size) {
+        v->message = sim_realloc(v->message, size + 1);
+        v->room = size;
+    }
+    memcpy(v->signature, signature, sizeof v->signature);
+    memcpy(v->public_key, public_key, sizeof v->public_key);
+    if (size > 0)
+        memcpy(v->message, message, size);
+    v->size = size;
+    v->result = result;
+}
 
 int __wrap_crypto_sign_verify_detached(const unsigned char *signature,
                                        const unsigned char *message,
                                        unsigned long long size,
                                        const unsigned char *public_key)
 {
-    uint8_t name[NAME_SIZE];
-    struct answer *a =
-        slot_of(signatures, SLOTS, name, signature, crypto_sign_BYTES,
-                public_key, crypto_sign_PUBLICKEYBYTES, message, size);
+    struct verdict *v = verdict_of(signature);
 
-    if (!holds(a, name))
-        keep(a, name,
-             __real_crypto_sign_verify_detached(signature, message, size,
-                                                public_key),
-             NULL);
-    return a->result;
+    if (is_verdict(v, signature, message, (size_t)size, public_key))
+        return v->result;
+    int result = __real_crypto_sign_verify_detached(signature, message, size,
+                                                    public_key);
+    keep_verdict(v, signature, message, (size_t)size, public_key, result);
+    return result;
 }
 
 int __wrap_crypto_sign_detached(unsigned char *signature,
@@ -118,17 +167,13 @@ int __wrap_crypto_sign_detached(unsigned char *signature,
     /* libsodium's secret keys end with the public one. */
     const uint8_t *public_key =
         secret_key + crypto_sign_SECRETKEYBYTES - crypto_sign_PUBLICKEYBYTES;
-    uint8_t name[NAME_SIZE];
 
     int result = __real_crypto_sign_detached(signature, signature_size, message,
                                              size, secret_key);
-    if (result != 0)
-        return result;
-    struct answer *a =
-        slot_of(signatures, SLOTS, name, signature, crypto_sign_BYTES,
-                public_key, crypto_sign_PUBLICKEYBYTES, message, size);
-    keep(a, name, 0, NULL);
-    return 0;
+    if (result == 0)
+        keep_verdict(verdict_of(signature), signature, message, (size_t)size,
+                     public_key, 0);
+    return result;
 }
 
 /* ---- shared secrets ---- */

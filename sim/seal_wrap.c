@@ -16,8 +16,10 @@
 #define TAG_SIZE 16
 #define EXTRA_SIZE_MAX 64 /* of what is authenticated beside the message */
 #define SMALL_SIZE 2048   /* packets: many at once */
-#define SMALL_SLOTS 1024
-#define LARGE_SIZE (320u << 10) /* frames of channels: few */
+#define SMALL_SLOTS 8192
+#define MIDDLE_SIZE (20u << 10) /* pieces of cuts */
+#define MIDDLE_SLOTS 512
+#define LARGE_SIZE (320u << 10) /* the largest frames of channels: few */
 #define LARGE_SLOTS 64
 
 struct sealed {
@@ -42,6 +44,7 @@ struct seal_call {
 };
 
 static struct sealed small[SMALL_SLOTS];
+static struct sealed middle[MIDDLE_SLOTS];
 static struct sealed large[LARGE_SLOTS];
 
 typedef int seal_function(unsigned char *c, unsigned long long *clen_p,
@@ -72,8 +75,10 @@ static struct sealed *slot_of(const uint8_t *tag, size_t size,
     memcpy(&hash, tag, sizeof hash);
     if (extra_size > EXTRA_SIZE_MAX || size > LARGE_SIZE)
         return NULL;
-    return size <= SMALL_SIZE ? &small[hash % SMALL_SLOTS]
-                              : &large[hash % LARGE_SLOTS];
+    if (size <= SMALL_SIZE)
+        return &small[hash % SMALL_SLOTS];
+    return size <= MIDDLE_SIZE ? &middle[hash % MIDDLE_SLOTS]
+                               : &large[hash % LARGE_SLOTS];
 }
 
 static void keep(const struct seal_call *call, const uint8_t *plain,
@@ -86,10 +91,9 @@ static void keep(const struct seal_call *call, const uint8_t *plain,
     if (s == NULL)
         return;
     if (s->room < wanted) {
-        size_t room = size <= SMALL_SIZE ? 2 * SMALL_SIZE + TAG_SIZE : wanted;
         sim_free(s->plain);
-        s->plain = sim_alloc(room);
-        s->room = room;
+        s->plain = sim_alloc(wanted);
+        s->room = wanted;
     }
     s->extended = call->extended;
     s->size = size;
