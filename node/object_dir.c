@@ -18,6 +18,27 @@
 
 #define TEMPORARY_PREFIX ".tmp-"
 
+static const char *remedy(int number)
+{
+    switch (number) {
+    case ENOSPC:
+    case EDQUOT:
+        return "; make room there, for example by 'confmesh snapshot prune'";
+    case EROFS:
+        return "; mount it for writing";
+    case EACCES:
+    case EPERM:
+        return "; give this user leave to";
+    case ENOTDIR:
+        return "; a file is in the way";
+    case EIO:
+    case ESTALE:
+        return "; look at the disk or mount (dmesg)";
+    default:
+        return "";
+    }
+}
+
 static int fail_errno(struct cm_detail *detail, const char *what,
                       const char *name)
 {
@@ -28,8 +49,8 @@ static int fail_errno(struct cm_detail *detail, const char *what,
         code = CM_ERR_FULL;
     else if (number == ENOENT)
         code = CM_ERR_NOT_FOUND;
-    return cm_fail(detail, code, "cannot %s %.150s: %s", what, name,
-                   strerror(number));
+    return cm_fail(detail, code, "cannot %s %.120s: %s%s", what, name,
+                   strerror(number), remedy(number));
 }
 
 /* The path inside target; NULL with detail if it is none. */
@@ -168,15 +189,22 @@ static int open_parent(struct object_dir *d, const char *name, bool create,
         return fail_errno(detail, "open", d->path);
     while ((slash = strchr(name, '/')) != NULL) {
         char part[OBJECT_NAME_MAX + 1] = {0};
+        int made = 0;
         int next;
 
         memcpy(part, name, (size_t)(slash - name));
         if (create && mkdirat(fd, part, 0700) == 0)
             (void)fsync(fd);
+        else if (create)
+            made = errno;
         next =
             openat(fd, part, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (next < 0) {
-            int error = fail_errno(detail, "open the directory", part);
+            int error;
+
+            if (made != 0 && made != EEXIST)
+                errno = made; /* why it is not there */
+            error = fail_errno(detail, "open the directory", part);
 
             (void)close(fd);
             return error;

@@ -63,8 +63,8 @@
       "set the clock of the node that wrote them right (ntp)")                 \
     X(EVENT_ORDER, "event", "order",                                           \
       "wait: they carry another eviction order than this node keeps to",       \
-      "give the mesh the authority's next order ('confmesh evict'): it names " \
-      "the one that stands")                                                   \
+      "give the mesh the authority's next order: 'confmesh evict --none "      \
+      "--authority FILE' on a node that keeps to the one that shall stand")    \
     X(EVENT_EVICTEE, "event", "evictee",                                       \
       "wait: their writer is being evicted, and apply if a member that stays " \
       "has them",                                                              \
@@ -98,8 +98,8 @@
       "taken over")                                                            \
     X(ORDER_CONFLICT, "order", "conflict",                                     \
       "contradict the one that this node heard first",                         \
-      "give the mesh the authority's next order ('confmesh evict'): it names " \
-      "the one that stands")                                                   \
+      "give the mesh the authority's next order: 'confmesh evict --none "      \
+      "--authority FILE' on a node that keeps to the one that shall stand")    \
     X(ORDER_CROWDED, "order", "crowded", "were dropped: too many are open",    \
       "bring back or evict the members whose fence is missing: 'confmesh "     \
       "roster'")                                                               \

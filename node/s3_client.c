@@ -293,7 +293,9 @@ static const char *remedy(const struct call *k)
         t->code == CURLE_SSL_CACERT_BADFILE)
         return "; check --ca-file and this host's clock";
     if (t->code != CURLE_OK)
-        return "";
+        return "; check endpoint= and the way there";
+    if (k->error == CM_ERR_FULL)
+        return "; make room there: its quota, or 'confmesh snapshot prune'";
     if (code_is(k, "NoSuchBucket"))
         return "; make the bucket first";
     if (code_is(k, "SignatureDoesNotMatch"))

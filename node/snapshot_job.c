@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
@@ -20,10 +19,6 @@ enum phase {
     PHASE_DONE = 5,
 };
 
-/* An upload relies on what no prune has marked when it began; it has to end
- * within any sensible grace period. */
-#define UPLOAD_MS_MAX (UINT64_C(12) * 3600 * 1000)
-
 struct snapshot_job {
     enum phase phase;
     /* What snapshot_job_progress tells, for other threads. */
@@ -31,7 +26,6 @@ struct snapshot_job {
     _Atomic uint64_t done;
     _Atomic uint64_t there;
     _Atomic uint64_t total;
-    uint64_t begun_ms; /* monotonic */
     char log_path[PATH_MAX];
     struct snapshot_scan own; /* unless scan is another's */
     const struct snapshot_scan *scan;
@@ -124,14 +118,6 @@ struct snapshot_job_progress snapshot_job_progress(const struct snapshot_job *j)
         .there = atomic_load(&j->there),
         .total = atomic_load(&j->total),
     };
-}
-
-static uint64_t mono_ms(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static bool parse_sequence(uint64_t *ret_sequence, const char *text)
@@ -295,7 +281,6 @@ static int step_chain(struct snapshot_job *j, struct cm_detail *detail)
                 .thorough = j->thorough,
                 .log_path = j->log_path[0] != '\0' ? j->log_path : NULL},
             detail);
-    j->begun_ms = mono_ms();
     atomic_store(&j->total, j->scan->spool.size);
     atomic_store(&j->uploading, true);
     j->phase = PHASE_UPLOAD;
@@ -310,11 +295,6 @@ static int step_upload(struct snapshot_job *j, struct cm_detail *detail)
     counts = snapshot_upload_counts(j->upload);
     atomic_store(&j->done, counts->bytes_done);
     atomic_store(&j->there, counts->bytes_there);
-    if (error >= 0 && mono_ms() - j->begun_ms > UPLOAD_MS_MAX)
-        return cm_fail(detail, CM_ERR_TIMEOUT,
-                       "the upload took more than 12 hours, in which a prune "
-                       "may have deleted what it relies on; it goes on with "
-                       "what is there");
     if (error != SNAPSHOT_DONE)
         return error;
     j->outcome.chunks = j->scan->spool.count;

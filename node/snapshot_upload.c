@@ -1,6 +1,15 @@
 /* Phases: load the earlier segments; check the packs that they promise; put
- * what is missing; put the segment; see that the target has it all on disk. A
- * promise that does not hold is no error: its objects are put again. */
+ * what is missing; put the segment; see that the target has it all on disk;
+ * look once more what prunes did meanwhile. A promise that does not hold is no
+ * error: its objects are put again.
+ *
+ * Why the last look, and why marks before names: a prune that began after this
+ * upload may have marked what is relied upon here (nothing leads to it yet),
+ * and one a grace period later may have deleted it, and then the list of marks.
+ * Marks are taken away after what they mark, so what was deleted before the
+ * marks are read is missing in the names that are read then; what is neither
+ * marked nor missing can only be marked from now on, and lives a grace period
+ * longer, in which the manifest comes. */
 #include "node/snapshot_upload.h"
 
 #include <sodium.h>
@@ -17,7 +26,18 @@
 /* A segment is closed at so many objects, to stay within its limit. */
 #define SEGMENT_OBJECTS 200000
 
-enum phase { LOAD = 1, CHECK_PACKS, PUT, PUT_SEGMENT, FLUSH, DONE };
+/* So often what prunes took is put again. */
+#define ROUNDS_MAX 4
+
+enum phase {
+    LOAD = 1,
+    CHECK_PACKS,
+    PUT,
+    PUT_SEGMENT,
+    FLUSH,
+    LOOK_AGAIN,
+    DONE,
+};
 
 struct snapshot_upload {
     enum phase phase;
@@ -31,6 +51,8 @@ struct snapshot_upload {
     size_t log_first; /* packs in known from here on are the log's */
     struct snapshot_marks marks;
     bool marks_loaded;
+    struct object_list relied; /* names of packs and segments */
+    unsigned round;
 
     struct hash earlier[SNAPSHOT_SEGMENTS_MAX];
     size_t earlier_count;
@@ -93,6 +115,7 @@ void snapshot_upload_free(struct snapshot_upload *u)
         return;
     upload_log_close(&u->log);
     snapshot_marks_release(&u->marks);
+    object_list_release(&u->relied);
     snapshot_map_release(&u->known);
     snapshot_map_release(&u->fresh);
     cm_free(u->used);
@@ -227,6 +250,12 @@ static int compare_names(const void *a, const void *b)
     return strcmp(a, *(char *const *)b);
 }
 
+static bool is_listed(const struct object_list *l, const char *name)
+{
+    return l->count > 0 && bsearch(name, l->names, l->count, sizeof *l->names,
+                                   compare_names) != NULL;
+}
+
 /* A download of everything for each upload would cost more than it tells:
  * names have to do over a network, and the drill reads the bytes. A listing
  * that lags behind only makes us put something again. */
@@ -247,9 +276,7 @@ static int check_names(struct snapshot_upload *u, struct cm_detail *detail)
         char hash[2 * HASH_SIZE + 1];
 
         hex_encode(hash, slice_of(u->known.packs[i].hash.bytes, HASH_SIZE));
-        if (names.count == 0 ||
-            bsearch(hash, names.names, names.count, sizeof *names.names,
-                    compare_names) == NULL)
+        if (!is_listed(&names, hash))
             u->known.packs[i].usable = false;
     }
     object_list_release(&names);
@@ -291,9 +318,15 @@ static int adopt(struct snapshot_upload *u, size_t from, size_t end)
     return error;
 }
 
+static int rely(struct snapshot_upload *u, const char *name)
+{
+    return object_list_add(&u->relied, slice_of_string(name), false);
+}
+
 /* What is certain now is placed; the rest is put. */
 static int settle(struct snapshot_upload *u)
 {
+    int error = 0;
     size_t i;
 
     memset(u->used, 0, u->known.packs_count * sizeof *u->used);
@@ -309,12 +342,21 @@ static int settle(struct snapshot_upload *u)
         CM_MARK("snapshot: an object was there already");
     }
     u->counts.bytes_there = u->counts.bytes_done;
-    for (i = 0; i < u->known.packs_count; i++)
-        u->counts.packs += u->used[i];
+    for (i = 0; i < u->known.packs_count && error == 0; i++) {
+        char name[SNAPSHOT_NAME_SIZE];
+
+        if (!u->used[i])
+            continue;
+        u->counts.packs++;
+        snapshot_pack_name(name, &u->mesh, &u->known.packs[i].hash);
+        error = rely(u, name);
+    }
     snapshot_pack_begin(&u->pack);
     u->phase = PUT;
-    return u->pack.error != 0 ? u->pack.error
-                              : adopt(u, u->log_first, u->known.packs_count);
+    if (error == 0)
+        error = u->pack.error;
+    return error != 0 ? error
+                      : adopt(u, u->log_first, u->known.packs_count);
 }
 
 static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
@@ -350,6 +392,8 @@ static int put_back(struct snapshot_upload *u, const char *name,
     struct cm_detail inner = {""};
     int error = object_store_get(u->store, name, &u->back, &inner);
 
+    if (rely(u, name) != 0)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     if (error == 0 && slice_equal(buffer_slice(&u->back), bytes))
         return 0;
     if (is_fatal(u, error)) {
@@ -543,8 +587,14 @@ static int keep_earlier(struct snapshot_upload *u)
 
         for (pack = u->first_pack[i]; pack < u->first_pack[i + 1]; pack++)
             live = live || u->used[pack];
-        if (live)
+        if (live) {
+            char name[SNAPSHOT_NAME_SIZE];
+
+            snapshot_segment_name(name, &u->mesh, &u->earlier[i]);
+            if (rely(u, name) != 0)
+                return CM_ERR_NOMEM;
             buffer_append(&u->segments, u->earlier[i].bytes, HASH_SIZE);
+        }
     }
     return u->segments.error;
 }
@@ -569,6 +619,118 @@ static int segment_step(struct snapshot_upload *u, struct cm_detail *detail)
     return SNAPSHOT_MORE;
 }
 
+/* ---- what prunes did meanwhile ---- */
+
+/* Everything below "v1/<mesh>/p/" or "i/", by full names. */
+static int list_kind(struct snapshot_upload *u, char kind,
+                     struct object_list *ret_names, struct cm_detail *detail)
+{
+    char prefix[SNAPSHOT_NAME_SIZE];
+    char mesh[MESH_ID_TEXT_SIZE];
+
+    mesh_id_format(mesh, &u->mesh);
+    (void)snprintf(prefix, sizeof prefix, "v1/%s/%c/", mesh, kind);
+    return object_store_list(u->store, prefix, ret_names, detail);
+}
+
+/* Whether one that the listing lacks is there all the same: a listing may lag
+ * behind. */
+static int is_there(struct snapshot_upload *u, const char *name, bool *ret,
+                    struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    int error = object_store_get(u->store, name, &u->back, &inner);
+
+    *ret = error == 0;
+    if (!is_fatal(u, error))
+        return 0;
+    if (detail != NULL)
+        *detail = inner;
+    return error;
+}
+
+/* How many of those that are relied upon are marked or gone. */
+static int count_taken(struct snapshot_upload *u, size_t *ret,
+                       struct cm_detail *detail)
+{
+    static const char kinds[] = "pi";
+    int error = 0;
+
+    *ret = 0;
+    for (size_t k = 0; kinds[k] != '\0' && error == 0; k++) {
+        struct object_list names;
+
+        error = list_kind(u, kinds[k], &names, detail);
+        if (error != 0)
+            break;
+        for (size_t i = 0; i < u->relied.count && error == 0; i++) {
+            const char *name = u->relied.names[i];
+            const char *last = strrchr(name, '/') + 1;
+            bool there = true;
+
+            if (last[-2] != kinds[k])
+                continue;
+            if (!snapshot_marks_have(&u->marks, name) &&
+                !is_listed(&names, last))
+                error = is_there(u, name, &there, detail);
+            *ret += !there || snapshot_marks_have(&u->marks, name);
+        }
+        object_list_release(&names);
+    }
+    return error;
+}
+
+/* Once more from the beginning, with what this round has put as what is there
+ * from before. */
+static void begin_again(struct snapshot_upload *u)
+{
+    CHECK(u->segments.size <= sizeof u->earlier);
+    u->earlier_count = u->segments.size / HASH_SIZE;
+    memcpy(u->earlier, u->segments.data, u->segments.size);
+    buffer_clear(&u->segments);
+    object_list_release(&u->relied);
+    upload_log_close(&u->log);
+    u->log.fd = -1;
+    snapshot_map_release(&u->known);
+    snapshot_map_release(&u->fresh);
+    cm_free(u->used);
+    u->used = NULL;
+    memset(u->placed, 0, u->spool->count * sizeof *u->placed);
+    u->loaded = 0;
+    u->next_pack = 0;
+    u->next_item = 0;
+    u->index = false;
+    u->counts.bytes_done = 0;
+    u->counts.packs = 0;
+    u->phase = LOAD;
+}
+
+static int look_again(struct snapshot_upload *u, struct cm_detail *detail)
+{
+    size_t taken;
+    int error;
+
+    snapshot_marks_release(&u->marks);
+    error = snapshot_marks_load(&u->marks, u->store, &u->mesh, detail);
+    if (error == 0)
+        error = count_taken(u, &taken, detail);
+    if (error != 0)
+        return error;
+    if (taken == 0) {
+        u->phase = DONE;
+        return SNAPSHOT_DONE;
+    }
+    CM_MARK("snapshot: a prune took what an upload relied upon");
+    if (++u->round == ROUNDS_MAX)
+        return cm_fail(detail, CM_ERR_BUSY,
+                       "prunes marked or deleted what this upload has put, "
+                       "%d times over; prune less often, or with a longer "
+                       "--grace",
+                       ROUNDS_MAX);
+    begin_again(u);
+    return SNAPSHOT_MORE;
+}
+
 int snapshot_upload_step(struct snapshot_upload *u, struct cm_detail *detail)
 {
     int error;
@@ -587,8 +749,10 @@ int snapshot_upload_step(struct snapshot_upload *u, struct cm_detail *detail)
          * whole: the next job finds and replaces them, and no manifest names
          * them. */
         error = object_store_flush(u->store, detail);
-        u->phase = DONE;
-        return error != 0 ? error : SNAPSHOT_DONE;
+        u->phase = LOOK_AGAIN;
+        return error != 0 ? error : SNAPSHOT_MORE;
+    case LOOK_AGAIN:
+        return look_again(u, detail);
     case DONE:
         break;
     }

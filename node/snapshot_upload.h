@@ -8,7 +8,8 @@
  * of small requests.
  *
  * What a prune means to delete is not relied upon (snapshot_marks.h); where
- * something new would bear the name of such an object, it is given another.
+ * something new would bear the name of such an object, it is given another. At
+ * the end it is looked again, and what a prune took meanwhile is put anew.
  *
  * Steps, so that whoever runs it can interleave. */
 #ifndef NODE_SNAPSHOT_UPLOAD_H

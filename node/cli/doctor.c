@@ -178,9 +178,10 @@ static const char *alarm_remedy(const char *text)
                       "'confmesh unsent' afterwards"},
         {"evicted:", "if that was a mistake, let it return: keep it running "
                      "with the others in reach; if not, stop it"},
-        {"orders:", "give the mesh the authority's next order ('confmesh "
-                    "evict NODE... --authority FILE'; no NODE evicts nobody "
-                    "more): it names the one that stands"},
+        {"orders:",
+         "give the mesh the authority's next order, on a node that keeps to "
+         "the one that shall stand: 'confmesh evict --none --authority FILE', "
+         "or NODE... instead of --none if more are to go"},
         {"generation:",
          "the mesh was restored twice: choose the one that stays; on a node of "
          "the other one 'confmesh snapshot now --to URL', stop its nodes, and "

@@ -299,6 +299,49 @@ static int evict(struct eviction *e, const struct authority *authority)
     return 0;
 }
 
+/* A name that a script has lost must not become an order that evicts nobody. */
+static int check_words(const struct cli *c)
+{
+    if (c->words_count == 0 && !cli_has(c, "none"))
+        return cli_usage_error(
+            c, "NODE is missing: name who is to go ('confmesh roster' lists "
+               "names). If two orders of one epoch contradict one another "
+               "('confmesh doctor' says so), ask a node that keeps to the one "
+               "that should stand, and give --none instead of a NODE");
+    if (c->words_count > 0 && cli_has(c, "none"))
+        return cli_usage_error(c, "--none is an order that names nobody: give "
+                                  "it without a NODE");
+    return 0;
+}
+
+/* Two orders of one epoch are known to the asked node, or the operator knows
+ * better. */
+static int check_conflict(const struct cli *c)
+{
+    json_t *status = NULL;
+    bool found = false;
+    const json_t *alarm;
+    size_t i;
+    int code;
+    if (!cli_has(c, "none") || cli_has(c, "yes"))
+        return 0;
+    code = cli_get_json(c, "/v1/mesh/status", NULL, 0, &status);
+    if (code != 0)
+        return code;
+    json_array_foreach(json_object_get(status, "alarms"), i, alarm)
+    {
+        const char *text = json_string_value(alarm);
+        found = found || (text != NULL && strncmp(text, "orders:", 7) == 0);
+    }
+    json_decref(status);
+    return found ? 0
+                 : cli_failed(c, "this node knows of no two orders of one "
+                                 "epoch, so there is nothing to decide; if "
+                                 "'confmesh doctor' of another node tells of "
+                                 "them, and the order that this one acted "
+                                 "upon should stand, add --yes");
+}
+
 int cli_verb_evict(struct cli *c)
 {
     struct eviction e = {.cli = c};
@@ -309,7 +352,9 @@ int cli_verb_evict(struct cli *c)
     };
     struct authority authority;
     struct cm_detail detail = {""};
-    int code = 0;
+    int code = check_words(c);
+    if (code != 0)
+        return code;
     if (path == NULL)
         path = AUTHORITY_DEFAULT;
     if (passphrase_source_check(&source, &detail) != 0)
@@ -322,6 +367,8 @@ int cli_verb_evict(struct cli *c)
     code = e.order.incarnations == NULL ? cli_failed(c, "out of memory")
                                         : read_chain(&e);
     /* Mistakes should cost no passphrase. */
+    if (code == 0)
+        code = check_conflict(c);
     if (code == 0)
         code = find_all(&e);
     if (code == 0 &&

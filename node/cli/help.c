@@ -274,17 +274,22 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh roster\n"
      "  confmesh roster --json | jq -r '.members[] | select(.acked | not)'\n",
      0, 0, cli_verb_roster},
-    {"evict", "NODE...", "authority passphrase-file no-passphrase yes",
+    {"evict", "NODE...", "authority passphrase-file no-passphrase yes none",
      "take nodes out of the mesh for good",
      "For a node that was lost or stolen: an order, signed by the authority, "
      "that\nits incarnations write no more. What members have of them stays; "
      "what comes\nlater is refused everywhere. NODE is a name or an "
      "incarnation. The last\norder is kept in FILE.epoch: no second one is "
-     "signed for its epoch. Without\na NODE the order names nobody: it says "
-     "that the last one at this node stands.\n"
+     "signed for its epoch.\n"
      "  --authority FILE        the authority's key (default ./authority.key)\n"
      "  --passphrase-file FILE  its passphrase is the first line of FILE\n"
-     "  --yes                   also when fewer members stay than go\n\n"
+     "  --none                  of two orders of one epoch the one that this "
+     "node\n"
+     "                          acted upon stands: an order that names "
+     "nobody\n"
+     "  --yes                   also when fewer members stay than go; with "
+     "--none,\n"
+     "                          also when this node knows of no such two\n\n"
      "  confmesh evict gamma --authority /mnt/usb/authority.key\n",
      0, EVICT_WORDS_MAX, cli_verb_evict},
     {"issuer", "", "authority passphrase-file no-passphrase",

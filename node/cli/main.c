@@ -58,6 +58,7 @@ static struct args_flag flags[] = {
     {.name = "if-version", .kind = ARGS_VALUE},
     {.name = "unrevoke", .kind = ARGS_SWITCH},
     {.name = "yes", .kind = ARGS_SWITCH},
+    {.name = "none", .kind = ARGS_SWITCH},
     {.name = "reader", .kind = ARGS_SWITCH},
     {.name = "from", .kind = ARGS_VALUE},
     {.name = "scrub-interval", .kind = ARGS_VALUE},

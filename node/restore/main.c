@@ -33,6 +33,9 @@ static const char help[] =
     "  --data NEWDIR            must not exist, or be empty\n"
     "  --name NAME              of the restored node (default: the host's)\n"
     "  --authority FILE         the authority of the lost mesh\n"
+    "  --adopt                  the snapshots may be of another mesh than the\n"
+    "                           authority: its own mesh begins with their "
+    "content\n"
     "  --new-authority FILE     where to put a new one; never overwritten\n"
     "  --passphrase-file FILE   first line = passphrase of the authority file\n"
     "  --no-passphrase          the authority file has none\n"
@@ -70,6 +73,7 @@ static struct args_flag flags[] = {
     {.name = "name", .kind = ARGS_VALUE},
     {.name = "authority", .kind = ARGS_VALUE},
     {.name = "new-authority", .kind = ARGS_VALUE},
+    {.name = "adopt", .kind = ARGS_SWITCH},
     {.name = "passphrase-file", .kind = ARGS_VALUE},
     {.name = "no-passphrase", .kind = ARGS_SWITCH},
     {.name = "recovery-key", .kind = ARGS_VALUE},
@@ -310,6 +314,11 @@ static int take_options(struct restore *r, struct restore_options *o,
                         "same content");
     if (o->authority != NULL && o->new_authority != NULL)
         return usage(r, "--authority and --new-authority exclude each other");
+    o->adopt = args_given(FLAGS, "adopt");
+    if (o->adopt && o->new_authority != NULL)
+        return usage(r, "--adopt is for --authority FILE of another mesh than "
+                        "the snapshots'; with --new-authority a new mesh "
+                        "takes them as they are: leave --adopt out");
     if (passphrase_source_check(&o->passphrase, &detail) != 0)
         return usage(r, detail.text);
     code = take_trust(r, o);
@@ -392,6 +401,10 @@ static void report_json(const struct restore *r, int code, uint64_t took_ms)
         print_member("name", r->o->name);
         print_member("mesh", mesh);
         print_member("authority", fingerprint);
+        if (r->adopting) {
+            mesh_id_format(mesh, &r->manifest.mesh);
+            print_member("adopted_from", mesh);
+        }
         print_number("generation", r->generation.number);
         print_member("incarnation", incarnation);
         print_member("snapshot", r->chosen->name);
@@ -451,6 +464,11 @@ static void report_text(const struct restore *r, int code, uint64_t took_ms)
     (void)printf("mesh %s, generation %llu, node %s in %s\n", mesh,
                  (unsigned long long)r->generation.number, r->o->name,
                  r->o->data);
+    if (r->adopting) {
+        mesh_id_format(mesh, &r->manifest.mesh);
+        (void)printf("adopted from mesh %s: its values, not its members\n",
+                     mesh);
+    }
     if (r->o->new_authority != NULL)
         (void)printf("new authority in %s: move it off this host; nodes that "
                      "survived join by token\n",

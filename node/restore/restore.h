@@ -53,6 +53,7 @@ struct restore_options {
     bool dry_run;
     /* --mode merge: writes of other generations, too, as new ones. */
     bool merge;
+    bool adopt; /* snapshots of another mesh than the authority's, too */
 };
 
 #define RESTORE_SOURCES_MAX 64
@@ -73,6 +74,9 @@ struct restore {
     bool has_authority;
     bool made_authority_file;
     bool origin_checked;
+    /* The snapshots are of another mesh: the authority's begins with their
+     * content, as a new one does. */
+    bool adopting;
 
     struct restore_source *sources[RESTORE_SOURCES_MAX]; /* owned */
     size_t sources_count;
@@ -112,6 +116,8 @@ void restore_progress(const char *what, uint64_t done, uint64_t total);
 int restore_exit_of(int error); /* of a cm_error */
 
 int restore_choose(struct restore *r);
+/* Whether the result is another mesh than the snapshots'. */
+bool restore_is_new_mesh(const struct restore *r);
 /* Whether --at and --seq permit it. */
 bool restore_may_use(const struct restore *r, const struct snapshot_listed *l);
 /* Where a listed snapshot lies. */

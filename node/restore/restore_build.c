@@ -56,7 +56,7 @@ int restore_check_place(struct restore *r)
     return RESTORE_OK;
 }
 
-/* Everything except the roster, for a mesh with a new authority: the old
+/* Everything except the roster, for a mesh with another authority: the old
  * certificates mean nothing there. */
 struct filtered {
     struct restore *r;
@@ -97,7 +97,7 @@ static int filtered_next(void *context, struct entry_id *ret_id,
 static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
 {
     const struct hash *known = restore_known_digest(r);
-    struct filtered f = {.r = r, .without_roster = r->o->new_authority != NULL};
+    struct filtered f = {.r = r, .without_roster = restore_is_new_mesh(r)};
     struct replacement replacement = {
         .vv = restore_vv(r),
         .hlc_max = restore_hlc(r),

@@ -17,9 +17,16 @@ static const char *places(const struct restore *r)
     return r->o->targets_count == 1 ? r->o->targets[0].url : "the targets";
 }
 
+bool restore_is_new_mesh(const struct restore *r)
+{
+    return r->o->new_authority != NULL || r->adopting;
+}
+
 /* The authority's file says which mesh is meant, so that one target can hold
- * several. If none is of that mesh, all stay, for check_trust to tell. */
-static void keep_own_mesh(struct restore *r)
+ * several. If none is of that mesh, all stay, for check_trust to tell. Its own
+ * state and another mesh's are not made one here: whose values are to win is a
+ * question for somebody who sees the difference. */
+static int keep_own_mesh(struct restore *r)
 {
     struct snapshot_listing *l = &r->listing;
     struct mesh_id own;
@@ -27,19 +34,27 @@ static void keep_own_mesh(struct restore *r)
     size_t i;
 
     if (!r->has_authority || r->o->authority == NULL)
-        return;
+        return RESTORE_OK;
     own = mesh_id_of(r->authority.public_key);
     for (i = 0; i < l->count; i++)
         if (mesh_id_equal(&l->items[i].mesh, &own))
             kept++;
     if (kept == 0 || kept == l->count)
-        return;
+        return RESTORE_OK;
+    if (r->o->adopt)
+        return restore_fail(
+            r, RESTORE_USAGE,
+            "%s also holds snapshots of the authority's own mesh: restore "
+            "those first, without --adopt, start the node, and then take the "
+            "other mesh's keys: confmesh restore URL NAME --adopt --prefix P",
+            places(r));
     restore_note("passed over: %zu snapshots of other meshes", l->count - kept);
     kept = 0;
     for (i = 0; i < l->count; i++)
         if (mesh_id_equal(&l->items[i].mesh, &own))
             l->items[kept++] = l->items[i];
     l->count = kept;
+    return RESTORE_OK;
 }
 
 /* All manifests, damaged ones too, must lie below one mesh. */
@@ -57,7 +72,8 @@ static int check_one_mesh(struct restore *r)
         return restore_fail(
             r, RESTORE_TRUST,
             "%s holds snapshots of two meshes, %s and %s; move the folder "
-            "v1/ID of the one that is not wanted away",
+            "v1/ID of the one that is not wanted away, or name the wanted "
+            "snapshots behind the URL ('confmesh snapshot list URL')",
             places(r), first, other);
     }
     return RESTORE_OK;
@@ -97,19 +113,31 @@ static int check_trust(struct restore *r)
                             "the snapshots are of the authority %s, not of "
                             "the one that --trust names; nothing was restored",
                             fingerprint);
-    if (r->o->authority != NULL &&
-        memcmp(r->authority.public_key, key, 32) != 0) {
+    r->adopting = r->o->authority != NULL &&
+                  memcmp(r->authority.public_key, key, 32) != 0;
+    if (r->adopting && !r->o->adopt) {
         char own[AUTHORITY_FINGERPRINT_SIZE];
 
         authority_fingerprint(own, r->authority.public_key);
         return restore_fail(r, RESTORE_TRUST,
-                            "the authority file %s is %s, but the snapshots "
-                            "are of %s; give the right file, or "
-                            "--new-authority FILE for a new mesh; into a "
-                            "living one: confmesh restore URL --adopt",
+                            "the authority file %.100s is %.16s..., but the "
+                            "snapshots are of another mesh, %.16s...; give "
+                            "the right file, or --adopt to begin the file's "
+                            "mesh with them, or --new-authority FILE for a "
+                            "new one; into a living one: confmesh restore URL "
+                            "--adopt --prefix P",
                             r->o->authority, own, fingerprint);
     }
-    r->origin_checked = r->o->trust != NULL || r->o->authority != NULL;
+    if (r->adopting)
+        restore_note("another mesh's snapshots are adopted: the authority's "
+                     "mesh begins with this node. If nodes of it live, stop "
+                     "here: the two would never mix; into a living mesh: "
+                     "confmesh restore URL --adopt --prefix P");
+    else if (r->o->adopt)
+        restore_note("nothing to adopt: the snapshots are of the authority's "
+                     "own mesh, which goes on");
+    r->origin_checked =
+        r->o->trust != NULL || (r->o->authority != NULL && !r->adopting);
     if (!r->origin_checked)
         restore_note("authority %s: damage checked, origin not; compare it "
                      "with your note, or give --trust FINGERPRINT",
@@ -294,8 +322,9 @@ int restore_choose(struct restore *r)
     if (code != RESTORE_OK)
         return code;
     snapshot_listing_sort(&r->listing);
-    keep_own_mesh(r);
-    code = check_one_mesh(r);
+    code = keep_own_mesh(r);
+    if (code == RESTORE_OK)
+        code = check_one_mesh(r);
     if (code == RESTORE_OK)
         tell_damaged(r);
     /* Good ones come first: without a first there is none. */

@@ -135,7 +135,7 @@ static int make_order(struct restore *r, uint64_t now_ms)
 
     /* The same mesh goes on: one generation later, everything that the
      * snapshot knows of sealed at what it knows. */
-    if (r->o->authority != NULL) {
+    if (!restore_is_new_mesh(r)) {
         order.number = r->manifest.generation.number + 1;
         memcpy(order.previous, r->manifest.generation.hash,
                sizeof order.previous);

@@ -17,6 +17,7 @@ import time
 
 ACCESS_KEY = "mesh:backup"
 SECRET_KEY = "s3cretkey"
+READER = ("mesh:reader", "r3aderkey")  # owns nothing
 REGION = "us-east-1"
 PYTHON = "/usr/bin/python3"  # Debian's, where its packages are
 STORAGE = ("account", "container", "object")
@@ -52,8 +53,10 @@ OPTIONS = {
     # Nobody listens there: the cache is only ever missed.
     "cache": "use = egg:swift#memcache\nmemcache_servers = 127.0.0.1:1\n",
     "s3api": "use = egg:swift#s3api\ns3_acl = false\nlocation = %s\n" % REGION,
-    "tempauth": "use = egg:swift#tempauth\nuser_%s = %s .admin\n" % (
-        ACCESS_KEY.replace(":", "_"), SECRET_KEY),
+    "tempauth": "use = egg:swift#tempauth\nuser_%s = %s .admin\n"
+                "user_%s = %s\n" % (
+                    ACCESS_KEY.replace(":", "_"), SECRET_KEY,
+                    READER[0].replace(":", "_"), READER[1]),
     "versioned_writes": "use = egg:swift#versioned_writes\n"
                         "allow_object_versioning = true\n",
 }
@@ -123,14 +126,14 @@ class Swift:
                 "Signature=%s" % (ACCESS_KEY, scope, names,
                                   _hmac(key, text).hex()))
 
-    def call(self, method, path, body=b"", query=""):
+    def call(self, method, path, body=b"", query="", more=None):
         """Status and body; path begins with the bucket."""
         path = "/" + path
-        headers = {
+        headers = dict(more or {}, **{
             "host": "127.0.0.1:%d" % self.port,
             "x-amz-content-sha256": hashlib.sha256(body).hexdigest(),
             "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
-        }
+        })
         headers["authorization"] = self._authorization(method, path, query,
                                                        headers)
         connection = http.client.HTTPConnection("127.0.0.1", self.port,

@@ -1,5 +1,6 @@
 """The floor, what goes below it, and evictions, with real processes."""
 import json
+import os
 import shutil
 
 import harness
@@ -158,10 +159,13 @@ def test_orders_refused(t):
     for words, reason in ((["omega"], b"no member"),
                           (["alpha"], b"would go itself"),
                           (["alpha", "beta", "gamma"], b"nobody would stay"),
-                          (["beta", "gamma"], b"--yes")):
+                          (["beta", "gamma"], b"--yes"),
+                          ([], b"--none"), (["gamma", "--none"], b"--none"),
+                          (["--none"], b"nothing to decide")):
         result = alpha.cli("evict", *words, "--authority", t.authority)
         check(result.returncode != 0, "evict %s" % words)
         check_in(reason, result.stderr)
+    check(not os.path.exists(t.authority + ".epoch"), "an order was signed")
     evict(t, alpha, "gamma")
     with open(t.authority + ".epoch", "rb") as file:
         order = bytes.fromhex(file.read().split()[-1].decode())
@@ -186,6 +190,12 @@ def test_orders_refused(t):
                        t.path("copy"))
     check(result.returncode != 0, "an epoch ahead of the mesh")
     check_in(b"not acted upon", result.stderr)
+    # An order that names nobody, if somebody means it.
+    evict(t, alpha, "--none", "--yes")
+    for node in (alpha, beta):
+        harness.wait_until(lambda n=node: json.loads(
+            n.ok("roster", "--json"))["epoch"] == 2, "the second epoch")
+        check_equal(len(json.loads(node.ok("roster", "--json"))["members"]), 2)
     check_equal(beta.cli("retire").returncode, 0)
 
 

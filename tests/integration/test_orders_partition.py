@@ -69,8 +69,15 @@ def test_one_of_two_orders_is_dropped(t):
     check_in("the authority's next order", told)
     check_in("gamma", staying(delta), "delta keeps to the order it heard")
     check_in("alpha", staying(beta), "and so does beta")
-    # The authority's next order names the one that alpha acted on.
-    evict(lab, alpha)
+    # The authority's next order names the one that alpha acted on: not by
+    # leaving names out.
+    refused = alpha.cli("evict", "--authority", lab.disk("authority.key"))
+    check_equal(refused.returncode, 64)
+    check_in(b"--none", refused.stderr)
+    wait_until(lambda: any("two eviction orders" in a
+                           for a in alpha.live()["alarms"]),
+               "alpha knows of both", 60)
+    evict(lab, alpha, "--none")
     for node in (alpha, beta, delta):
         wait_until(lambda n=node: staying(n) == ["alpha", "beta", "delta"],
                    "alpha, beta and delta stay at " + node.name, 60)

@@ -351,6 +351,110 @@ def test_new_authority(t):
     check(result.returncode not in (0, 6), "an authority was overwritten")
 
 
+def of_a_stranger(t, other, *flags):
+    """A snapshot of another mesh in t's directory, with deltas behind it, and
+    what its node shows."""
+    stranger = other.init("stranger")
+    stranger.start("--snapshot-to", t.path("theirs"), "--snapshot-delta",
+                   "100ms", "--snapshot-drill", "never", *flags)
+    stranger.ok("put", "theirs/a", "1", "--flags", "5")
+    stranger.ok("put", "users/bob", "x")
+    stranger.ok("revoke", "users/bob")
+    stranger.ok("set", "add", "s", "one", "two")
+    stranger.ok("snapshot", "now")
+    stranger.ok("put", "late", "2")
+    stranger.wait_uploaded()
+    values = stranger.values()
+    mesh = stranger.live()["mesh"]
+    lose([stranger])
+    return values, mesh
+
+
+def adopt(t, target, name, *flags, code=0):
+    result = restore(target, "--data", t.path(name), "--name", name,
+                     "--authority", t.authority, "--no-passphrase", "--adopt",
+                     *flags)
+    check_equal(result.returncode, code, result.stderr)
+    if code not in (0, 6):
+        check(not os.path.exists(t.path(name)), "something was made")
+    return result
+
+
+def test_adopt(t):
+    """Another mesh's snapshots under an authority that exists: refused, unless
+    --adopt says that it is meant; then that authority's mesh begins with their
+    content, deltas included, and none of their members."""
+    own = t.init("alpha")  # its authority alone counts
+    other = harness.Test()
+    try:
+        values, mesh = of_a_stranger(t, other)
+    finally:
+        other.cleanup()
+    theirs = t.path("theirs")
+    trust = json.loads(cli("snapshot", "inspect", theirs,
+                           "--json").stdout)["authority"]
+    result = restore(theirs, "--data", t.path("x"), "--authority",
+                     t.authority, "--no-passphrase", "--json")
+    check_equal(result.returncode, 4, result.stderr)
+    for word in (b"--adopt", b"--new-authority", b"another mesh"):
+        check_in(word, result.stderr)
+    check_in("--adopt", json.loads(result.stdout)["error"])
+    result = restore(theirs, "--data", t.path("x"), "--adopt",
+                     "--new-authority", t.path("new"), "--no-passphrase")
+    check_equal(result.returncode, 64, result.stderr)
+    adopt(t, theirs, "x", "--trust", "ab" * 32, code=4)
+    told = json.loads(adopt(t, theirs, "phoenix", "--json").stdout)
+    check_equal([told["adopted_from"], told["generation"],
+                 told["origin_checked"]], [mesh, 1, False])
+    node = t.node("phoenix").start()
+    check_equal(node.values(), values)
+    check_equal(node.set_members("s"), ["one", "two"])
+    check_equal(node.request("GET", "/v1/kv/theirs/a").json()[0]["Flags"], 5)
+    check_equal(node.cli("put", "users/bob", "x").returncode, 2)
+    live = node.live()
+    check_equal(live["mesh"], told["mesh"])
+    check(live["mesh"] != mesh, "another mesh")
+    check_equal([m["name"] for m in json.loads(
+        node.ok("roster", "--json"))["members"]], ["phoenix"])
+    node.ok("put", "new", "life")
+    second = t.join(node, "second")
+    t.converged([node, second])
+    check_equal(second.values(), dict(values, new=b"life"))
+    # It is this mesh's own from now on: it is restored without --adopt.
+    node.ok("snapshot", "now", "--to", t.path("mine"))
+    lose([node, second])
+    result = adopt(t, t.path("mine"), "again")
+    check_in(b"nothing to adopt", result.stderr)
+    check_equal(t.node("again").start().values(), dict(values, new=b"life"))
+    told = json.loads(adopt(t, theirs, "some", "--prefix", "theirs/",
+                            "--trust", trust, "--json").stdout)
+    check_equal(told["origin_checked"], True)
+    check_equal(t.node("some").start().values(), {"theirs/a": b"1"})
+    # Both in one place: the own one first, the other one afterwards.
+    shutil.copytree(t.path("mine"), theirs, dirs_exist_ok=True)
+    result = adopt(t, theirs, "y", code=64)
+    check_in(b"without --adopt", result.stderr)
+    check(not os.path.exists(own.data + "/api.sock"), "it never ran")
+
+
+def test_adopt_encrypted(t):
+    """The other mesh's recovery key opens it; this mesh's authority does
+    not."""
+    t.init("alpha")
+    key = t.path("recovery.key")
+    public = cli("recovery-key", "new", key,
+                 "--no-passphrase").stdout.split()[-1].decode()
+    other = harness.Test()
+    try:
+        values, _ = of_a_stranger(t, other, "--snapshot-recipient", public)
+    finally:
+        other.cleanup()
+    result = adopt(t, t.path("theirs"), "x", code=4)
+    check_in(b"--recovery-key", result.stderr)
+    adopt(t, t.path("theirs"), "phoenix", "--recovery-key", key)
+    check_equal(t.node("phoenix").start().values(), values)
+
+
 def test_refusals(t):
     """A clear error and nothing made."""
     node = t.mesh()

@@ -4,8 +4,11 @@
 import glob
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 
 import harness
 import swift_server
@@ -191,6 +194,109 @@ def test_lost_and_damaged(t):
     check_equal(result.returncode, 0, result.stderr)
     result = restore(t, target, "whole")
     check_equal(result.returncode, 0, result.stderr)
+
+
+def test_read_only(t):
+    """Whoever may read and not write: uploads fail and say so, again and
+    again; list, verify and restore work."""
+    server = swift()
+    bucket = "public"
+    check_equal(server.call("PUT", bucket)[0], 200, "a bucket")
+    status, body = server.call("PUT", bucket, query="acl=",
+                               more={"x-amz-acl": "public-read"})
+    check_equal(status, 200, body)
+    target = url("mesh", bucket=bucket)
+    node = node_of(t)
+    snapshot(node, target)
+    values = node.values()
+    node.stop()
+    reader = keys(AWS_ACCESS_KEY_ID=swift_server.READER[0],
+                  AWS_SECRET_ACCESS_KEY=swift_server.READER[1])
+    node.env = reader
+    node.start("--snapshot-to", target, "--snapshot-interval", "1s")
+    node.ok("put", "k/1", "changed")
+    harness.wait_until(lambda: node.live()["snapshot"]["failures"] > 0,
+                       "a failure")
+    result = node.cli("snapshot", "now")
+    check(result.returncode != 0, "it wrote")
+    check_in(b"403", result.stderr)
+    check_in(b"check the credentials", result.stderr)
+    check_in(b"check the credentials", node.cli("doctor").stdout)
+    check_equal(node.stop(), 0)
+    result = cli("snapshot", "list", target, env=reader)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(verify(target, reader).returncode, 0)
+    result = restore(t, target, "phoenix", reader)
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(t.node("phoenix").start().values(), values)
+
+
+class SlowLink:
+    """A way to a server on which everything takes its time: a pause before
+    each piece, and small pieces."""
+
+    PIECE, PAUSE_S = 4096, 0.03
+
+    def __init__(self, port):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.to = port
+        self.port = self.listener.getsockname()[1]
+        self.pieces = 0
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.to))
+            except OSError:
+                return
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(one, other),
+                                 daemon=True).start()
+
+    def carry(self, one, other):
+        try:
+            while True:
+                piece = one.recv(self.PIECE)
+                if not piece:
+                    break
+                time.sleep(self.PAUSE_S)
+                self.pieces += 1
+                other.sendall(piece)
+            other.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+
+
+def test_slow_link(t):
+    """Snapshots and deltas arrive over a link of 130 kB/s, and come back over
+    it; a node stops in the midst of an upload."""
+    link = SlowLink(swift().port)
+    target = url("slow", endpoint="http://127.0.0.1:%d" % link.port,
+                 timeout="5")
+    node = node_of(t, "--snapshot-to", target, "--snapshot-interval", "1h",
+                   "--snapshot-delta", "200ms", "--snapshot-drill", "never")
+    node.wait_uploaded()
+    node.ok("put", "late", "1")
+    node.wait_uploaded()
+    live = node.live()["snapshot"]
+    check_equal(live["failures"], 0, live)
+    values = node.values()
+    node.ok("put", "big", "-", stdin=os.urandom(900000))
+    count = link.pieces
+    upload = harness.Thread(node.cli, "snapshot", "now")
+    harness.wait_until(lambda: link.pieces > count + 20, "it is under way")
+    check_equal(node.stop(), 0)
+    upload.finish()
+    result = restore(t, target, "phoenix")
+    check_equal(result.returncode, 0, result.stderr)
+    back = t.node("phoenix").start().values()
+    check_equal({k: back.get(k) for k in values}, values)
+    link.close()
 
 
 def main():

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # parallel-safe
+# timeout: 600 s
 """An S3 server that misbehaves in every way that one can: what may pass is
 tried again, what cannot is told, and nothing counts as kept that is not.
 
@@ -18,11 +19,12 @@ import time
 import urllib.parse
 
 import harness
-from harness import check, check_equal, check_in, cli
+from harness import check, check_equal, check_in, cli, wait_until
 
 SECRET = "stubSecret/Key+1"
 SESSION = "stubSessionToken=="
 PAGE = 7  # keys of one listing page
+PIECE = 65536
 
 
 def xml_error(code, message="as told", more=""):
@@ -56,12 +58,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.close()
 
+    def read_body(self, left):
+        """In pieces, as they come, or slower."""
+        stub, body = self.server.stub, b""
+        while left > 0:
+            piece = self.rfile.read1(min(left, PIECE))
+            if not piece:
+                break
+            body += piece
+            left -= len(piece)
+            with stub.lock:
+                stub.arrived.append((time.monotonic(), len(piece)))
+            time.sleep(stub.pause_s)
+        return body
+
+    def trickle(self, body):
+        """A good answer of which little comes at a time."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for at in range(0, len(body), len(body) // 6 + 1):
+            time.sleep(self.server.stub.pause_s)
+            self.wfile.write(body[at:at + len(body) // 6 + 1])
+        return True
+
     def serve(self):
         stub = self.server.stub
         parts = urllib.parse.urlsplit(self.path)
         key = urllib.parse.unquote(parts.path).partition("/")[2]
         key = key.partition("/")[2]  # the bucket stands first
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.read_body(int(self.headers.get("Content-Length") or 0))
         with stub.lock:
             stub.count += 1
             stub.seen.append((self.command, self.path, dict(
@@ -115,6 +141,8 @@ class Stub:
         self.objects = {}
         self.fault = None
         self.ahead_s = 0  # of its clock
+        self.pause_s = 0  # after each piece of a body
+        self.arrived = []  # (when, bytes) of bodies
         self.seen = []
         self.count = 0
         self.lock = threading.Lock()
@@ -296,6 +324,233 @@ def test_lasting_faults(t):
     check(sent and not sent & kept, "sent again: %r" % (sent & kept))
     no_secret(node)
     stub.close()
+
+
+def wait_told(node, target, condition, what):
+    return wait_until(lambda: condition(told(node, target)), what, 60,
+                      progress=lambda: told(node, target))
+
+
+def told(node, target):
+    return [x for x in node.live()["snapshot"]["targets"]
+            if x["url"] == target][0]
+
+
+def restored(t, name, *targets, code=0, env=None):
+    fresh = t.node(name)
+    result = subprocess.run(
+        [harness.RESTORE, *targets, "--data", fresh.data, "--name", name,
+         "--authority", t.authority, "--no-passphrase"],
+        env=dict(os.environ, **(env or ENV)), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, check=False, timeout=harness.CLI_TIMEOUT_S)
+    check_equal(result.returncode, code, result.stderr)
+    values = fresh.start().values()
+    fresh.kill()
+    return values
+
+
+OFTEN = ["--snapshot-interval", "1h", "--snapshot-delta", "200ms"]
+
+
+def test_slow_throughout(t):
+    """Each request takes a while and each body comes in trickles, always:
+    snapshots, deltas and heartbeats arrive all the same, status tells what
+    goes on, nothing counts as failed, writes and the other target wait for
+    nothing, the node stops at once in the midst of it, and a restore gets
+    everything."""
+    stub = Stub()
+    target, good = stub.url(timeout=5), t.path("good")
+    stub.pause_s = 0.2
+
+    def slow(handler, method, key, _body):
+        time.sleep(0.4)
+        return (method == "GET" and key in stub.objects
+                and handler.trickle(stub.objects[key]))
+
+    stub.fault = slow
+    node = node_of(t, "--snapshot-to", target, "--snapshot-to", good, *OFTEN,
+                   keys=100)
+    wait_told(node, target, lambda x: x.get("phase"), "a phase")
+    wait_told(node, good, lambda x: x["sequence"] > 0, "the quick one's")
+    check_equal(told(node, target)["sequence"], 0, "the slow one was first")
+    wait_told(node, target, lambda x: x["sequence"] > 0, "a snapshot")
+    for i in range(3):
+        before = told(node, target)["deltas"]
+        node.ok("put", "late/%d" % i, "x")
+        wait_told(node, target, lambda x, b=before: x["deltas"] > b,
+                  "a delta")
+    node.ok("snapshot", "now")
+    node.wait_uploaded()
+    for url in (target, good):
+        check_equal([told(node, url)["failures"], told(node, url)["error"]],
+                    [0, ""])
+    doctor = json.loads(node.cli("doctor", "--json").stdout)
+    check(not [f for f in doctor["findings"] if "target" in f["found"]],
+          repr(doctor))
+    check_equal(verify(target).returncode, 0)
+    # In the midst of a request.
+    node.ok("put", "last", "1")
+    node.wait_uploaded()
+    values = node.values()
+    count = stub.count
+    upload = harness.Thread(node.cli, "snapshot", "now")
+    wait_until(lambda: stub.count > count, "a request")
+    check_equal(node.stop(), 0)
+    upload.finish()
+    check_equal(restored(t, "phoenix", target), values)
+    stub.close()
+
+
+def test_trickles_for_ever(t):
+    """A byte now and then is no progress that one waits for without end."""
+    stub = Stub()
+    node = node_of(t, keys=3)
+    check_equal(snapshot(node, stub.url()).returncode, 0)
+    end = threading.Event()
+
+    def trickle(handler, method, key, _body):
+        if method != "GET" or key not in stub.objects:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(stub.objects[key])))
+        handler.end_headers()
+        for byte in stub.objects[key]:
+            if end.wait(0.4):
+                break
+            handler.wfile.write(bytes([byte]))
+        handler.close_connection = True
+        return True
+
+    stub.fault = trickle
+    begun = time.monotonic()
+    result = verify(stub.url(timeout=1))
+    took = time.monotonic() - begun
+    check(result.returncode != 0, "it was waited for")
+    check_in(b"imed out", result.stderr)
+    check(took < 60 * harness.SLOW, "it took %.0f s" % took)
+    end.set()
+    stub.close()
+
+
+def test_read_only_throughout(t):
+    """Whoever may only read: uploads fail with the reason, in status, doctor
+    and metrics, again and again and without haste; the other target goes on;
+    list, verify and restore work; once it may write, everything is there."""
+    stub = Stub()
+    target, good = stub.url(timeout=5), t.path("good")
+    node = node_of(t, "--snapshot-to", target, "--snapshot-to", good, *OFTEN)
+    node.wait_uploaded()
+    before = node.values()
+    writes = []
+
+    def read_only(handler, method, key, _body):
+        if method == "GET":
+            return False
+        writes.append(key)
+        handler.answer(403, xml_error("AccessDenied"))
+        return True
+
+    stub.fault = read_only
+    node.ok("put", "during", "1")
+    wait_told(node, target, lambda x: x["failures"] > 0, "a failure")
+    check_in("check the credentials", told(node, target)["error"])
+    wait_told(node, good, lambda x: x["covered_wall_ms"] > 0, "the good one")
+    doctor = json.loads(node.cli("doctor", "--json").stdout)
+    found = [f for f in doctor["findings"] if "AccessDenied" in f["found"]]
+    check(found and found[0]["remedy"] and target in found[0]["found"],
+          repr(doctor))
+    check(node.metric('snapshot_target_failures_total{target="%s"}' % target)
+          > 0, "no metric")
+    result = snapshot(node, target)
+    check(result.returncode != 0)
+    check_in(b"check the credentials", result.stderr)
+    # Without haste: a tick is 200 ms.
+    count = len(writes)
+    for i in range(10):
+        node.ok("put", "during", str(i))
+        wait_told(node, good, lambda x, n=told(node, good)["deltas"]:
+                  x["deltas"] > n, "a delta")
+    check(len(writes) - count <= 3, "%d writes" % (len(writes) - count))
+    check_equal(cli("snapshot", "list", target, env=ENV).returncode, 0)
+    check_equal(verify(target).returncode, 0)
+    check_equal(restored(t, "early", target), before)
+    check_equal(node.stop(), 0)
+    node.start("--snapshot-to", target, "--snapshot-to", good, *OFTEN)
+    wait_told(node, target, lambda x: x["failures"] > 0, "a failure")
+    stub.fault = None
+    node.ok("snapshot", "now")
+    wait_told(node, target, lambda x: x["error"] == "", "it is well again")
+    node.wait_uploaded()
+    values = node.values()
+    node.kill()
+    check_equal(restored(t, "phoenix", target), values)
+    check_equal(restored(t, "other", good), values)
+    stub.close()
+
+
+def test_full_throughout(t):
+    """A store without room: told as such; what was there before it was full
+    is restored, and nothing half is left behind by which a restore fails."""
+    stub = Stub()
+    target = stub.url()
+    node = node_of(t, "--snapshot-to", target, *OFTEN)
+    node.wait_uploaded()
+    values = node.values()
+    for answer in (lambda h: h.answer(507), lambda h: h.answer(
+            403, xml_error("QuotaExceeded"))):
+        stub.fault = lambda h, m, k, b, a=answer: m == "PUT" and (a(h) or True)
+        before = told(node, target)["failures"]
+        node.ok("put", "during", "-", stdin=os.urandom(50000))
+        result = node.cli("snapshot", "now")
+        check(result.returncode != 0)
+        check_in(b"room", result.stderr)
+        wait_told(node, target, lambda x, b=before: x["failures"] > b,
+                  "a failure")
+    check_equal(restored(t, "early", target), values)
+    stub.fault = None
+    node.ok("snapshot", "now")
+    node.wait_uploaded()
+    values = node.values()
+    node.kill()
+    check_equal(restored(t, "phoenix", target), values)
+    stub.close()
+
+
+def test_bandwidth(t):
+    """One bound for all that a node sends, over the network too and to two
+    targets at once: neither waits for the other to be done."""
+    rate, size = 500000, 1500000
+    stubs = [Stub(), Stub()]
+    targets = [stub.url() for stub in stubs]
+    node = node_of(t, *(w for u in targets for w in ("--snapshot-to", u)),
+                   "--snapshot-bandwidth", str(rate), "--snapshot-interval",
+                   "1h", "--snapshot-delta", "never", keys=1)
+    for target in targets:
+        wait_told(node, target, lambda x: x["sequence"] > 0, "a first one")
+    for i in range(5):
+        node.ok("put", "big/%d" % i, "-", stdin=os.urandom(size // 5))
+    for stub in stubs:
+        stub.arrived = []
+    begun = time.monotonic()
+    node.ok("snapshot", "now")
+    took = time.monotonic() - begun
+    arrived = sorted(a for stub in stubs for a in stub.arrived)
+    total = sum(n for _, n in arrived)
+    check(total >= 2 * size, "%d bytes came" % total)
+    check(took >= 0.9 * total / rate, "%d bytes in %.1f s" % (total, took))
+    # In no stretch of two seconds either; what is on its way may come late.
+    for i, (since, _) in enumerate(arrived):
+        came = sum(n for when, n in arrived[i:] if when < since + 2)
+        check(came <= 2 * rate + 8 * PIECE, "%d bytes in 2 s" % came)
+    first, second = ([when for when, _ in stub.arrived] for stub in stubs)
+    check(min(second) < max(first) and min(first) < max(second),
+          "one after the other")
+    harness.note("%d bytes in %.1f s: %d bytes/s of %d" % (
+        total, took, total / took, rate))
+    for target in targets:
+        check_equal(verify(target).returncode, 0)
+    for stub in stubs:
+        stub.close()
 
 
 def test_silence(t):

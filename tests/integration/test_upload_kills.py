@@ -19,8 +19,8 @@ STEPS_MAX = 80  # of one snapshot; the loop ends long before
 
 # Keeps objects in a folder. "kill" holds WHEN N: the process whose id stands in
 # "pid" is killed before or after the N-th request. "halt" holds a word: a put
-# of a name with it in it waits until the file is gone. Every put is written to
-# "puts".
+# of a name with it in it waits until the file is gone, or for a file "go", which
+# lets one through. Every put is written to "puts".
 TARGET = r'''
 import os, signal, sys, time
 root, side = sys.argv[1:3]
@@ -56,6 +56,10 @@ for line in source:
         while said("halt") and said("halt")[0] in words[0]:
             with open(os.path.join(side, "halted"), "w") as f:
                 pass
+            if os.path.exists(os.path.join(side, "go")):
+                os.unlink(os.path.join(side, "halted"))
+                os.unlink(os.path.join(side, "go"))
+                break
             time.sleep(0.02)
             if os.getppid() != parent:
                 sys.exit(0)
@@ -406,6 +410,102 @@ def test_prune_beside_reuse(t):
     values = scene.node.values()
     scene.node.kill()
     check_equal(scene.restored("phoenix"), values)
+
+
+def halt_snapshot(scene, word):
+    """A snapshot that stands still before it puts a name with word in it."""
+    scene.tell("halted")
+    scene.tell("halt", word)
+    upload = harness.Thread(scene.node.cli, "snapshot", "now")
+    wait_until(lambda: os.path.exists(os.path.join(scene.side, "halted")),
+               "the turn of " + word)
+    return upload
+
+
+def test_slower_than_the_grace_period(t):
+    """Two prunes find the packs of an upload that goes on: the first one marks
+    them, since nothing leads to them yet, the second one deletes them. The
+    upload finds that out before its manifest, and puts them again."""
+    scene = Scene(t)
+    scene.start()
+    scene.fill("k", 100, 20000)
+    scene.node.ok("snapshot", "now")
+    scene.fill("new", 60, 20000)
+    upload = halt_snapshot(scene, "/i/")  # its packs are there
+    packs = set(scene.names("p"))
+    marked = prune(scene)
+    check(marked["marked"] >= 1, "its packs are marked: %r" % marked)
+    gone = prune(scene, "--grace", "0s")
+    check_equal(gone["deleted"], marked["marked"])
+    check(set(scene.names("p")) < packs, "its packs are deleted")
+    scene.tell("halt")
+    result = upload.finish()
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(scene.verify(), 2)
+    values = scene.node.values()
+    scene.node.kill()
+    check_equal(scene.restored("phoenix"), values)
+
+
+def test_marked_while_it_goes_on(t):
+    """A prune marks the packs of an upload that goes on, and another one
+    deletes them right before the manifest comes: by then the upload relies on
+    others."""
+    scene = Scene(t)
+    scene.start()
+    scene.fill("k", 100, 20000)
+    scene.node.ok("snapshot", "now")
+    scene.fill("new", 60, 20000)
+    upload = halt_snapshot(scene, "/i/")
+    marked = prune(scene)
+    check(marked["marked"] >= 1, "its packs are marked: %r" % marked)
+    scene.tell("halted")
+    scene.tell("halt", "/m/")
+    wait_until(lambda: os.path.exists(os.path.join(scene.side, "halted")),
+               "the manifest's turn")
+    gone = prune(scene, "--grace", "0s")
+    check_equal(gone["deleted"], marked["marked"])
+    scene.tell("halt")
+    result = upload.finish()
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(scene.verify(), 2)
+    # The next one finds what it can use, and no more.
+    scene.node.ok("put", "one", "more")
+    told = json.loads(scene.node.ok("snapshot", "now", "--json"))
+    check(told["chunks_new"] <= 4, "sent again: %r" % told)
+    values = scene.node.values()
+    scene.node.kill()
+    check_equal(scene.restored("phoenix"), values)
+
+
+def test_prunes_without_end(t):
+    """Whatever an upload puts is deleted at once, again and again: it says so
+    after a while, and puts no manifest."""
+    scene = Scene(t)
+    scene.start()
+    scene.fill("k", 100, 20000)
+    scene.node.ok("snapshot", "now")
+    scene.fill("new", 60, 20000)
+    upload = halt_snapshot(scene, "/i/")
+    before = scene.names("m")
+    halted = os.path.join(scene.side, "halted")
+    rounds = 0
+    while upload.is_alive():
+        prune(scene)
+        rounds += 1
+        scene.tell("go", "on")
+        wait_until(lambda: not os.path.exists(os.path.join(scene.side, "go")),
+                   "it goes on")
+        wait_until(lambda: os.path.exists(halted) or not upload.is_alive(),
+                   "the next segment")
+    harness.note("%d rounds" % rounds)
+    result = upload.finish()
+    check(result.returncode != 0, "it went on")
+    check(b"prune less often" in result.stderr, result.stderr)
+    check_equal(scene.names("m"), before)
+    scene.tell("halt")
+    scene.node.ok("snapshot", "now")
+    scene.verify()
 
 
 if __name__ == "__main__":
