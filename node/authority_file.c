@@ -160,8 +160,9 @@ static int read_text(uint8_t *ret_text, size_t *ret_size, const char *path,
 
     if (fd < 0)
         return cm_fail(detail, errno == ENOENT ? CM_ERR_NOT_FOUND : CM_ERR_IO,
-                       "cannot open the authority file %.160s: %s; name the "
-                       "file that \"confmesh init\" made",
+                       "cannot open the authority file %.120s: %s; name the "
+                       "file that 'confmesh init' or 'confmesh recovery-key "
+                       "new' made",
                        path, strerror(errno));
     while (size <= AUTHORITY_FILE_SIZE_MAX) {
         ssize_t got =
@@ -236,6 +237,11 @@ int authority_file_read(struct authority *ret_authority, const char *path,
         error = decode_sealed(ret_authority, slice_of(text, size), source, path,
                               detail);
     sodium_memzero(text, sizeof text);
+    if (error == CM_ERR_MALFORMED && detail != NULL && detail->text[0] == '\0')
+        (void)cm_fail(detail, error,
+                      "%.120s is no authority file; name the file that "
+                      "'confmesh init' or 'confmesh recovery-key new' made",
+                      path);
     if (error != 0 && detail != NULL && detail->text[0] == '\0')
         (void)cm_fail(detail, error, "cannot use the authority file %.120s: %s",
                       path, cm_strerror(error));

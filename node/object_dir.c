@@ -30,6 +30,7 @@ static const char *remedy(int number)
     case EPERM:
         return "; give this user leave to";
     case ENOTDIR:
+    case EEXIST:
         return "; a file is in the way";
     case EIO:
     case ESTALE:

@@ -420,7 +420,8 @@ static int attempt(struct object_exec *e, const struct exchange *x,
 static int explain(const struct exchange *x, int error,
                    const struct cm_detail *said, struct cm_detail *detail)
 {
-    const char *why = "it ended, or closed its output";
+    const char *why = "it ended, or closed its output; run it by hand: "
+                      "it has to answer \"hello 1\" by \"ok 0\"";
 
     if (said->text[0] != '\0') { /* in the command's own words */
         if (detail != NULL)

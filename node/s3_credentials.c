@@ -142,10 +142,12 @@ static int read_file(const char *path, struct buffer *text,
     int error = 0;
 
     if (fd < 0)
-        return cm_fail(detail, CM_ERR_NOT_FOUND,
-                       "no S3 credentials: neither AWS_ACCESS_KEY_ID with "
-                       "AWS_SECRET_ACCESS_KEY nor a file (%.80s: %s)",
-                       path, strerror(errno));
+        return cm_fail(
+            detail, CM_ERR_NOT_FOUND,
+            "no S3 credentials: neither AWS_ACCESS_KEY_ID with "
+            "AWS_SECRET_ACCESS_KEY nor a file (%.80s: %s); give this "
+            "program the one or the other",
+            path, strerror(errno));
     for (;;) {
         uint8_t *to = buffer_extend(text, 4096);
         ssize_t got;

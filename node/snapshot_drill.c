@@ -105,8 +105,9 @@ static int choose(const struct snapshot_drill_config *c,
             chosen = item;
     }
     if (error == 0 && chosen == NULL)
-        error = cm_fail(detail, CM_ERR_NOT_FOUND,
-                        "the target holds no snapshot to restore");
+        error = cm_fail(
+            detail, CM_ERR_NOT_FOUND,
+            "the target holds no snapshot to restore; is it the right place?");
     if (error == 0)
         (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "%s", chosen->name);
     snapshot_listing_release(&l);

@@ -137,10 +137,14 @@ static int keep_newest_whole(struct prune *p, char ret_name[SNAPSHOT_NAME_SIZE],
             error = CM_ERR_NOT_FOUND;
     }
     buffer_release(&bytes);
-    if (error == CM_ERR_NOT_FOUND)
+    if (error == CM_ERR_NOT_FOUND && p->listing.count == 0)
         return cm_fail(detail, error,
+                       "the target holds no snapshot; is it the right place?");
+    if (error == CM_ERR_NOT_FOUND)
+        return cm_fail(detail, CM_ERR_DAMAGED,
                        "no snapshot of the target verifies whole: nothing is "
-                       "pruned");
+                       "pruned; 'confmesh snapshot now' puts what is missing, "
+                       "'confmesh snapshot verify' says what");
     return error;
 }
 

@@ -37,8 +37,9 @@ struct prune_counts {
 typedef void (*prune_tell)(void *ctx, enum prune_verdict verdict,
                            const char *name);
 
-/* expected_authority NULL = any. CM_ERR_NOT_FOUND: no whole snapshot;
- * CM_ERR_DAMAGED: a kept one lost a segment; CM_ERR_IO, CM_ERR_NOMEM. */
+/* expected_authority NULL = any. CM_ERR_NOT_FOUND: no snapshot;
+ * CM_ERR_DAMAGED: none is whole, or a kept one lost a segment; CM_ERR_IO,
+ * CM_ERR_NOMEM. */
 int snapshot_prune(const char *target, const struct prune_policy *policy,
                    const uint8_t expected_authority[32], uint64_t wall_ms,
                    prune_tell tell, void *ctx, struct prune_counts *ret_counts,

@@ -59,8 +59,9 @@ struct snapshot_upload {
     size_t loaded;
     size_t first_pack[SNAPSHOT_SEGMENTS_MAX + 1]; /* of each, in known */
     struct snapshot_map known;
-    bool *used;   /* owned: of each pack in known */
-    bool *placed; /* owned: of each item of the spool */
+    bool *used;    /* owned: of each pack in known */
+    bool *checked; /* owned: of each pack in known: was read back */
+    bool *placed;  /* owned: of each item of the spool */
     size_t next_pack;
     bool together; /* small packs and segments are */
 
@@ -119,6 +120,7 @@ void snapshot_upload_free(struct snapshot_upload *u)
     snapshot_map_release(&u->known);
     snapshot_map_release(&u->fresh);
     cm_free(u->used);
+    cm_free(u->checked);
     cm_free(u->placed);
     buffer_release(&u->pack);
     buffer_release(&u->bytes);
@@ -136,13 +138,27 @@ static bool is_fatal(const struct snapshot_upload *u, int error)
 
 /* ---- what is there already ---- */
 
+/* The packs that are used if all of those that may be are whole. */
+static void mark_used(struct snapshot_upload *u)
+{
+    memset(u->used, 0, u->known.packs_count * sizeof *u->used);
+    for (size_t i = 0; i < u->spool->count; i++) {
+        const struct snapshot_place *place =
+            snapshot_map_find(&u->known, &u->spool->items[i].hash);
+
+        if (place != NULL)
+            u->used[place->pack] = true;
+    }
+}
+
 static int plan(struct snapshot_upload *u)
 {
     size_t i;
 
     u->together = u->earlier_count + 2 > SNAPSHOT_SEGMENTS_MAX;
     u->used = cm_calloc(u->known.packs_count + 1, sizeof *u->used);
-    if (u->used == NULL)
+    u->checked = cm_calloc(u->known.packs_count + 1, sizeof *u->checked);
+    if (u->used == NULL || u->checked == NULL)
         return CM_ERR_NOMEM;
     for (i = 0; i < u->known.packs_count; i++) {
         char name[SNAPSHOT_NAME_SIZE];
@@ -157,13 +173,7 @@ static int plan(struct snapshot_upload *u)
     }
     CM_MARK_IF(u->together, "snapshot: small packs are put together");
     snapshot_map_sort(&u->known);
-    for (i = 0; i < u->spool->count; i++) {
-        const struct snapshot_place *place =
-            snapshot_map_find(&u->known, &u->spool->items[i].hash);
-
-        if (place != NULL)
-            u->used[place->pack] = true;
-    }
+    mark_used(u);
     return 0;
 }
 
@@ -355,8 +365,7 @@ static int settle(struct snapshot_upload *u)
     u->phase = PUT;
     if (error == 0)
         error = u->pack.error;
-    return error != 0 ? error
-                      : adopt(u, u->log_first, u->known.packs_count);
+    return error != 0 ? error : adopt(u, u->log_first, u->known.packs_count);
 }
 
 static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
@@ -370,9 +379,16 @@ static int check_step(struct snapshot_upload *u, struct cm_detail *detail)
     while (error == 0 && u->next_pack < u->known.packs_count) {
         size_t pack = u->next_pack++;
 
-        if (!u->used[pack] || !u->known.packs[pack].usable)
+        if (!u->used[pack] || !u->known.packs[pack].usable || u->checked[pack])
             continue;
+        u->checked[pack] = true;
         error = check_pack(u, pack, detail);
+        /* What it should have held may lie in others as well, which have to be
+         * read then. */
+        if (error == 0 && !u->known.packs[pack].usable) {
+            mark_used(u);
+            u->next_pack = 0;
+        }
         return error != 0 ? error : SNAPSHOT_MORE;
     }
     if (error == 0) {
@@ -694,7 +710,9 @@ static void begin_again(struct snapshot_upload *u)
     snapshot_map_release(&u->known);
     snapshot_map_release(&u->fresh);
     cm_free(u->used);
+    cm_free(u->checked);
     u->used = NULL;
+    u->checked = NULL;
     memset(u->placed, 0, u->spool->count * sizeof *u->placed);
     u->loaded = 0;
     u->next_pack = 0;

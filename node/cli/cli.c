@@ -27,13 +27,52 @@ const char *cli_value(const struct cli *c, const char *flag)
     return args_value(c->flags, c->flags_count, flag, NULL);
 }
 
+static char said[ERROR_TEXT_MAX]; /* last; one command per process */
+
 static void say(const struct cli *c, const char *format, va_list list)
 {
     (void)fflush(stdout);
     (void)fprintf(stderr, "confmesh%s%s: ", c->verb != NULL ? " " : "",
                   c->verb != NULL ? c->verb->name : "");
-    (void)vfprintf(stderr, format, list);
+    (void)vsnprintf(said, sizeof said, format, list);
+    (void)fputs(said, stderr);
     (void)fputc('\n', stderr);
+}
+
+void cli_print_failure(int code)
+{
+    json_t *o = json_pack("{s:s#, s:i}", "error", said, (int)strlen(said),
+                          "exit", code);
+
+    if (o == NULL) /* cut within a character */
+        o = json_pack("{s:s, s:i}", "error", "see standard error", "exit",
+                      code);
+    if (o != NULL && !cli_has_printed_json())
+        cli_print_json(o);
+    json_decref(o);
+}
+
+int cli_exit_of(int error)
+{
+    switch (error) {
+    case CM_ERR_INVALID:
+        return CLI_USAGE;
+    case CM_ERR_AUTHORITY:
+    case CM_ERR_WRONG_MESH:
+    case CM_ERR_WRONG_GENERATION:
+    case CM_ERR_PASSPHRASE:
+        return CLI_TRUST;
+    case CM_ERR_MALFORMED:
+    case CM_ERR_NONCANONICAL:
+    case CM_ERR_TOO_LARGE:
+    case CM_ERR_SIGNATURE:
+    case CM_ERR_FORMAT_VERSION:
+    case CM_ERR_FORK:
+    case CM_ERR_DAMAGED:
+        return CLI_INTEGRITY;
+    default:
+        return CLI_TRANSPORT;
+    }
 }
 
 int cli_usage_error(const struct cli *c, const char *format, ...)
@@ -54,6 +93,15 @@ int cli_failed(const struct cli *c, const char *format, ...)
     say(c, format, list);
     va_end(list);
     return CLI_FAILED;
+}
+
+int cli_failed_as(const struct cli *c, int code, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    say(c, format, list);
+    va_end(list);
+    return code;
 }
 
 void cli_note(const char *format, ...)
@@ -312,6 +360,8 @@ int cli_refused(const struct cli *c, const struct client_response *r)
     if (text.size == 0)
         (void)fputs("no reason given; look at its log", stderr);
     (void)fputc('\n', stderr);
+    (void)snprintf(said, sizeof said, "the node refused (%d): %.*s", r->status,
+                   (int)text.size, (const char *)text.data);
     buffer_release(&text);
     return CLI_FAILED;
 }

@@ -16,6 +16,11 @@ enum cli_exit {
     CLI_DONE = 0,
     CLI_FALSE = 1,  /* absent key, condition false; nothing on stdout */
     CLI_FAILED = 2, /* node unreachable or request failed */
+    /* What reads snapshots tells why, as confmesh-restore does. */
+    CLI_INTEGRITY = 3, /* damaged */
+    CLI_TRUST = 4,     /* another authority or mesh, a key that does not open */
+    CLI_TRANSPORT = 5, /* cannot be read or written, or nothing is there */
+    CLI_PARTIAL = 6,   /* good, but not all of it */
     CLI_USAGE = 64,
 };
 
@@ -53,6 +58,13 @@ int cli_usage_error(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 int cli_failed(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same with one of the codes of what reads snapshots. */
+int cli_failed_as(const struct cli *c, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int cli_exit_of(int error); /* that code, of a cm_error */
+/* {"error":…,"exit":…} on standard output, of what was said last; nothing if
+ * the verb has printed an object of its own. */
+void cli_print_failure(int code);
 /* A remark on standard error. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

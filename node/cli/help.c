@@ -362,15 +362,17 @@ const struct cli_verb cli_verbs[] = {
      "  confmesh snapshot now --to /backup/confmesh\n",
      0, 0, cli_verb_snapshot_now},
     {"snapshot list", "URL", "to ca-file", "list the snapshots of a target",
-     "Needs no node.\n\n  confmesh snapshot list /backup/confmesh\n", 0, 1,
-     cli_verb_snapshot_list},
+     "Needs no node. Exit codes: 0; 1 there is none; 3 one is damaged;\n"
+     "5 cannot be read.\n\n  confmesh snapshot list /backup/confmesh\n",
+     0, 1, cli_verb_snapshot_list},
     {"snapshot diff", "URL [NAME]",
      "prefix adopt recovery-key passphrase-file no-passphrase ca-file",
      "what a living node has changed since a snapshot",
      "Of keys and sets: + is only in the snapshot, - only in the node, ~ "
      "differs,\n"
      "! was revoked and is not any more, x was revoked since.\n"
-     "Exit code 1: something differs.\n"
+     "Exit codes: 0 nothing differs; 1 something does; 2 of the node; 3 "
+     "damaged;\n4 another mesh's; 5 cannot be read.\n"
      "  --prefix PREFIX      only keys under it\n"
      "  --recovery-key FILE  of an encrypted snapshot\n\n"
      "  confmesh snapshot diff /backup/confmesh --prefix app/\n",
@@ -404,10 +406,11 @@ const struct cli_verb cli_verbs[] = {
      "  --recovery-key FILE, --passphrase-file FILE, --no-passphrase\n"
      "                   for encrypted ones; the node sees their data key "
      "only\n"
-     "Exit codes of --merge: 0 all of it was whole and is here, 3 damaged, 4 "
-     "of\n"
-     "another mesh or beyond a seal, 5 cannot be read, 6 something was left "
-     "out.\n"
+     "Exit codes: 0 all of it was whole and is here (1: without --yes it "
+     "differs),\n"
+     "2 of the node, 3 damaged, 4 of another mesh or beyond a seal, 5 cannot "
+     "be\n"
+     "read, 6 (--merge) something was left out.\n"
      "A lost mesh is brought back by confmesh-restore.\n\n"
      "  confmesh restore /backup/confmesh --prefix app/ --yes\n"
      "  confmesh restore --merge /backup/east /backup/west\n",
@@ -444,7 +447,9 @@ const struct cli_verb cli_verbs[] = {
      "  --recovery-key FILE   look into an encrypted one; without it its packs "
      "are\n"
      "                        compared with their names\n"
-     "  --trust FINGERPRINT   refuse any other authority\n\n"
+     "  --trust FINGERPRINT   refuse any other authority\n"
+     "Exit codes: 0 good; 3 damaged; 4 another authority, or a key that does "
+     "not\nopen it; 5 cannot be read, or nothing there.\n\n"
      "  confmesh snapshot verify /backup/confmesh\n"
      "  confmesh snapshot verify s3://bucket/mesh --read-data=5%\n",
      0, 2, cli_verb_snapshot_verify},
@@ -453,8 +458,8 @@ const struct cli_verb cli_verbs[] = {
      "Restores the newest (or the named) one into a scratch directory, builds "
      "its\n"
      "index anew, compares the roots, applies the deltas, and removes it all.\n"
-     "Needs no node. Exit code 0: it could be restored, and nothing would be "
-     "lost.\n"
+     "Needs no node. Exit codes: 0 it could be restored, and nothing would be "
+     "lost;\n3, 4, 5 as of verify; 6 it could, but deltas would be lost.\n"
      "  --scratch DIR         where (default: TMPDIR, or /tmp)\n"
      "  --recovery-key FILE   of an encrypted one\n\n"
      "  confmesh snapshot drill /backup/confmesh\n",

@@ -116,6 +116,13 @@ static int check_words(const struct cli *c)
     return 0;
 }
 
+/* Whose failures are read by programs at night. */
+static bool reads_snapshots(const struct cli_verb *v)
+{
+    return strncmp(v->name, "snapshot ", 9) == 0 ||
+           strcmp(v->name, "restore") == 0;
+}
+
 static int run(int argc, char **argv)
 {
     struct cli c = {.flags = flags, .flags_count = FLAGS_COUNT};
@@ -153,7 +160,11 @@ static int run(int argc, char **argv)
     if (code == 0)
         code = check_words(&c);
     object_store_set_ca_file(cli_value(&c, "ca-file"));
-    return code == 0 ? c.verb->run(&c) : code;
+    if (code == 0)
+        code = c.verb->run(&c);
+    if (c.json && code > CLI_FALSE && reads_snapshots(c.verb))
+        cli_print_failure(code);
+    return code;
 }
 
 int main(int argc, char **argv)

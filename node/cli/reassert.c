@@ -360,11 +360,11 @@ static int check_mesh(struct reassert *r, const struct manifest *m)
     if (same || r->adopt)
         return 0;
     authority_fingerprint(fingerprint, m->authority_public_key);
-    return cli_failed(r->c,
-                      "the snapshot is of another mesh, %s (authority %s); "
-                      "--adopt takes its keys and values as new writes of "
-                      "this one",
-                      theirs, fingerprint);
+    return cli_failed_as(r->c, CLI_TRUST,
+                         "the snapshot is of another mesh, %s (authority %s); "
+                         "--adopt takes its keys and values as new writes of "
+                         "this one",
+                         theirs, fingerprint);
 }
 
 /* ---- the snapshot ---- */
@@ -388,9 +388,9 @@ static int walk(struct reassert *r, struct snapshot_pull *pull)
     }
     if (r->code != 0)
         return r->code;
-    return error == CM_ERR_NOT_FOUND
-               ? 0
-               : cli_failed(r->c, "%s", pull->detail.text);
+    return error == CM_ERR_NOT_FOUND ? 0
+                                     : cli_failed_as(r->c, cli_exit_of(error),
+                                                     "%s", pull->detail.text);
 }
 
 /* Wholly checked first: what is damaged in its last chunk must not be found
@@ -402,10 +402,18 @@ static int with_keys(struct reassert *r, struct object_store *store,
     struct snapshot_packs packs;
     struct snapshot_pull pull;
     int code = 0;
+    int error = snapshot_objects_verify(store, m, keys, NULL, NULL, &detail);
 
-    if (snapshot_objects_verify(store, m, keys, NULL, NULL, &detail) != 0 ||
-        snapshot_packs_open(&packs, store, m, &detail) != 0)
-        return cli_failed(r->c, "%s", detail.text);
+    if (error == 0)
+        error = snapshot_packs_open(&packs, store, m, &detail);
+    if (error != 0) {
+        code = cli_failed_as(r->c, cli_exit_of(error), "%s", detail.text);
+        if (code == CLI_INTEGRITY)
+            cli_note("nothing was compared or written; another one can be "
+                     "named behind the URL: 'confmesh snapshot list %s'",
+                     r->c->words[0]);
+        return code;
+    }
     if (snapshot_pull_begin(&pull, m, keys, snapshot_packs_get, &packs) != 0)
         code = cli_failed(r->c, "out of memory");
     else
@@ -423,13 +431,16 @@ static int with_manifest(struct reassert *r, struct object_store *store,
     struct cm_detail detail = {""};
     struct cli_recovery recovery;
     int code = check_mesh(r, m);
+    int error = 0;
 
     if (code == 0)
         code = cli_recovery_open(r->c, &recovery);
     if (code != 0)
         return code;
-    if (encrypted && cli_recovery_unlock(&recovery, m, &keys, &detail) != 0)
-        code = cli_failed(r->c, "%s", detail.text);
+    if (encrypted)
+        error = cli_recovery_unlock(&recovery, m, &keys, &detail);
+    if (error != 0)
+        code = cli_failed_as(r->c, cli_exit_of(error), "%s", detail.text);
     else
         code = with_keys(r, store, m, encrypted ? &keys : NULL);
     cli_recovery_close(&recovery);
@@ -445,16 +456,19 @@ static int choose(struct reassert *r, struct object_store *store,
     struct cm_detail detail = {""};
     struct snapshot_listing l;
     int code = 0;
+    int error;
 
     if (name != NULL) {
         (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "%s", name);
         return 0;
     }
-    if (snapshot_list_in(&l, store, NULL, &detail) != 0)
-        return cli_failed(r->c, "%s", detail.text);
+    error = snapshot_list_in(&l, store, NULL, &detail);
+    if (error != 0)
+        return cli_failed_as(r->c, cli_exit_of(error), "%s", detail.text);
     if (l.count == 0)
-        code = cli_failed(r->c, "%s holds no snapshot; is it the right place?",
-                          r->c->words[0]);
+        code = cli_failed_as(r->c, CLI_TRANSPORT,
+                             "%s holds no snapshot; is it the right place?",
+                             r->c->words[0]);
     else
         (void)snprintf(
             ret_name, SNAPSHOT_NAME_SIZE, "%s",
@@ -471,14 +485,21 @@ static int with_target(struct reassert *r, const char *target, const char *name)
     struct buffer bytes;
     struct manifest m;
     int code;
+    int error =
+        object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail);
 
-    if (object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail) != 0)
-        return cli_failed(r->c, "%s", detail.text);
+    if (error != 0)
+        return cli_failed_as(r->c, cli_exit_of(error), "%s", detail.text);
     buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
     code = choose(r, &store, name, chosen);
-    if (code == 0 && snapshot_manifest_load(&store, chosen, NULL, &bytes, &m,
-                                            &detail) != 0) {
-        code = cli_failed(r->c, "manifest %s: %s", chosen, detail.text);
+    if (code == 0)
+        error =
+            snapshot_manifest_load(&store, chosen, NULL, &bytes, &m, &detail);
+    if (error != 0) {
+        code = cli_failed_as(r->c, cli_exit_of(error),
+                             "manifest %s: %s; 'confmesh snapshot list %s' "
+                             "tells what there is",
+                             chosen, detail.text, target);
     } else if (code == 0) {
         cli_note("snapshot %s by %s", chosen, m.signer_name);
         code = with_manifest(r, &store, &m);

@@ -14,12 +14,15 @@ int cli_recovery_open(struct cli *c, struct cli_recovery *ret_recovery)
         .none = cli_has(c, "no-passphrase"),
     };
     const char *file = cli_value(c, "recovery-key");
+    int error;
 
     *ret_recovery = (struct cli_recovery){.has_key = false};
     if (file == NULL)
         return 0;
-    if (authority_file_read(&ret_recovery->key, file, &source, &detail) != 0)
-        return cli_failed(c, "%s", detail.text);
+    error = authority_file_read(&ret_recovery->key, file, &source, &detail);
+    if (error != 0)
+        return cli_failed_as(c, cli_exit_of(error), "--recovery-key: %s",
+                             detail.text);
     ret_recovery->has_key = true;
     return 0;
 }

@@ -30,6 +30,18 @@ static int number(struct cli *c, const char *flag, uint64_t *ret)
     return 0;
 }
 
+static void print_counts(const struct prune_counts *n, bool dry_run)
+{
+    json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:b}", "kept",
+                          (json_int_t)n->kept, "marked", (json_int_t)n->marked,
+                          "deleted", (json_int_t)n->deleted, "failed",
+                          (json_int_t)n->failed, "dry_run", dry_run);
+
+    CHECK(o != NULL);
+    cli_print_json(o);
+    json_decref(o);
+}
+
 int cli_verb_snapshot_prune(struct cli *c)
 {
     struct prune_policy policy = {
@@ -58,24 +70,23 @@ int cli_verb_snapshot_prune(struct cli *c)
     if (grace != NULL &&
         args_duration_ms(&policy.grace_ms, grace, "--grace", &detail) != 0)
         return cli_usage_error(c, "%s", detail.text);
-    if (snapshot_prune(c->words[0], &policy, NULL, (uint64_t)time(NULL) * 1000,
-                       tell, c, &counts, &detail) != 0)
-        return cli_failed(c, "%s", detail.text);
+    int error =
+        snapshot_prune(c->words[0], &policy, NULL, (uint64_t)time(NULL) * 1000,
+                       tell, c, &counts, &detail);
+    if (error != 0)
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     if (c->json)
-        (void)printf("{\"kept\":%" PRIu64 ",\"marked\":%" PRIu64
-                     ",\"deleted\":%" PRIu64 ",\"failed\":%" PRIu64
-                     ",\"dry_run\":%s}\n",
-                     counts.kept, counts.marked, counts.deleted, counts.failed,
-                     policy.dry_run ? "true" : "false");
+        print_counts(&counts, policy.dry_run);
     else
         (void)printf("%" PRIu64 " snapshots kept, %" PRIu64
                      " objects marked, %" PRIu64 " deleted%s\n",
                      counts.kept, counts.marked, counts.deleted,
                      policy.dry_run ? " (dry run: nothing was done)" : "");
     if (counts.failed > 0)
-        return cli_failed(c,
-                          "%" PRIu64 " objects could not be deleted; the next "
-                          "prune tries again",
-                          counts.failed);
+        return cli_failed_as(c, CLI_TRANSPORT,
+                             "%" PRIu64
+                             " objects could not be deleted; the next "
+                             "prune tries again",
+                             counts.failed);
     return CLI_DONE;
 }

@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "backup/delta.h"
@@ -13,6 +14,11 @@
 #include "node/snapshot_drill.h"
 
 /* ---- shared ---- */
+
+/* What to do about damage. */
+#define MENDING                                                                \
+    "a restore would take the snapshot before, or another target's; while a "  \
+    "node lives, 'confmesh snapshot now --to URL' puts anew what is damaged"
 
 static void format_time(char ret[32], uint64_t ms)
 {
@@ -181,7 +187,7 @@ static int print_listed(const struct cli *c, struct object_store *store,
 
     if (l->error == 0 &&
         count_deltas(store, l->name, l->sequence, &deltas, &detail) != 0)
-        return cli_failed(c, "%s", detail.text);
+        return cli_failed_as(c, CLI_TRANSPORT, "%s", detail.text);
     if (c->json) {
         json_t *o = listed_json(l);
 
@@ -206,22 +212,29 @@ int cli_verb_snapshot_list(struct cli *c)
     struct snapshot_listing listing;
     struct object_store store;
     int code;
+    int error;
 
     if (target == NULL)
         return CLI_USAGE;
-    if (object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail) != 0)
-        return cli_failed(c, "%s", detail.text);
-    if (snapshot_list_in(&listing, &store, NULL, &detail) != 0) {
+    error = object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail);
+    if (error != 0)
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
+    error = snapshot_list_in(&listing, &store, NULL, &detail);
+    if (error != 0) {
         object_store_close(&store);
-        return cli_failed(c, "%s", detail.text);
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     }
     code = listing.count == 0 ? CLI_FALSE : CLI_DONE;
-    for (size_t i = 0; i < listing.count; i++)
-        if (print_listed(c, &store, &listing.items[i]) != 0 ||
-            listing.items[i].error != 0)
-            code = CLI_FAILED;
+    for (size_t i = 0; i < listing.count && code != CLI_TRANSPORT; i++) {
+        int told = print_listed(c, &store, &listing.items[i]);
+
+        if (told != 0)
+            code = told;
+        else if (listing.items[i].error != 0)
+            code = CLI_INTEGRITY;
+    }
     if (listing.count == 0)
-        cli_note("%s holds no snapshot", target);
+        cli_note("%s holds no snapshot; is it the right place?", target);
     snapshot_listing_release(&listing);
     object_store_close(&store);
     return code;
@@ -261,11 +274,12 @@ static int choose(const struct cli *c, struct opened *o, const char *target)
     }
     error = snapshot_list_in(&l, &o->store, NULL, &detail);
     if (error != 0)
-        return cli_failed(c, "%s", detail.text);
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     if (l.count == 0) {
         snapshot_listing_release(&l);
-        return cli_failed(c, "%s holds no snapshot; is it the right place?",
-                          target);
+        return cli_failed_as(c, CLI_TRANSPORT,
+                             "%s holds no snapshot; is it the right place?",
+                             target);
     }
     if (l.items[l.count - 1].error != 0)
         at = l.count - 1;
@@ -296,21 +310,27 @@ static int open_one(struct cli *c, struct opened *o)
     const char *target = target_of(c, 1);
     struct cm_detail detail = {""};
     int code;
+    int error;
 
     *o = (struct opened){.store = OBJECT_STORE_CLOSED};
     if (target == NULL)
         return CLI_USAGE;
-    if (object_store_open(&o->store, target, OBJECT_STORE_MAY_EXEC, &detail) !=
-        0)
-        return cli_failed(c, "%s", detail.text);
+    error =
+        object_store_open(&o->store, target, OBJECT_STORE_MAY_EXEC, &detail);
+    if (error != 0)
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     buffer_init(&o->bytes, SNAPSHOT_MANIFEST_MAX);
     code = choose(c, o, target);
     if (code == 0)
         code = cli_recovery_open(c, &o->recovery);
-    if (code == 0 &&
-        snapshot_manifest_load(&o->store, o->listed.name, NULL, &o->bytes,
-                               &o->manifest, &detail) != 0)
-        code = cli_failed(c, "manifest %s: %s", o->listed.name, detail.text);
+    if (code == 0)
+        error = snapshot_manifest_load(&o->store, o->listed.name, NULL,
+                                       &o->bytes, &o->manifest, &detail);
+    if (error != 0)
+        code = cli_failed_as(c, cli_exit_of(error),
+                             "manifest %s: %s; 'confmesh snapshot list %s' "
+                             "tells what there is",
+                             o->listed.name, detail.text, target);
     if (code != 0) {
         cli_recovery_close(&o->recovery);
         buffer_release(&o->bytes);
@@ -327,12 +347,18 @@ static int check_trust(const struct cli *c, const struct opened *o)
     char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
     const char *trust = cli_value(c, "trust");
 
+    if (trust != NULL &&
+        (strlen(trust) != sizeof fingerprint - 1 ||
+         strspn(trust, "0123456789abcdefABCDEF") != sizeof fingerprint - 1))
+        return cli_usage_error(c, "--trust must be the fingerprint that init "
+                                  "printed, 64 hex digits");
     authority_fingerprint(fingerprint, o->manifest.authority_public_key);
-    if (trust != NULL && strcmp(trust, fingerprint) != 0)
-        return cli_failed(c,
-                          "the snapshot's authority is %s, not the one of "
-                          "--trust",
-                          fingerprint);
+    if (trust != NULL && strcasecmp(trust, fingerprint) != 0)
+        return cli_failed_as(c, CLI_TRUST,
+                             "the snapshot's authority is %s, not the one of "
+                             "--trust; compare both with your note of what "
+                             "'confmesh init' printed",
+                             fingerprint);
     if (trust == NULL)
         cli_note("damage checked, origin not: authority %s; compare it, or "
                  "give --trust FINGERPRINT",
@@ -401,14 +427,16 @@ int cli_verb_snapshot_inspect(struct cli *c)
     struct opened o;
     json_t *j;
     int code = open_one(c, &o);
+    int error;
 
     if (code != 0)
         return code;
-    if (snapshot_packs_sample(&o.store, &o.manifest, 0, &sample, &detail) !=
-            0 ||
-        count_deltas(&o.store, o.listed.name, o.manifest.sequence, &deltas,
-                     &detail) != 0) {
-        code = cli_failed(c, "%s", detail.text);
+    error = snapshot_packs_sample(&o.store, &o.manifest, 0, &sample, &detail);
+    if (error == 0)
+        error = count_deltas(&o.store, o.listed.name, o.manifest.sequence,
+                             &deltas, &detail);
+    if (error != 0) {
+        code = cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     } else {
         read_heartbeat(&o.store, &o.manifest, &deltas);
         j = listed_json(&o.listed);
@@ -507,15 +535,19 @@ int cli_verb_snapshot_verify(struct cli *c)
     struct opened o;
     json_t *j;
     int code = read_percent(c, &percent);
+    int error;
 
     if (code == 0)
         code = open_one(c, &o);
     if (code != 0)
         return code;
     j = listed_json(&o.listed);
-    if (verify_packs(&o, percent, j, &detail) != 0)
-        code = cli_failed(c, "%s", detail.text);
-    else
+    error = verify_packs(&o, percent, j, &detail);
+    if (error != 0)
+        code = cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
+    if (code == CLI_INTEGRITY)
+        cli_note(MENDING);
+    else if (error == 0)
         code = check_trust(c, &o);
     if (code == 0)
         print_verified(c, &o, j);
@@ -569,6 +601,7 @@ int cli_verb_snapshot_drill(struct cli *c)
         .context = &recovery,
     };
     int code;
+    int error;
 
     if (target == NULL)
         return CLI_USAGE;
@@ -578,22 +611,27 @@ int cli_verb_snapshot_drill(struct cli *c)
     (void)snprintf(scratch, sizeof scratch, "%.4000s/confmesh-drill",
                    directory);
     code = cli_recovery_open(c, &recovery);
-    if (code == 0 &&
-        object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail) != 0)
-        code = cli_failed(c, "%s", detail.text);
-    if (code != 0) {
-        cli_recovery_close(&recovery);
+    if (code != 0)
         return code;
+    error = object_store_open(&store, target, OBJECT_STORE_MAY_EXEC, &detail);
+    if (error != 0) {
+        cli_recovery_close(&recovery);
+        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     }
-    if (snapshot_drill(&drill, &config, &detail) != 0) {
-        code = cli_failed(c, "not restorable: %s", detail.text);
+    error = snapshot_drill(&drill, &config, &detail);
+    if (error != 0) {
+        code = cli_failed_as(c, cli_exit_of(error), "not restorable: %s",
+                             detail.text);
+        if (code == CLI_INTEGRITY)
+            cli_note(MENDING);
     } else {
         if (!c->json)
             (void)printf("restored and compared: good\n");
         print_object(c, drill_json(&drill));
         if (drill.lost > 0)
-            code = cli_failed(c, "%zu deltas could not be used: %s", drill.lost,
-                              drill.lost_text);
+            code = cli_failed_as(c, CLI_PARTIAL,
+                                 "%zu deltas could not be used: %s", drill.lost,
+                                 drill.lost_text);
     }
     object_store_close(&store);
     cli_recovery_close(&recovery);

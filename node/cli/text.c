@@ -39,9 +39,17 @@ void cli_json_value(json_t *object, struct slice value)
     cm_free(text);
 }
 
+static bool printed;
+
+bool cli_has_printed_json(void)
+{
+    return printed;
+}
+
 void cli_print_json(const json_t *value)
 {
     CHECK(value != NULL);
+    printed = true;
     (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
     (void)fputc('\n', stdout);
 }

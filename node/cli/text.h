@@ -16,6 +16,7 @@ void cli_json_value(json_t *object, struct slice value);
 
 /* Prints one line of compact JSON and a line feed. */
 void cli_print_json(const json_t *value);
+bool cli_has_printed_json(void); /* in this process */
 /* Prints bytes so that one line stays one line: control characters and what is
  * no UTF-8 as in C, "\n", "\x1b", and a backslash doubled. */
 void cli_print_escaped(FILE *to, struct slice bytes);

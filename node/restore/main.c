@@ -144,6 +144,7 @@ int restore_exit_of(int error)
     case CM_ERR_NOMEM:
     case CM_ERR_LOCKED:
     case CM_ERR_BUSY:
+    case CM_ERR_NOT_FOUND:
         return RESTORE_TRANSPORT;
     case CM_ERR_AUTHORITY:
     case CM_ERR_WRONG_MESH:

@@ -134,6 +134,8 @@ int restore_mint_authority(struct restore *r); /* after choosing, if new */
 /* In the directory that is being built, whose key d holds. */
 int restore_make_identity(struct restore *r, const struct datadir *d);
 int restore_check_place(struct restore *r); /* data may be made */
+/* The directory that path, of flag, is to be made in can be written. */
+int restore_check_parent(struct restore *r, const char *flag, const char *path);
 int restore_build(struct restore *r);
 
 #endif

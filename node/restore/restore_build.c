@@ -29,6 +29,24 @@ void restore_place(char ret_path[PATH_MAX], const struct restore *r)
     ret_path[size] = '\0';
 }
 
+int restore_check_parent(struct restore *r, const char *flag, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX];
+
+    if (slash == NULL)
+        (void)snprintf(parent, sizeof parent, ".");
+    else
+        (void)snprintf(parent, sizeof parent, "%.*s",
+                       slash == path ? 1 : (int)(slash - path), path);
+    if (access(parent, W_OK | X_OK) == 0)
+        return RESTORE_OK;
+    return restore_fail(r, RESTORE_TRANSPORT, "%s: cannot write in %s: %s%s",
+                        flag, parent, strerror(errno),
+                        errno == ENOENT ? "; make that directory first"
+                                        : "; name a place where this user may");
+}
+
 int restore_check_place(struct restore *r)
 {
     char path[PATH_MAX];
@@ -39,11 +57,13 @@ int restore_check_place(struct restore *r)
     restore_place(path, r);
     dir = opendir(path);
     if (dir == NULL && errno == ENOENT)
-        return RESTORE_OK;
+        return restore_check_parent(r, "--data", path);
     if (dir == NULL)
         return restore_fail(
             r, errno == ENOTDIR ? RESTORE_USAGE : RESTORE_TRANSPORT,
-            "--data: cannot use %s: %s", path, strerror(errno));
+            "--data: cannot use %s: %s; name a directory that does not exist "
+            "yet",
+            path, strerror(errno));
     while ((entry = readdir(dir)) != NULL)
         empty = empty && (strcmp(entry->d_name, ".") == 0 ||
                           strcmp(entry->d_name, "..") == 0);
@@ -53,7 +73,7 @@ int restore_check_place(struct restore *r)
                             "--data: %s is not empty; name a directory that "
                             "does not exist yet",
                             path);
-    return RESTORE_OK;
+    return restore_check_parent(r, "--data", path);
 }
 
 /* Everything except the roster, for a mesh with another authority: the old
@@ -116,6 +136,11 @@ static int adopt(struct restore *r, struct writer *w, struct cm_detail *detail)
     digest_init(&f.digest);
     detail->text[0] = '\0';
     error = writer_replace(w, &replacement, 0, detail);
+    if (error == 0 && r->o->prefix != NULL && r->keys == 0)
+        return cm_fail(detail, CM_ERR_NOT_FOUND,
+                       "no key lies under --prefix %.120s: it would be an "
+                       "empty mesh",
+                       r->o->prefix);
     if (error != 0 && restore_walk_detail(r) != NULL)
         (void)cm_fail(detail, error, "%s", restore_walk_detail(r));
     if (error == 0)

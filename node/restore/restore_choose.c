@@ -4,6 +4,7 @@
  * one is passed over, never in silence. */
 #include <sodium.h>
 #include <string.h>
+#include <time.h>
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
@@ -111,7 +112,8 @@ static int check_trust(struct restore *r)
     if (r->o->trust != NULL && strcmp(r->o->trust, fingerprint) != 0)
         return restore_fail(r, RESTORE_TRUST,
                             "the snapshots are of the authority %s, not of "
-                            "the one that --trust names; nothing was restored",
+                            "the one that --trust names; compare both with "
+                            "the note of what 'confmesh init' printed",
                             fingerprint);
     r->adopting = r->o->authority != NULL &&
                   memcmp(r->authority.public_key, key, 32) != 0;
@@ -206,14 +208,58 @@ static int try_candidate(struct restore *r, const struct snapshot_listed *l,
     return 0;
 }
 
-static int choose_newest_whole(struct restore *r)
+/* What --at and --seq would have to say at least. */
+static int none_so_old(struct restore *r)
 {
-    int first_error = 0;
-    size_t tried = 0;
+    const struct snapshot_listed *oldest = NULL;
+    time_t seconds;
+    char when[32] = "";
+    struct tm tm;
     size_t i;
 
     for (i = 0; i < r->listing.count; i++) {
         const struct snapshot_listed *l = &r->listing.items[i];
+
+        if (l->error == 0 && (oldest == NULL || l->hlc_max < oldest->hlc_max))
+            oldest = l;
+    }
+    if (oldest == NULL)
+        return restore_fail(r, RESTORE_INTEGRITY,
+                            "%s holds no whole snapshot; try another copy of "
+                            "the folder",
+                            places(r));
+    seconds = (time_t)(hlc_wall_ms(oldest->hlc_max) / 1000) + 1;
+    if (gmtime_r(&seconds, &tm) != NULL)
+        (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return restore_fail(r, RESTORE_TRANSPORT,
+                        "%s holds no whole snapshot as old as --at or --seq "
+                        "asks for; the oldest is number %llu of %s, with "
+                        "writes up to %s",
+                        places(r), (unsigned long long)oldest->sequence,
+                        oldest->signer, when);
+}
+
+/* A slip of the pen is told: they bound, so that what is there is taken. */
+static void tell_bounds(const struct restore *r)
+{
+    if (r->o->at_ms > (uint64_t)time(NULL) * 1000)
+        restore_note("--at lies in the future: everything is taken");
+    if (r->o->sequence > 0 && r->chosen->sequence != r->o->sequence)
+        restore_note("no whole snapshot has the number of --seq: it begins "
+                     "with the one before, %llu of %s",
+                     (unsigned long long)r->chosen->sequence,
+                     r->chosen->signer);
+}
+
+static int choose_newest_whole(struct restore *r)
+{
+    int first_error = 0;
+    bool locked;
+    size_t tried = 0;
+    size_t i;
+
+    for (i = 0; i < r->listing.count; i++) {
+        struct snapshot_listed *l = &r->listing.items[i];
         struct cm_detail detail = {""};
         int error;
 
@@ -221,8 +267,10 @@ static int choose_newest_whole(struct restore *r)
             continue;
         tried++;
         error = try_candidate(r, l, &detail);
-        if (error == 0)
+        if (error == 0) {
+            tell_bounds(r);
             return RESTORE_OK;
+        }
         if (error == CM_ERR_NOMEM)
             return restore_fail(r, RESTORE_TRANSPORT, "out of memory");
         /* An older one instead of a network that fails would be a loss that
@@ -230,17 +278,22 @@ static int choose_newest_whole(struct restore *r)
         if (error == CM_ERR_IO && object_store_is_remote(restore_store(r, l)))
             return restore_fail(r, RESTORE_TRANSPORT, "%s: %s", l->name,
                                 detail.text);
-        restore_note("damaged: %s: %s", l->name, detail.text);
+        locked = restore_exit_of(error) == RESTORE_TRUST;
+        restore_note("%s: %s: %s", locked ? "not opened" : "damaged", l->name,
+                     detail.text);
         r->damaged++;
-        if (first_error == 0 || restore_exit_of(error) == RESTORE_INTEGRITY)
+        l->error = error; /* it is told once */
+        if (first_error == 0 || !locked)
             first_error = error;
     }
     if (tried == 0 && (r->o->at_ms > 0 || r->o->sequence > 0))
-        return restore_fail(r, RESTORE_TRANSPORT,
-                            "%s holds no whole snapshot as old as --at or "
-                            "--seq asks for",
-                            places(r));
+        return none_so_old(r);
     CHECK(r->damaged > 0);
+    if (first_error != 0 && restore_exit_of(first_error) == RESTORE_TRUST)
+        return restore_fail(r, RESTORE_TRUST,
+                            "none of the %zu snapshots in %s can be opened "
+                            "with the keys that were given: see above",
+                            r->listing.count, places(r));
     return restore_fail(
         r, first_error != 0 ? restore_exit_of(first_error) : RESTORE_INTEGRITY,
         "none of the %zu snapshots in %s is whole; try another "
@@ -255,7 +308,9 @@ static int check_stale(struct restore *r)
         return RESTORE_OK;
     return restore_fail(r, RESTORE_STALE,
                         "the newest usable snapshot is number %llu of %s, "
-                        "older than --min-seq %llu; nothing was restored",
+                        "older than --min-seq %llu: the target may be an old "
+                        "copy; look at another one, or leave --min-seq out if "
+                        "this is all there is",
                         (unsigned long long)r->chosen->sequence,
                         r->chosen->signer,
                         (unsigned long long)r->o->min_sequence);

@@ -12,6 +12,15 @@
 #include "node/found.h"
 #include "node/restore/restore_gather.h"
 
+/* A file that is there, but is not the key, or does not open, is no question
+ * of reading. */
+static int key_exit(int error)
+{
+    return error == CM_ERR_PASSPHRASE || error == CM_ERR_MALFORMED
+               ? RESTORE_TRUST
+               : RESTORE_TRANSPORT;
+}
+
 int restore_take_authority(struct restore *r)
 {
     struct cm_detail detail = {""};
@@ -24,14 +33,12 @@ int restore_take_authority(struct restore *r)
                                 "--new-authority: %s exists and is never "
                                 "overwritten; name another file",
                                 r->o->new_authority);
-        return RESTORE_OK;
+        return restore_check_parent(r, "--new-authority", r->o->new_authority);
     }
     error = authority_file_read(&r->authority, r->o->authority,
                                 &r->o->passphrase, &detail);
     if (error != 0)
-        return restore_fail(
-            r, error == CM_ERR_PASSPHRASE ? RESTORE_TRUST : RESTORE_TRANSPORT,
-            "%s", detail.text);
+        return restore_fail(r, key_exit(error), "%s", detail.text);
     r->has_authority = true;
     return RESTORE_OK;
 }
@@ -46,9 +53,8 @@ int restore_take_recovery(struct restore *r)
     error = authority_file_read(&r->recovery, r->o->recovery_key,
                                 &r->o->recovery_passphrase, &detail);
     if (error != 0)
-        return restore_fail(
-            r, error == CM_ERR_PASSPHRASE ? RESTORE_TRUST : RESTORE_TRANSPORT,
-            "--recovery-key: %s", detail.text);
+        return restore_fail(r, key_exit(error), "--recovery-key: %s",
+                            detail.text);
     r->has_recovery = true;
     return RESTORE_OK;
 }
@@ -70,6 +76,10 @@ int restore_unlock(void *context, const struct manifest *m,
         return cm_fail(detail, CM_ERR_AUTHORITY,
                        "the snapshot is encrypted: give --recovery-key FILE");
     error = sealed_keys_open(data_key, &m->mesh, m->sealed, key, detail);
+    if (error == CM_ERR_AUTHORITY && !r->has_recovery)
+        return cm_fail(detail, error,
+                       "the snapshot is encrypted, and not for the authority: "
+                       "give --recovery-key FILE");
     if (error == 0)
         snapshot_keys_derive_encrypted(ret_keys, &m->mesh, data_key);
     sodium_memzero(data_key, sizeof data_key);

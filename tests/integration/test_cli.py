@@ -56,7 +56,7 @@ def test_usage_errors(t):
     refused(cli("init", t.path("no", "such"), "--name", "a",
                 "--no-passphrase", "--authority", t.path("k")), 2,
             "create that first")
-    refused(cli("snapshot", "list", t.path("absent")), 2, "the right place")
+    refused(cli("snapshot", "list", t.path("absent")), 5, "the right place")
     refused(cli("export", "a"), 64, "DIR, --json or --ini")
     refused(cli("import", t.path("absent")), 2, "cannot read")
     for verb in ("help", "version", "--version", "--help"):
@@ -566,13 +566,13 @@ def test_snapshot_verbs(t):
     check_equal((listed["entries"], listed["good"]), (2, True))
     check_equal(cli("snapshot", "verify", target, "--trust",
                     listed["authority"]).returncode, 0)
-    refused(cli("snapshot", "verify", target, "--trust", "0" * 64), 2,
+    refused(cli("snapshot", "verify", target, "--trust", "0" * 64), 4,
             "--trust")
     check_equal(cli("snapshot", "verify", "--to", target,
                     listed["name"]).returncode, 0)
     refused(cli("snapshot", "list"), 64, "URL")
     refused(cli("snapshot", "list", target, "--to", target), 64, "once")
-    refused(cli("snapshot", "list", t.path("absent")), 2)
+    refused(cli("snapshot", "list", t.path("absent")), 5)
     refused(node.cli("snapshot", "now"), 2)
 
 

@@ -93,7 +93,7 @@ def test_nobody_evicts_another(t):
         os.unlink(os.path.join(target, name))
     before = names(target)
     result = cli("snapshot", "prune", target, "--grace", "0s", *LAST)
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 3)
     check_in(b"verifies whole", result.stderr)
     check_equal(names(target), before, "something was deleted")
 

@@ -122,7 +122,7 @@ def test_refused(t):
     target = url("refused")
     secret = "notThisSecret/123"
     result = verify(target, keys(AWS_SECRET_ACCESS_KEY=secret))
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 5)
     check_in(b"SignatureDoesNotMatch", result.stderr)
     check(secret.encode() not in result.stderr, "a secret in a message")
     result = verify(target, keys(AWS_ACCESS_KEY_ID="mesh:other"))
@@ -151,7 +151,7 @@ def test_credentials_file(t):
     check_equal(result.returncode, 1, result.stderr)
     result = cli("snapshot", "list", url("nothing-here"),
                  env=dict(env, AWS_PROFILE=""))
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 5)
 
 
 def test_wrong_region_and_clock(t):
@@ -185,7 +185,7 @@ def test_lost_and_damaged(t):
     check(len(chunks) >= 2, "a pack and a segment")
     check_equal(server.call("DELETE", BUCKET + "/" + chunks[0])[0], 204)
     check_equal(server.call("PUT", BUCKET + "/" + chunks[1], b"junk")[0], 200)
-    check_equal(verify(target).returncode, 2)
+    check_equal(verify(target).returncode, 3)
     result = restore(t, target, "broken")
     check_equal(result.returncode, 3, result.stderr)
     again = snapshot(node, target)

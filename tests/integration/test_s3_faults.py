@@ -624,7 +624,7 @@ def test_acknowledged_but_not_kept(t):
     for bad in (good[:-1], good + b"x", b"", bytes([good[0] ^ 1]) + good[1:],
                 b"x" * (40 << 20)):
         stub.objects[name] = bad
-        check_equal(verify(stub.url()).returncode, 2)
+        check_equal(verify(stub.url()).returncode, 3)
     stub.close()
 
 
@@ -685,7 +685,7 @@ def test_listings(t):
                 b"</ListBucketResult>", b"\0" * 1000, b"<" * (9 << 20)):
         stub.fault = lambda h, *_, body=bad: h.answer(200, body) or True
         result = cli("snapshot", "list", stub.url(), env=ENV)
-        check_equal(result.returncode, 2)
+        check_equal(result.returncode, 5)
         check(re.search(b"no whole listing|the limit", result.stderr),
               repr(result.stderr))
     stub.close()
@@ -710,7 +710,7 @@ def test_tls(t):
     check_equal(result.returncode, 0, result.stderr)
     before = stub.count
     result = verify(stub.url())
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 5)
     check_in(b"check --ca-file", result.stderr)
     check_equal(stub.count, before, "a request without trust")
     result = cli("snapshot", "verify", stub.url(), "--ca-file",
@@ -720,7 +720,7 @@ def test_tls(t):
                 .returncode, 0)
     other = stub.url(endpoint="https://127.0.0.1:%d" % stub.port)
     result = verify(other, AWS_CA_BUNDLE=t.path("cert.pem"))
-    check_equal(result.returncode, 2, "another name")
+    check_equal(result.returncode, 5, "another name")
     values = node.values()
     node.kill()
     result = subprocess.run(

@@ -84,9 +84,13 @@ def test_a_part_of_the_data(t):
     for verb in (["verify"], ["verify", "--read-data=0%"], ["inspect"],
                  ["drill"]):
         result = cli("snapshot", verb[0], target, *verb[1:])
-        check_equal(result.returncode, 2, verb)
+        check_equal(result.returncode, 3, verb)
         check_in(os.path.basename(pack).encode(), result.stderr)
         check_equal(result.stdout, b"")
+        result = cli("snapshot", verb[0], target, *verb[1:], "--json")
+        told = json.loads(result.stdout)
+        check_equal([told["exit"], result.returncode], [3, 3], verb)
+        check_in(os.path.basename(pack), told["error"])
 
 
 def test_drill_of_deltas(t):
@@ -117,7 +121,7 @@ def test_drill_of_deltas(t):
     last = [p for p in files(target) if "/d/" in p][-1]
     os.unlink(last)
     result = cli("snapshot", "drill", target)
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 6)
     check_in(b"later deltas than there are", result.stderr)
 
 
@@ -134,16 +138,16 @@ def test_drill_finds_damage(t):
             file.seek(at)
             file.write(bytes([content[at] ^ 0x10]))
         result = cli("snapshot", "drill", target)
-        check_equal(result.returncode, 2, "byte %d" % at)
+        check_equal(result.returncode, 3, "byte %d" % at)
         check_in(b"not restorable", result.stderr)
         with open(pack, "r+b") as file:
             file.seek(at)
             file.write(content[at:at + 1])
     check_equal(cli("snapshot", "drill", target).returncode, 0)
     os.mkdir(t.path("nothing"))
-    for arguments, code in (([t.path("nothing")], 2), ([t.path("absent")], 2),
-                            ([], 64), ([target, "v1/none"], 2),
-                            ([target, "--scratch", t.path("absent")], 2)):
+    for arguments, code in (([t.path("nothing")], 5), ([t.path("absent")], 5),
+                            ([], 64), ([target, "v1/none"], 5),
+                            ([target, "--scratch", t.path("absent")], 5)):
         check_equal(cli("snapshot", "drill", *arguments).returncode, code,
                     arguments)
 
@@ -163,7 +167,7 @@ def test_encrypted(t):
                   "--no-passphrase")
     check(opened["keys"] >= 11, repr(opened))
     result = cli("snapshot", "drill", target)
-    check_equal(result.returncode, 2)
+    check_equal(result.returncode, 4)
     check_in(b"recovery-key", result.stderr)
     drilled = good("snapshot", "drill", target, "--recovery-key", key,
                    "--no-passphrase")
