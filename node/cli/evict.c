@@ -191,8 +191,28 @@ static int give(const struct eviction *e, struct slice bytes)
     return code;
 }
 
+/* The last order names nobody and follows what the asked node has acted upon:
+ * where no evictee is open there is nothing to act upon in it, and it counts
+ * when a fence carries it beside the next. So the next one names it. */
+static bool pass_last(struct eviction *e, const struct authority *authority)
+{
+    struct eviction_order last;
+    bool ret;
+    if (e->file.epoch != e->order.epoch ||
+        eviction_decode(&last, buffer_slice(&e->file.order),
+                        authority->public_key) != 0)
+        return false;
+    ret = last.count == 0 && hash_equal(&last.previous, &e->order.previous);
+    eviction_release(&last);
+    if (!ret)
+        return false;
+    e->order.epoch = e->file.epoch + 1;
+    e->order.previous = e->file.hash;
+    return true;
+}
+
 /* What was signed last, if this generation's chain has not come to it yet. */
-static int settle_last(struct eviction *e)
+static int settle_last(struct eviction *e, const struct authority *authority)
 {
     const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
     int code = 0;
@@ -209,13 +229,19 @@ static int settle_last(struct eviction *e)
             break;
         (void)nanosleep(&pause, NULL);
     }
-    if (code == 0 && e->order.epoch <= e->file.epoch)
-        code = cli_failed(e->cli,
+    if (code != 0 || e->order.epoch > e->file.epoch)
+        return code;
+    if (!pass_last(e, authority))
+        return cli_failed(e->cli,
                           "the order of epoch %llu is still not acted upon by "
                           "this node: no second one is signed for its epoch; "
                           "ask a node that has acted on it (--api)",
                           (unsigned long long)e->file.epoch);
-    return code;
+    return !cli_has(e->cli, "none")
+               ? 0
+               : cli_failed(e->cli, "the last order names nobody already and "
+                                    "was given again: a second one would say "
+                                    "no more");
 }
 
 /* The chain of the node must contain what was signed here last. */
@@ -280,7 +306,7 @@ static void note_issuers(const struct eviction *e)
 
 static int evict(struct eviction *e, const struct authority *authority)
 {
-    int code = settle_last(e);
+    int code = settle_last(e, authority);
     if (code == 0)
         code = check_file(e);
     if (code == 0)

@@ -190,13 +190,19 @@ def test_orders_refused(t):
                        t.path("copy"))
     check(result.returncode != 0, "an epoch ahead of the mesh")
     check_in(b"not acted upon", result.stderr)
-    # An order that names nobody, if somebody means it.
+    # An order that names nobody, if somebody means it: there is nothing to
+    # act upon in it, and the next order follows it.
     evict(t, alpha, "--none", "--yes")
-    for node in (alpha, beta):
-        harness.wait_until(lambda n=node: json.loads(
-            n.ok("roster", "--json"))["epoch"] == 2, "the second epoch")
-        check_equal(len(json.loads(node.ok("roster", "--json"))["members"]), 2)
-    check_equal(beta.cli("retire").returncode, 0)
+    again = alpha.cli("evict", "--none", "--yes", "--authority", t.authority)
+    check(again.returncode != 0, "two in a row")
+    check_in(b"names nobody already", again.stderr)
+    check_equal(len(json.loads(beta.ok("roster", "--json"))["members"]), 2)
+    delta = join(t, alpha, "delta")
+    evict(t, alpha, "beta")
+    wait_sealed([alpha, delta], 2)
+    for node in (alpha, delta):
+        check_equal(json.loads(node.ok("roster", "--json"))["epoch"], 3)
+    check_equal(delta.cli("retire").returncode, 0)
 
 
 if __name__ == "__main__":
