@@ -69,7 +69,7 @@ for line in source:
     elif verb == "list":
         below = os.path.join(root, words[0].strip("/"))
         names = sorted(os.listdir(below)) if os.path.isdir(below) else []
-        text = "".join("%s%s\\n" % (n, "/" if os.path.isdir(
+        text = "".join("%s%s\n" % (n, "/" if os.path.isdir(
             os.path.join(below, n)) else "") for n in names).encode()
         say("ok %d" % len(text), text)
 '''
