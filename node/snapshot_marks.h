@@ -1,12 +1,12 @@
 /* What prunes mean to delete (snapshot_prune.h): the names in the lists under
  * "v1/<mesh id>/t/" of a target.
  *
- * An upload relies on nothing that is marked: it looks before it begins and once
- * more right before its manifest. What is not marked then can only be marked
- * later, and is deleted a grace period after that at the earliest, by a prune
- * that looks at all manifests again: by then the upload's is there. So nothing
- * that a manifest names is ever deleted, however long its upload took, if only
- * the grace period is longer than the putting of one manifest. */
+ * An upload relies on nothing that is marked: it looks before it begins and
+ * once more right before its manifest. What is not marked then can only be
+ * marked later, and is deleted a grace period after that at the earliest, by a
+ * prune that looks at all manifests again: by then the upload's is there. So
+ * nothing that a manifest names is ever deleted, however long its upload took,
+ * if only the grace period is longer than the putting of one manifest. */
 #ifndef NODE_SNAPSHOT_MARKS_H
 #define NODE_SNAPSHOT_MARKS_H
 
