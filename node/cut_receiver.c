@@ -251,8 +251,10 @@ int cut_receiver_take(struct cut_receiver *r, struct link *l,
 {
     if (r->ended)
         return 0;
-    if (f->kind == FRAME_CUT)
+    if (f->kind == FRAME_CUT) {
+        orders_take_barred(r->node, f->keys);
         return take_head(r, f);
+    }
     CHECK(f->kind == FRAME_SNAPSHOT);
     return take_piece(r, l, f);
 }

@@ -85,9 +85,9 @@ static int send_head(struct node *n, struct link *l, struct cut_serving *s)
         CM_MARK("cut: resumed where the link broke");
         n->cuts.counters.resumed++;
     }
-    buffer_init(&frame, 256);
+    buffer_init(&frame, CHANNEL_FRAME_MAX);
     frame_cut(&frame, s->source->id, s->next, total,
-              snapshot_source_bytes(source));
+              snapshot_source_bytes(source), orders_barred(n));
     error = link_send(n, l, &frame);
     buffer_release(&frame);
     s->head_sent = true;

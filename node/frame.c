@@ -130,13 +130,15 @@ static void decode_sponsor(struct frame *f, struct unpacker *u)
 
 static void decode_cut(struct frame *f, struct unpacker *u)
 {
-    unpack_array_of(u, 5);
+    unpack_array_of(u, 6);
     (void)unpack_uint(u, FRAME_KIND_LAST);
     f->cut = unpack_uint(u, UINT64_MAX);
     f->messages = unpack_uint(u, UINT64_MAX);
     f->total = unpack_uint(u, UINT64_MAX);
     f->cut_bytes = unpack_uint(u, UINT64_MAX);
-    if (u->error == 0 && (f->cut == 0 || f->messages > f->total))
+    f->keys = unpack_bin(u, FRAME_KEYS_MAX * KEY_ID_SIZE);
+    if (u->error == 0 && (f->cut == 0 || f->messages > f->total ||
+                          f->keys.size % KEY_ID_SIZE != 0))
         unpack_fail(u, CM_ERR_MALFORMED);
 }
 
@@ -349,14 +351,17 @@ void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
 }
 
 void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
-               uint64_t bytes)
+               uint64_t bytes, struct slice keys)
 {
     CHECK(cut != 0 && first <= total);
-    begin(out, FRAME_CUT, 4);
+    CHECK(keys.size <= FRAME_KEYS_MAX * KEY_ID_SIZE);
+    CHECK(keys.size % KEY_ID_SIZE == 0);
+    begin(out, FRAME_CUT, 5);
     pack_uint(out, cut);
     pack_uint(out, first);
     pack_uint(out, total);
     pack_uint(out, bytes);
+    pack_bin(out, keys);
 }
 
 void frame_snapshot(struct buffer *out, struct slice piece, bool last)

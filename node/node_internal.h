@@ -40,11 +40,11 @@
 #define PEERS_MAX 256     /* addresses stored */
 #define SNAPSHOT_INTERVAL_MS_MAX (UINT64_C(10) * 365 * 86400 * 1000)
 
-#define FLOOR_KEEP_MS 60000  /* events below a floor are kept for watches */
-#define BARRED_MAX 1024      /* evicted peers that are remembered */
-#define CLOCKS_EVERY_MS 1000 /* between looks at the peers' clocks */
-#define CLOCKS_TELL_MS 50    /* the writer is told of a change so large */
-#define CLOCKS_MEMBERS 32    /* so many, and each look is as much later again */
+#define FLOOR_KEEP_MS 60000 /* events below a floor are kept for watches */
+#define BARRED_MAX FRAME_KEYS_MAX /* evicted peers that are remembered */
+#define CLOCKS_EVERY_MS 1000      /* between looks at the peers' clocks */
+#define CLOCKS_TELL_MS 50         /* the writer is told of a change so large */
+#define CLOCKS_MEMBERS 32 /* so many, and each look is as much later again */
 /* One incarnation that a peer waits for. */
 struct confirm_ask {
     struct dot wanted;
@@ -251,6 +251,7 @@ struct node {
     struct floor_policy floor;
     struct key_id barred[BARRED_MAX]; /* no incarnation of theirs stays */
     size_t barred_count;
+    bool barred_changed; /* since they were stored */
     size_t orders_inflight;
     bool tell_orders;  /* what is heard next comes from here */
     bool told_evicted; /* a member said so */
@@ -530,6 +531,11 @@ bool orders_distrust(const struct node *n, struct link *l);
 /* Gossip speaks no more to those that orders_distrust is true of. */
 void orders_forget_distrusted(struct node *n);
 void orders_load_barred(struct node *n);
+/* Their key ids, one after the other; what a cut has besides its state. */
+struct slice orders_barred(const struct node *n);
+/* From whoever gives a cut: whose word is taken for the state is taken for who
+ * was evicted from it. By the state alone nobody knows them. */
+void orders_take_barred(struct node *n, struct slice keys);
 /* before: the roster until now, or NULL. */
 void orders_members_changed(struct node *n, const struct roster *before);
 void orders_view_changed(struct node *n);

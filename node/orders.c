@@ -107,9 +107,7 @@ static void save_barred(struct node *n)
     if (i == NULL)
         return;
     i->done = stored;
-    if (intent_add_fact(
-            i, META_BARRED,
-            slice_of(n->barred, n->barred_count * sizeof n->barred[0])) != 0 ||
+    if (intent_add_fact(i, META_BARRED, orders_barred(n)) != 0 ||
         n->ports.writer->submit(n->ports.ctx, i) != 0)
         intent_free(i);
 }
@@ -190,6 +188,7 @@ static void bar(struct node *n, const struct key_id *peer)
         memmove(&n->barred[0], &n->barred[1],
                 --n->barred_count * sizeof n->barred[0]);
     n->barred[n->barred_count++] = *peer;
+    n->barred_changed = true;
     if (n->gossip != NULL)
         gossip_forget(n->gossip, peer);
     for (l = n->links; l != NULL; l = l->next) {
@@ -207,6 +206,7 @@ static void readmit(struct node *n)
             n->barred[kept++] = n->barred[i];
             continue;
         }
+        n->barred_changed = true;
         if (n->gossip != NULL)
             gossip_readmit(n->gossip, &n->barred[i]);
     }
@@ -228,21 +228,32 @@ static void bar_evicted(struct node *n, const struct roster *members)
 
 void orders_members_changed(struct node *n, const struct roster *before)
 {
-    struct key_id last = {{0}};
-    size_t count = n->barred_count;
-
     if (n->roster == NULL || n->standing == NULL)
         return;
-    if (count > 0)
-        last = n->barred[count - 1];
     readmit(n);
     if (before != NULL)
         bar_evicted(n, before);
     bar_evicted(n, n->roster);
-    if (n->barred_count == count &&
-        (count == 0 || key_id_equal(&last, &n->barred[count - 1])))
-        return;
-    save_barred(n);
+    if (n->barred_changed)
+        save_barred(n);
+    n->barred_changed = false;
+}
+
+struct slice orders_barred(const struct node *n)
+{
+    return slice_of(n->barred, n->barred_count * sizeof n->barred[0]);
+}
+
+void orders_take_barred(struct node *n, struct slice keys)
+{
+    CHECK(keys.size % KEY_ID_SIZE == 0);
+    for (size_t at = 0; at < keys.size; at += KEY_ID_SIZE) {
+        struct key_id peer;
+
+        memcpy(peer.bytes, keys.data + at, KEY_ID_SIZE);
+        if (n->roster == NULL || n->standing == NULL || !has_staying(n, &peer))
+            bar(n, &peer);
+    }
 }
 
 /* ---- telling ---- */

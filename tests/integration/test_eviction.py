@@ -139,6 +139,41 @@ def test_stolen_node(t):
     alpha.wait_value("mine", b"2")
 
 
+def test_stolen_node_and_late_joiners(t):
+    """Who joins after the eviction, and has never seen gamma's name, is told
+    with the cut whose keys count no more, and tells those whom it lets in:
+    gamma hears nothing from either, though all others are gone."""
+    alpha, beta, gamma = mesh(t, 3)
+    gamma.ok("put", "before", "gamma")
+    t.same([alpha, beta, gamma], 1)
+    gamma.stop()
+    evict(t, alpha, "gamma")
+    wait_sealed([alpha, beta], 1)
+    delta = join(t, alpha, "delta")
+    delta.ok("issuer", "--authority", t.authority)
+    used = delta.token()
+    epsilon = t.node("epsilon")
+    epsilon.start("--name", "epsilon", "--join", used, *FLAGS)
+    t.same([alpha, beta, delta, epsilon], 1)
+    for node in (alpha, beta, delta):
+        node.stop()
+    epsilon.restart()
+    delta.start()
+    epsilon.ok("put", "after", "secret")
+    delta.wait_value("after", b"secret")
+    # The thief knows where delta lives; the token brings nobody in any more.
+    gamma.start("--join", used)
+    gamma.ok("put", "thief", "was here")
+    wait_until(lambda: any("evicted" in a for a in gamma.live()["alarms"]),
+               "gamma is told")
+    epsilon.ok("put", "after", "another")
+    delta.wait_value("after", b"another")
+    t.rounds([delta, epsilon])
+    check_equal(gamma.get("after"), None)
+    for node in (delta, epsilon):
+        check_equal(node.get("thief"), None)
+
+
 def test_overlapping_evictions(t):
     alpha, beta, gamma, delta = mesh(t, 4)
     gamma.ok("put", "g", "1")
