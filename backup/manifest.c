@@ -11,6 +11,8 @@
 #include "crdt/sign.h"
 
 #define MANIFEST_FIELDS 19
+#define MANIFEST_FORMAT_EVICTED 2 /* written only where a key was evicted */
+#define MANIFEST_FIELDS_EVICTED 20
 #define MANIFEST_FIELDS_MAX 64 /* of a later format, to read its number */
 
 static const char manifest_domain[] = "confmesh manifest v1";
@@ -26,8 +28,10 @@ static void pack_hash(struct buffer *out, const struct hash *h)
 
 static void pack_body(struct buffer *out, const struct manifest *m)
 {
-    pack_array(out, MANIFEST_FIELDS);
-    pack_uint(out, SNAPSHOT_FORMAT);
+    bool evicted = m->evicted.size > 0;
+
+    pack_array(out, evicted ? MANIFEST_FIELDS_EVICTED : MANIFEST_FIELDS);
+    pack_uint(out, evicted ? MANIFEST_FORMAT_EVICTED : SNAPSHOT_FORMAT);
     pack_bytes(out, m->mesh.bytes, MESH_ID_SIZE);
     pack_bytes(out, m->authority_public_key, sizeof m->authority_public_key);
     pack_bin(out, m->generation_order);
@@ -46,6 +50,8 @@ static void pack_body(struct buffer *out, const struct manifest *m)
     pack_uint(out, m->created_ms);
     pack_bin(out, m->segments);
     pack_bin(out, m->sealed);
+    if (evicted)
+        pack_bin(out, m->evicted);
 }
 
 int manifest_encode(struct buffer *out, const struct manifest *m,
@@ -56,6 +62,8 @@ int manifest_encode(struct buffer *out, const struct manifest *m,
 
     CHECK(m->sequence >= 1);
     CHECK(m->certificate.size > 0 && m->generation_order.size > 0);
+    CHECK(m->evicted.size % KEY_ID_SIZE == 0);
+    CHECK(m->evicted.size <= (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE);
     buffer_init(&body, SNAPSHOT_MANIFEST_MAX - 128);
     pack_body(&body, m);
     error = sign_pack(out, manifest_domain, &body, sign_secret_key);
@@ -84,17 +92,21 @@ struct hash manifest_hash(struct slice bytes)
 /* Format, mesh, authority, order, certificate: what is needed to know whose
  * signature to expect. Nothing is allocated for it. */
 static int unpack_head(struct unpacker *u, struct manifest *ret,
-                       struct cm_detail *detail)
+                       bool *ret_evicted, struct cm_detail *detail)
 {
     size_t fields = unpack_array(u, MANIFEST_FIELDS_MAX);
     uint64_t format = unpack_uint(u, UINT64_MAX);
 
-    if (u->error == 0 && format != SNAPSHOT_FORMAT)
+    if (u->error == 0 &&
+        (format < SNAPSHOT_FORMAT || format > MANIFEST_FORMAT_EVICTED))
         return cm_fail(detail, CM_ERR_FORMAT_VERSION,
-                       "the manifest has format %llu, this program reads %d; "
-                       "use the release that wrote it",
-                       (unsigned long long)format, SNAPSHOT_FORMAT);
-    if (u->error == 0 && fields != MANIFEST_FIELDS)
+                       "the manifest has format %llu, this program reads %d to "
+                       "%d; use the release that wrote it",
+                       (unsigned long long)format, SNAPSHOT_FORMAT,
+                       MANIFEST_FORMAT_EVICTED);
+    *ret_evicted = format == MANIFEST_FORMAT_EVICTED;
+    if (u->error == 0 &&
+        fields != (*ret_evicted ? MANIFEST_FIELDS_EVICTED : MANIFEST_FIELDS))
         unpack_fail(u, CM_ERR_MALFORMED);
     unpack_bytes(u, ret->mesh.bytes, MESH_ID_SIZE);
     unpack_bytes(u, ret->authority_public_key,
@@ -170,7 +182,7 @@ static void unpack_hash(struct unpacker *u, struct hash *ret)
 }
 
 /* The signature holds: read the claims. On error nothing is owned. */
-static int unpack_claims(struct unpacker *u, struct manifest *m,
+static int unpack_claims(struct unpacker *u, struct manifest *m, bool evicted,
                          struct cm_detail *detail)
 {
     int error;
@@ -190,11 +202,15 @@ static int unpack_claims(struct unpacker *u, struct manifest *m,
     m->created_ms = unpack_uint(u, HLC_WALL_MS_MAX);
     m->segments = unpack_bin(u, (size_t)SNAPSHOT_SEGMENTS_MAX * HASH_SIZE);
     m->sealed = unpack_bin(u, MANIFEST_SEALED_MAX);
+    if (evicted)
+        m->evicted = unpack_bin(u, (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE);
     error = unpack_finish(u);
     if (error == 0 && (m->sequence == 0 || m->chunk_count > m->entry_count ||
                        m->entry_count > m->sibling_count ||
                        m->sibling_count > m->byte_count ||
                        m->segments.size % HASH_SIZE != 0 ||
+                       m->evicted.size % KEY_ID_SIZE != 0 ||
+                       (evicted && m->evicted.size == 0) ||
                        (m->sequence == 1 && !hash_is_zero(&m->previous))))
         error = CM_ERR_MALFORMED;
     if (error != 0) {
@@ -215,6 +231,7 @@ int manifest_decode(struct manifest *ret_manifest, struct slice bytes,
     struct manifest m = {0};
     struct unpacker u;
     struct slice body;
+    bool evicted = false;
     int error;
 
     CHECK(ret_manifest != NULL);
@@ -231,7 +248,7 @@ int manifest_decode(struct manifest *ret_manifest, struct slice bytes,
         return cm_fail(detail, error, "the manifest is damaged: %s",
                        cm_strerror(error));
     unpack_init(&u, body);
-    error = unpack_head(&u, &m, detail);
+    error = unpack_head(&u, &m, &evicted, detail);
     if (error == 0)
         error = check_authority(&m, expected_authority, detail);
     if (error == 0)
@@ -239,7 +256,7 @@ int manifest_decode(struct manifest *ret_manifest, struct slice bytes,
     if (error == 0)
         error = check_generation(&m, detail);
     if (error == 0)
-        error = unpack_claims(&u, &m, detail);
+        error = unpack_claims(&u, &m, evicted, detail);
     if (error != 0)
         return error;
     CHECK(m.sequence >= 1);

@@ -5,8 +5,9 @@
  * mesh id bin16, authority public key bin32, generation order bin,
  * certificate bin, sequence, previous bin32, root bin32, chunk count, entry
  * count, sibling count, byte count, state digest bin32, version vector,
- * standing bin, greatest HLC, created ms, segments bin, sealed keys bin]. The
- * signature is Ed25519 (RFC 8032) over "confmesh manifest v1" NUL body. */
+ * standing bin, greatest HLC, created ms, segments bin, sealed keys bin]; with
+ * format 2 and one more, evicted keys bin, where there are any. The signature
+ * is Ed25519 (RFC 8032) over "confmesh manifest v1" NUL body. */
 #ifndef BACKUP_MANIFEST_H
 #define BACKUP_MANIFEST_H
 
@@ -20,6 +21,7 @@
 #define MANIFEST_STANDING_MAX (8u << 20)
 #define MANIFEST_SEALED_MAX 4096
 #define SNAPSHOT_SEGMENTS_MAX 64
+#define MANIFEST_EVICTED_MAX 1024 /* key ids */
 
 /* What the manifest says; written by the caller, filled in by decoding. */
 struct manifest {
@@ -46,6 +48,10 @@ struct manifest {
     struct slice segments;
     /* sealed_keys (sealed_keys.h); empty: not encrypted. Borrowed. */
     struct slice sealed;
+    /* Whose keys count no more, as far as the signer knows: KEY_ID_SIZE bytes
+     * each, at most MANIFEST_EVICTED_MAX; no part of the state, which forgets a
+     * key with its seal. Borrowed. */
+    struct slice evicted;
     /* Filled in by decoding, for who wants to choose or to tell. */
     struct generation_id generation;
     struct key_id signer;

@@ -153,6 +153,8 @@ static void feed_done(struct work *w)
     }
     r->ended = true;
     resume_reading(r);
+    if (r->result == SNAPSHOT_DONE)
+        orders_take_barred(r->node, snapshot_sink_manifest(r->sink)->evicted);
     r->done(r->node, r->result, &r->detail); /* r may be gone */
 }
 
@@ -251,10 +253,8 @@ int cut_receiver_take(struct cut_receiver *r, struct link *l,
 {
     if (r->ended)
         return 0;
-    if (f->kind == FRAME_CUT) {
-        orders_take_barred(r->node, f->keys);
+    if (f->kind == FRAME_CUT)
         return take_head(r, f);
-    }
     CHECK(f->kind == FRAME_SNAPSHOT);
     return take_piece(r, l, f);
 }

@@ -85,9 +85,9 @@ static int send_head(struct node *n, struct link *l, struct cut_serving *s)
         CM_MARK("cut: resumed where the link broke");
         n->cuts.counters.resumed++;
     }
-    buffer_init(&frame, CHANNEL_FRAME_MAX);
+    buffer_init(&frame, 256);
     frame_cut(&frame, s->source->id, s->next, total,
-              snapshot_source_bytes(source), orders_barred(n));
+              snapshot_source_bytes(source));
     error = link_send(n, l, &frame);
     buffer_release(&frame);
     s->head_sent = true;

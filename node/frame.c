@@ -130,15 +130,13 @@ static void decode_sponsor(struct frame *f, struct unpacker *u)
 
 static void decode_cut(struct frame *f, struct unpacker *u)
 {
-    unpack_array_of(u, 6);
+    unpack_array_of(u, 5);
     (void)unpack_uint(u, FRAME_KIND_LAST);
     f->cut = unpack_uint(u, UINT64_MAX);
     f->messages = unpack_uint(u, UINT64_MAX);
     f->total = unpack_uint(u, UINT64_MAX);
     f->cut_bytes = unpack_uint(u, UINT64_MAX);
-    f->keys = unpack_bin(u, FRAME_KEYS_MAX * KEY_ID_SIZE);
-    if (u->error == 0 && (f->cut == 0 || f->messages > f->total ||
-                          f->keys.size % KEY_ID_SIZE != 0))
+    if (u->error == 0 && (f->cut == 0 || f->messages > f->total))
         unpack_fail(u, CM_ERR_MALFORMED);
 }
 
@@ -351,17 +349,14 @@ void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
 }
 
 void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
-               uint64_t bytes, struct slice keys)
+               uint64_t bytes)
 {
     CHECK(cut != 0 && first <= total);
-    CHECK(keys.size <= FRAME_KEYS_MAX * KEY_ID_SIZE);
-    CHECK(keys.size % KEY_ID_SIZE == 0);
-    begin(out, FRAME_CUT, 5);
+    begin(out, FRAME_CUT, 4);
     pack_uint(out, cut);
     pack_uint(out, first);
     pack_uint(out, total);
     pack_uint(out, bytes);
-    pack_bin(out, keys);
 }
 
 void frame_snapshot(struct buffer *out, struct slice piece, bool last)

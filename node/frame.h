@@ -26,8 +26,7 @@ enum frame_kind {
     FRAME_COMMITTED = 12, /* what the sender has committed of them: a part of
                              its version vector as it is on its disk */
     FRAME_CUT_ASK = 13,   /* a member asks for a whole cut */
-    FRAME_CUT = 14,       /* what follows: which cut, from which message on;
-                             and whose keys were evicted, which is in no cut */
+    FRAME_CUT = 14,       /* what follows: which cut, from which message on */
     FRAME_ORDERS = 15,    /* eviction orders and retirements that are open */
     FRAME_COMPARE = 16,   /* states are compared: see compare_message.h */
 };
@@ -47,7 +46,6 @@ enum cut_purpose {
         */
 #define FRAME_ORDERS_BYTES_MAX (512u << 10)
 #define FRAME_ADDRESSES_MAX 64
-#define FRAME_KEYS_MAX 1024
 #define FRAME_TEXT_MAX 256
 #define FRAME_PIECE_MAX (1u << 20)
 #define FRAME_DOTS_MAX 16 /* incarnations of one ASK or COMMITTED */
@@ -81,7 +79,6 @@ struct frame {
     uint64_t total;                  /* CUT: messages of it */
     uint64_t cut_bytes;              /* CUT: of all messages, as they travel */
     struct slice bytes;              /* SNAPSHOT, PUSH, COMPARE */
-    struct slice keys;               /* CUT: key ids, one after the other */
     bool last;                       /* SNAPSHOT: the message is whole now */
     struct dot dots[FRAME_DOTS_MAX]; /* ASK, COMMITTED: ascending, one of an
                                         incarnation */
@@ -115,9 +112,8 @@ void frame_sponsor(struct buffer *out, const struct incarnation *incarnation,
                    uint64_t messages);
 void frame_cut_ask(struct buffer *out, enum cut_purpose purpose, uint64_t cut,
                    uint64_t messages);
-/* keys: at most FRAME_KEYS_MAX key ids. */
 void frame_cut(struct buffer *out, uint64_t cut, uint64_t first, uint64_t total,
-               uint64_t bytes, struct slice keys);
+               uint64_t bytes);
 /* Messages of any size travel in pieces of at most FRAME_PIECE_MAX. */
 void frame_snapshot(struct buffer *out, struct slice piece, bool last);
 void frame_push(struct buffer *out, struct slice event);

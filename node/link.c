@@ -339,10 +339,12 @@ static bool refuse_evicted(struct node *n, struct link *l,
 }
 
 /* "Two generations with one number never mix (alarm)"; the greater one wins. */
-static void look_at_generation(struct node *n, const struct link *l,
+static void look_at_generation(struct node *n, struct link *l,
                                const struct frame *f)
 {
-    if (!n->ready || generation_id_equal(&f->generation, &n->generation))
+    l->other_generation =
+        n->ready && !generation_id_equal(&f->generation, &n->generation);
+    if (!l->other_generation)
         return;
     if (f->generation.number > n->generation.number) {
         returning_begin_with(n, RETURN_GENERATION, &l->peer, &f->address);

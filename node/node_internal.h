@@ -41,9 +41,9 @@
 #define SNAPSHOT_INTERVAL_MS_MAX (UINT64_C(10) * 365 * 86400 * 1000)
 
 #define FLOOR_KEEP_MS 60000 /* events below a floor are kept for watches */
-#define BARRED_MAX FRAME_KEYS_MAX /* evicted peers that are remembered */
-#define CLOCKS_EVERY_MS 1000      /* between looks at the peers' clocks */
-#define CLOCKS_TELL_MS 50         /* the writer is told of a change so large */
+#define BARRED_MAX MANIFEST_EVICTED_MAX /* evicted peers, remembered */
+#define CLOCKS_EVERY_MS 1000            /* between looks at the peers' clocks */
+#define CLOCKS_TELL_MS 50 /* the writer is told of a change so large */
 #define CLOCKS_MEMBERS 32 /* so many, and each look is as much later again */
 /* One incarnation that a peer waits for. */
 struct confirm_ask {
@@ -74,9 +74,11 @@ struct link {
     /* Repair. */
     bool asked; /* our SYNC is under way here */
     uint64_t asked_ms;
-    bool serving;     /* their SYNC is being answered */
-    bool missing;     /* bytes that they lack were not here */
-    struct vv theirs; /* what they have, advanced as we send */
+    bool serving;          /* their SYNC is being answered */
+    bool other_generation; /* the peer is of another one: its cut is none for
+                              this node, its seals say nothing about it */
+    bool missing;          /* bytes that they lack were not here */
+    struct vv theirs;      /* what they have, advanced as we send */
     /* What the peer wants to hear when it is committed here. */
     struct confirm_ask asks[FRAME_DOTS_MAX]; /* sorted by incarnation */
     size_t asks_count;
@@ -482,6 +484,8 @@ int snapshots_data_key(struct node *n, struct data_key *ret_key,
                        struct cm_detail *detail);
 void snapshots_load(struct node *n);
 void snapshots_tick(struct node *n, uint64_t now);
+/* The next one is due now, whether anything has changed or not. */
+void snapshots_owe_one(struct node *n);
 uint64_t snapshots_deadline(const struct node *n);
 void snapshots_status(const struct node *n, struct node_status *s);
 /* One more failure at that target, told and counted. */
@@ -531,8 +535,6 @@ bool orders_distrust(const struct node *n, struct link *l);
 /* Gossip speaks no more to those that orders_distrust is true of. */
 void orders_forget_distrusted(struct node *n);
 void orders_load_barred(struct node *n);
-/* Their key ids, one after the other; what a cut has besides its state. */
-struct slice orders_barred(const struct node *n);
 /* From whoever gives a cut: whose word is taken for the state is taken for who
  * was evicted from it. By the state alone nobody knows them. */
 void orders_take_barred(struct node *n, struct slice keys);

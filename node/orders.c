@@ -94,9 +94,12 @@ bool orders_distrust(const struct node *n, struct link *l)
 /* ---- who was barred, over a restart: the roster has forgotten the keys ----
  */
 
+/* A snapshot has to know it, a delta cannot tell it: who restores from them
+ * would let the thief in again. */
 static void stored(void *context, struct intent *i)
 {
-    (void)context; /* else the one who is barred next brings all to disk */
+    if (i->result == 0) /* else the one who is barred next brings all to disk */
+        snapshots_owe_one(context);
     intent_free(i);
 }
 
@@ -107,7 +110,10 @@ static void save_barred(struct node *n)
     if (i == NULL)
         return;
     i->done = stored;
-    if (intent_add_fact(i, META_BARRED, orders_barred(n)) != 0 ||
+    i->context = n;
+    if (intent_add_fact(
+            i, META_BARRED,
+            slice_of(n->barred, n->barred_count * sizeof n->barred[0])) != 0 ||
         n->ports.writer->submit(n->ports.ctx, i) != 0)
         intent_free(i);
 }
@@ -237,11 +243,6 @@ void orders_members_changed(struct node *n, const struct roster *before)
     if (n->barred_changed)
         save_barred(n);
     n->barred_changed = false;
-}
-
-struct slice orders_barred(const struct node *n)
-{
-    return slice_of(n->barred, n->barred_count * sizeof n->barred[0]);
 }
 
 void orders_take_barred(struct node *n, struct slice keys)
@@ -418,7 +419,8 @@ void orders_refuse_beyond(struct node *n, struct link *l,
     struct standing *s = NULL;
     bool beyond = false;
 
-    if (!has_gone(n, theirs) || store_reader_renew(n->reader) != 0)
+    if (l->other_generation || !has_gone(n, theirs) ||
+        store_reader_renew(n->reader) != 0)
         return;
     if (standing_read(&s, n->reader, NULL, NULL) == 0) {
         for (size_t i = 0; i < theirs->count; i++) {

@@ -411,6 +411,6 @@ void repair_on_events(struct node *n, struct link *l, struct frame *f)
 void repair_on_end(struct node *n, struct link *l, const struct frame *f)
 {
     l->asked = false;
-    if (f->needs_cut && n->ready)
+    if (f->needs_cut && n->ready && !l->other_generation)
         cut_pull_missing(n, l);
 }

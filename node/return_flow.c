@@ -198,6 +198,26 @@ static int store_next(struct node *n)
     return error;
 }
 
+/* A further reason while it returns already. That the mesh has a newer
+ * generation comes before all others: of the members that the roster knows none
+ * may live any more, and who lives is of that generation. */
+static void turn_to(struct node *n, enum return_reason reason)
+{
+    struct returning *r = &n->returning;
+
+    if (r->reason == RETURN_GENERATION ||
+        (reason <= r->reason && reason != RETURN_GENERATION))
+        return;
+    r->reason = reason;
+    if (reason != RETURN_GENERATION)
+        return;
+    r->sponsor_known = false;
+    if (r->phase == RETURNING_IDLE) {
+        drop_cut(r);
+        r->retry_ms = node_now(n);
+    }
+}
+
 void returning_begin(struct node *n, enum return_reason reason)
 {
     struct returning *r = &n->returning;
@@ -205,8 +225,7 @@ void returning_begin(struct node *n, enum return_reason reason)
     if (reason == RETURN_NONE || !n->has_identity || !n->ready)
         return;
     if (r->phase != RETURNING_NONE) {
-        if (reason > r->reason)
-            r->reason = reason;
+        turn_to(n, reason);
         return;
     }
     r->reason = reason;

@@ -105,6 +105,25 @@ static int read_standing(struct snapshot_scan *s)
     return s->standing.error;
 }
 
+/* Nor could whoever adopts it tell a thief from a member that he has not met:
+ * the roster forgets a key with its seal. */
+static int read_evicted(struct snapshot_scan *s)
+{
+    struct slice bytes;
+    int error = store_meta(s->reader, META_BARRED, &bytes);
+
+    if (error == CM_ERR_NOT_FOUND || error == CM_ERR_DAMAGED)
+        return 0; /* the node writes it anew, not this scan */
+    if (error != 0)
+        return error;
+    if (bytes.size % KEY_ID_SIZE != 0 ||
+        bytes.size > (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE)
+        return 0;
+    buffer_append_slice(&s->evicted, bytes);
+    s->manifest.evicted = buffer_slice(&s->evicted);
+    return s->evicted.error;
+}
+
 int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
                         const char *spool_dir, uint64_t wall_ms,
                         const uint8_t *data_key, struct cm_detail *detail)
@@ -120,6 +139,7 @@ int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
         detail->text[0] = '\0';
     buffer_init(&s->identity, IDENTITY_MAX);
     buffer_init(&s->standing, MANIFEST_STANDING_MAX);
+    buffer_init(&s->evicted, (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE);
     vv_init(&s->manifest.vv);
     s->manifest.created_ms = wall_ms & HLC_WALL_MS_MAX;
     error = store_reader_begin(store, &s->reader);
@@ -127,6 +147,8 @@ int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
         error = read_identity(s, detail);
     if (error == 0)
         error = read_standing(s);
+    if (error == 0)
+        error = read_evicted(s);
     if (error == 0)
         error = store_vv(s->reader, &s->manifest.vv);
     if (error == 0) {
@@ -265,6 +287,7 @@ void snapshot_scan_release(struct snapshot_scan *s)
     snapshot_spool_close(&s->spool);
     buffer_release(&s->identity);
     buffer_release(&s->standing);
+    buffer_release(&s->evicted);
     vv_release(&s->manifest.vv);
     s->cursor = NULL;
     s->reader = NULL;

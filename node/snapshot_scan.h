@@ -32,6 +32,7 @@ struct snapshot_scan {
     struct snapshot_spool spool;
     struct buffer identity;        /* owns order and certificate */
     struct buffer standing;        /* owns the manifest's */
+    struct buffer evicted;         /* likewise */
     struct manifest manifest;      /* vv owned here */
     struct snapshot_memory memory; /* from META_SNAPSHOT, zeroes if none */
     bool done;

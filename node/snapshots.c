@@ -699,6 +699,17 @@ static bool has_nothing_new(const struct node *n, const struct upload_target *t)
            t->revision == n->revision;
 }
 
+void snapshots_owe_one(struct node *n)
+{
+    for (size_t i = 0; i < n->targets_count; i++) {
+        struct upload_target *t = &n->targets[i];
+
+        t->revision = 0; /* of what it has, this is no part */
+        if (t->due_ms != 0)
+            t->due_ms = node_now(n);
+    }
+}
+
 static bool may_start(const struct node *n, const struct upload_target *t)
 {
     return t->uploads && t->due_ms != 0 && !t->running && !n->scanning;

@@ -150,10 +150,31 @@ bool sponsor_trusts(const struct node *n, const struct certificate *c)
     return !has_order(n) || stays(n, &c->key_id) || is_issued(n, c);
 }
 
+/* The chain of orders begins anew with a generation; whose keys had been
+ * evicted before is known still. */
+static bool is_of_generation(const struct node *n, const struct certificate *c)
+{
+    struct generation_order order;
+    bool ret;
+
+    if (generation_order_decode(&order, buffer_slice(&n->generation_order),
+                                n->authority_public_key) != 0)
+        return false;
+    ret = c->not_before_ms >= order.created_ms;
+    generation_order_release(&order);
+    return ret;
+}
+
 bool sponsor_refuses(const struct node *n, const struct certificate *c,
                      enum refusal *ret_why)
 {
-    if (!has_order(n) || stays(n, &c->key_id))
+    if (stays(n, &c->key_id))
+        return false;
+    if (orders_refuse(n, &c->key_id) && !is_of_generation(n, c)) {
+        *ret_why = REFUSAL_ENTRY_ORDER;
+        return true;
+    }
+    if (!has_order(n))
         return false;
     if (!is_issued(n, c))
         *ret_why = REFUSAL_ENTRY_ISSUER;

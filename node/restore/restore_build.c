@@ -188,6 +188,57 @@ static uint64_t wall_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static bool is_among(struct slice keys, const uint8_t *key)
+{
+    for (size_t at = 0; at < keys.size; at += KEY_ID_SIZE) {
+        if (memcmp(keys.data + at, key, KEY_ID_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whose keys were evicted, as any of the snapshots says; else a thief would be
+ * taken for a survivor. The first MANIFEST_EVICTED_MAX of them. */
+static int keep_evicted(struct restore *r, struct writer *w,
+                        struct cm_detail *detail)
+{
+    struct intent *i = intent_new(INTENT_META);
+    struct commit_result *result = NULL;
+    struct buffer keys;
+    int error = i == NULL ? CM_ERR_NOMEM : 0;
+
+    buffer_init(&keys, (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE);
+    for (size_t n = 0; n < r->sources_count + r->others_count; n++) {
+        const struct restore_source *from =
+            n < r->sources_count ? r->sources[n]
+                                 : r->others[n - r->sources_count];
+        struct slice evicted = from->state->manifest.evicted;
+
+        for (size_t at = 0; at < evicted.size; at += KEY_ID_SIZE) {
+            if (keys.size < (size_t)MANIFEST_EVICTED_MAX * KEY_ID_SIZE &&
+                !is_among(buffer_slice(&keys), evicted.data + at))
+                buffer_append(&keys, evicted.data + at, KEY_ID_SIZE);
+        }
+    }
+    if (error == 0 && keys.error == 0 && keys.size > 0) {
+        error = intent_add_fact(i, META_BARRED, buffer_slice(&keys));
+        if (error == 0)
+            result = writer_commit(w, i, wall_ms());
+        if (error == 0)
+            error = result == NULL ? CM_ERR_NOMEM : i->result;
+    }
+    if (error == 0)
+        error = keys.error;
+    if (error != 0)
+        (void)cm_fail(detail, error, "cannot store whose keys were evicted: %s",
+                      cm_strerror(error));
+    if (result != NULL)
+        commit_result_free(result);
+    intent_free(i);
+    buffer_release(&keys);
+    return error;
+}
+
 static int count_unsent(struct writer *w, struct unsent_counts *ret)
 {
     struct commit_result *now = NULL;
@@ -277,6 +328,8 @@ static int fill_store(struct restore *r, const struct datadir *d,
     error = adopt(r, w, detail);
     if (error == 0)
         error = check_store(r, store, detail);
+    if (error == 0)
+        error = keep_evicted(r, w, detail);
     if (error == 0)
         error = write_anew(r, w, detail);
     writer_close(w);

@@ -85,7 +85,7 @@ static void encode(struct buffer *out, struct frame *f)
         encode_orders(out, f);
         break;
     case FRAME_CUT:
-        frame_cut(out, f->cut, f->messages, f->total, f->cut_bytes, f->keys);
+        frame_cut(out, f->cut, f->messages, f->total, f->cut_bytes);
         break;
     }
 }

@@ -444,7 +444,7 @@ static void seeds_frame(void)
     frame_cut_ask(&out, CUT_CATCH_UP, 77, 5);
     seed_write("frame", "cut-ask");
     seed_begin(-1);
-    frame_cut(&out, 77, 5, 900, 123456, slice_of("a key id: 16 b..", 16));
+    frame_cut(&out, 77, 5, 900, 123456);
     seed_write("frame", "cut");
     seed_begin(-1);
     frame_push(&out, text("an event"));

@@ -218,12 +218,17 @@ def open_sealed(sealed, mesh, public, secret):
 class Manifest:
     FIELDS = ("format mesh authority order certificate sequence previous root "
               "chunks entries siblings bytes digest vector standing hlc "
-              "created segments sealed").split()
+              "created segments sealed evicted").split()
 
     def __init__(self, data, authority=None):
         body, signature = unpack(data)
         fields = unpack(body)
-        need(fields[0] == 1 and len(fields) == len(self.FIELDS), "format")
+        if fields[0] == 1:
+            fields.append(b"")
+        elif fields[0] == 2:
+            need(fields[-1] and len(fields[-1]) % 16 == 0, "evicted keys")
+        need(fields[0] in (1, 2) and len(fields) == len(self.FIELDS),
+             "format")
         for name, value in zip(self.FIELDS, fields):
             setattr(self, name, value)
         self.hash = H("confmesh manifest v1", data)

@@ -2,8 +2,10 @@
 import json
 import os
 import shutil
+import subprocess
 
 import harness
+import snapshot_reader
 from harness import check, check_equal, check_in, wait_until
 
 FLAGS = ["--floor-interval", "150ms", "--floor-keep", "200ms"]
@@ -172,6 +174,54 @@ def test_stolen_node_and_late_joiners(t):
     check_equal(gamma.get("after"), None)
     for node in (delta, epsilon):
         check_equal(node.get("thief"), None)
+
+
+def test_stolen_node_after_total_loss(t):
+    """An eviction outlives the mesh: what is restored from a snapshot lets
+    beta, who was a member, come back with what it wrote meanwhile, but not
+    gamma, unless a person gives it a fresh token."""
+    alpha, beta, gamma = mesh(t, 3)
+    target = t.path("snap")
+    alpha.ok("put", "k", "1")
+    t.same([alpha, beta, gamma], 1)
+    alpha.stop()
+    alpha.start("--snapshot-to", target, "--snapshot-interval", "1h",
+                "--snapshot-delta", "300ms")
+    alpha.wait_uploaded()
+    gamma.stop()
+    evict(t, alpha, "gamma")
+    wait_sealed([alpha, beta], 1)
+
+    store = snapshot_reader.Store(target)
+    wait_until(lambda: any(
+        snapshot_reader.Manifest(store.get(name)).evicted
+        for name in store.manifests()), "a snapshot tells of it", 30)
+    alpha.kill()
+    shutil.rmtree(alpha.data)
+    beta.ok("put", "alone", "2")
+    beta.stop()
+    phoenix = t.node("phoenix")
+    result = subprocess.run(
+        [harness.RESTORE, target, "--data", phoenix.data, "--name", "phoenix",
+         "--authority", t.authority, "--no-passphrase"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    check_equal(result.returncode, 0, result.stderr)
+    phoenix.start()
+    used = phoenix.token()
+    delta = t.node("delta")
+    delta.start("--name", "delta", "--join", used, *FLAGS)
+    beta.start("--join", used)
+    phoenix.wait_value("alone", b"2", 60)
+    gamma.start("--join", used)
+    wait_until(lambda: b"newer than its certificate"
+               in gamma.process.stderr(), "gamma is refused", 60)
+    phoenix.ok("put", "after", "secret")
+    delta.wait_value("after", b"secret")
+    t.rounds([phoenix, delta])
+    check_equal(gamma.get("after"), None)
+    gamma.stop()
+    gamma.start("--join", phoenix.token())
+    gamma.wait_value("after", b"secret", 60)
 
 
 def test_overlapping_evictions(t):

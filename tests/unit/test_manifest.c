@@ -56,6 +56,32 @@ static void what_was_signed_is_read_back(void **state)
     buffer_release(&bytes);
 }
 
+/* Format 2, where there are any; and only then. */
+static void evicted_keys_are_read_back(void **state)
+{
+    static const uint8_t keys[3 * KEY_ID_SIZE] = {1, 2, 3};
+    struct manifest m = filled();
+    struct manifest back;
+    struct buffer bytes;
+
+    (void)state;
+    m.evicted = slice_of(keys, sizeof keys);
+    encode(&bytes, &m, &mesh);
+    assert_int_equal(manifest_decode(&back, buffer_slice(&bytes), NULL, NULL),
+                     0);
+    assert_true(slice_equal(back.evicted, m.evicted));
+    assert_int_equal(back.sequence, 42);
+    manifest_release(&back);
+    buffer_release(&bytes);
+    m.evicted.size = 0;
+    encode(&bytes, &m, &mesh);
+    assert_int_equal(manifest_decode(&back, buffer_slice(&bytes), NULL, NULL),
+                     0);
+    assert_int_equal(back.evicted.size, 0);
+    manifest_release(&back);
+    buffer_release(&bytes);
+}
+
 static void names_sort_by_sequence(void **state)
 {
     struct key_id signer = key_id_of(mesh.sign_key);
@@ -179,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_signed_is_read_back),
+        cmocka_unit_test(evicted_keys_are_read_back),
         cmocka_unit_test(names_sort_by_sequence),
         cmocka_unit_test(foreign_trust_is_refused),
         cmocka_unit_test(senseless_counts_are_refused),
