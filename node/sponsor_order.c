@@ -150,13 +150,15 @@ bool sponsor_trusts(const struct node *n, const struct certificate *c)
     return !has_order(n) || stays(n, &c->key_id) || is_issued(n, c);
 }
 
-/* The chain of orders begins anew with a generation; whose keys had been
- * evicted before is known still. */
+/* The chain of orders begins anew with a generation that a restore has begun;
+ * whose keys had been evicted before is known still. */
 static bool is_of_generation(const struct node *n, const struct certificate *c)
 {
     struct generation_order order;
     bool ret;
 
+    if (n->generation.number == 1)
+        return true;
     if (generation_order_decode(&order, buffer_slice(&n->generation_order),
                                 n->authority_public_key) != 0)
         return false;
