@@ -513,6 +513,8 @@ static void adopt(struct sim_check *c, struct check_host *h,
     if (replacement->mode == ADOPT_JOIN && !vv_dominates(&before, &h->vv))
         sim_check_report(c, SIM_CHECK_VECTOR_BACK, h->number,
                          "a join lost events that were there");
+    if (replacement->mode == ADOPT_JOIN)
+        check_seals_of_cut(c, h, &before);
     if (replacement->mode == ADOPT_RETURN) {
         check_standing_anew(h); /* another incarnation's floor */
         h->returned = true;
@@ -559,6 +561,7 @@ static void take_commit(struct sim_check *c, unsigned host,
             check_apply(c, h, e, wall_ms);
     }
     check_intents(c, h, r, i, wall_ms);
+    check_reissue_end(c, h, r);
     if (r->events_count > 0)
         check_log(h, r->revision, wall_ms, first);
     if (!vv_equal(&h->vv, &r->vv) && h->doubtful)

@@ -39,9 +39,11 @@ static void end_event(struct walk *w)
         return;
     w->event = NULL;
     if (e->decoded.ops_count == 1 && e->decoded.ops[0].kind > OP_ROSTER_ADD)
-        w->used = 1; /* a duty: no client asks for it */
-    if (w->used == 0 && w->h->returned)
-        w->used = (unsigned)e->decoded.ops_count; /* asked for long ago */
+        w->used = 1;                      /* a duty: no client asks for it */
+    if (w->used == 0 && w->h->returned) { /* asked for long ago */
+        w->used = (unsigned)e->decoded.ops_count;
+        check_reissue(w->c, w->h, e);
+    }
     if (w->used > 1)
         check_evaluated(w->c, SIM_CHECK_TRANSACTION);
     if (w->used != e->decoded.ops_count)

@@ -64,6 +64,7 @@ struct check_host {
     uint64_t revision;
     hlc_t hlc; /* the greatest of what it applied */
     size_t pending;
+    size_t parked; /* of its unsent writes, as of its last commit */
 
     struct sim_model_event **applied; /* owned array; since the adoption */
     size_t applied_count;
@@ -122,6 +123,14 @@ struct check_unique {
     bool lost; /* with the last disk that held it */
 };
 
+/* What a host wrote again: check_reissue.c. */
+#define CHECK_AGAIN_MAX 256 /* the newest are remembered */
+
+struct check_again {
+    unsigned host;
+    const struct sim_model_op *origin; /* borrowed: what it was */
+};
+
 /* A snapshot that its host called done. */
 struct check_snapshot {
     char name[SNAPSHOT_NAME_SIZE];
@@ -164,7 +173,9 @@ struct sim_check {
     size_t names_size, names_count;
     struct check_unique *uniques; /* owned */
     size_t uniques_count, uniques_capacity;
-    bool judging; /* nothing is excused any more that time alone mends */
+    struct check_again again[CHECK_AGAIN_MAX];
+    size_t again_count; /* ever */
+    bool judging;       /* nothing is excused any more that time alone mends */
     unsigned everybody_troubled;
     bool any_hostile;
     bool any_rolled_back;   /* names may have been given twice */
@@ -254,6 +265,10 @@ void check_standing_anew(struct check_host *h);
 void check_seals(struct sim_check *c, const struct check_host *h,
                  const struct sim_model_event *e);
 
+/* Before h, which is a member, joins a state with that vector. */
+void check_seals_of_cut(struct sim_check *c, const struct check_host *h,
+                        const struct vv *vv);
+
 /* check_intents.c: a batch's local intents, and the own events that hold them;
  * these are applied. */
 void check_intents(struct sim_check *c, struct check_host *h,
@@ -294,6 +309,15 @@ void check_weakly(struct check_host *h, const struct vv *vv,
  * are kept. */
 void check_return(struct sim_check *c, struct check_host *h,
                   const struct vv *adopted, const struct commit_result *r);
+
+/* check_reissue.c */
+/* An own event that no client has asked for in this life; before h applies it.
+ */
+void check_reissue(struct sim_check *c, const struct check_host *h,
+                   const struct sim_model_event *e);
+/* After all of the commit. */
+void check_reissue_end(struct sim_check *c, struct check_host *h,
+                       const struct commit_result *r);
 
 /* check_forks.c */
 void check_suspect(struct sim_check *c, const struct incarnation *i,

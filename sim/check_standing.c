@@ -255,3 +255,31 @@ void check_roster(struct sim_check *c, const struct check_host *h,
                          "its roster has %zu members, the model %zu", members,
                          sim_model_state_members(h->state));
 }
+
+void check_seals_of_cut(struct sim_check *c, const struct check_host *h,
+                        const struct vv *vv)
+{
+    if (h->actor == SIM_MODEL_NO_ACTOR || h->unsure)
+        return;
+    for (size_t i = 0; i < vv->count; i++) {
+        const struct vv_entry *e = &vv->entries[i];
+        uint32_t actor = sim_model_actor(c->model, &e->incarnation);
+        struct dot dot = {e->incarnation, e->seq};
+        char text[DOT_TEXT_SIZE];
+        uint64_t fenced;
+
+        if (e->seq <= (actor < h->seqs_count ? h->seqs[actor] : 0) ||
+            !sim_model_state_is_fenced(h->state, h->actor, actor, &fenced))
+            continue;
+        check_evaluated(c, SIM_CHECK_SEALED);
+        if (e->seq <= fenced ||
+            sim_model_fence_covers(c->model, h->actor, &dot))
+            continue;
+        dot_format(text, &dot);
+        sim_check_report(c, SIM_CHECK_SEALED, h->number,
+                         "joins a state with %s of an evictee, behind its own "
+                         "fence at %" PRIu64 "; no other one covers it",
+                         text, fenced);
+        return;
+    }
+}
