@@ -74,7 +74,9 @@ struct hash snapshot_object_hash(const struct snapshot_keys *keys,
 struct snapshot_coder {
     void *compressor; /* owned */
     void *decompressor;
-    bool fast; /* compresses less: for what is read once, from a peer */
+    bool fast;      /* compresses less: for what is read once, from a peer */
+    unsigned plain; /* so many chunks more are taken for the kind that hardly
+                       gets smaller */
 };
 void snapshot_coder_release(struct snapshot_coder *c);
 

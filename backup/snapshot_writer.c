@@ -81,6 +81,12 @@ void snapshot_writer_know_digest(struct snapshot_writer *w,
     w->knows_digest = true;
 }
 
+const struct digest *snapshot_writer_digest(const struct snapshot_writer *w)
+{
+    CHECK(w->ended);
+    return &w->digest;
+}
+
 void snapshot_writer_hurry(struct snapshot_writer *w)
 {
     CHECK(w->entry_count == 0);

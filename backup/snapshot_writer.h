@@ -30,6 +30,8 @@ int snapshot_writer_end(struct snapshot_writer *w);
  * entry. Who reads the snapshot finds out if it is not this state's. */
 void snapshot_writer_know_digest(struct snapshot_writer *w,
                                  const struct digest *digest);
+/* What the entries add up to; after _end. Borrowed. */
+const struct digest *snapshot_writer_digest(const struct snapshot_writer *w);
 /* Less is compressed, in half the time: for a peer that waits. Names do not
  * change by it. Before the first entry. */
 void snapshot_writer_hurry(struct snapshot_writer *w);

@@ -285,7 +285,9 @@ struct node {
     _Atomic uint64_t snapshot_numbers; /* the last one given to a manifest */
     struct upload_target elsewhere;    /* its job, of what is on demand */
     struct snapshot_memory snapshot_foreign; /* the last one elsewhere */
-    char *spool_dir; /* owned: where snapshot spools live */
+    bool snapshot_summed; /* a scan has added up what the store keeps… */
+    uint64_t snapshot_summed_ms; /* …then */
+    char *spool_dir;             /* owned: where snapshot spools live */
 
     uint64_t expiry_wall_ms;  /* when the writer wants to tell the next */
     uint64_t expiry_retry_ms; /* not before; the last try failed */

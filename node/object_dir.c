@@ -17,6 +17,8 @@
 #include "crdt/base/check.h"
 
 #define TEMPORARY_PREFIX ".tmp-"
+#define PIECE_SIZE (1 << 20)
+#define LATER_MAX 1024 /* objects that wait for a flush */
 
 static const char *remedy(int number)
 {
@@ -177,6 +179,7 @@ void object_dir_close(struct object_dir *d)
     if (d->fd >= 0)
         (void)close(d->fd);
     d->fd = -1;
+    object_list_release(&d->later);
 }
 
 /* Opens (and makes) the directory that name lies in. */
@@ -225,11 +228,31 @@ static const char *last_part(const char *name)
     return slash != NULL ? slash + 1 : name;
 }
 
+/* A large object goes out piece by piece while it is written, and never more
+ * than two of them wait for the disk: a node's commits, which may be on the
+ * same one, would wait behind all of it otherwise. Where the file system cannot
+ * do that it does not, and fsync writes it all. */
+static void push_out(int fd, off_t from)
+{
+    (void)sync_file_range(fd, from, PIECE_SIZE, SYNC_FILE_RANGE_WRITE);
+    if (from >= PIECE_SIZE)
+        (void)sync_file_range(fd, from - PIECE_SIZE, PIECE_SIZE,
+                              SYNC_FILE_RANGE_WAIT_BEFORE |
+                                  SYNC_FILE_RANGE_WRITE |
+                                  SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
 static int write_all(const struct object_dir *d, int fd, struct slice bytes)
 {
+    off_t pushed = 0;
+    off_t done = 0;
+
     while (bytes.size > 0) {
         size_t size = object_rate_slice(d->rate, bytes.size);
         ssize_t put;
+
+        if (size > PIECE_SIZE)
+            size = PIECE_SIZE;
 
         object_rate_wait(d->rate, size, d->stopping);
         put = write(fd, bytes.data, size);
@@ -239,6 +262,9 @@ static int write_all(const struct object_dir *d, int fd, struct slice bytes)
         if (put < 0)
             return -1;
         bytes = slice_of(bytes.data + put, bytes.size - (size_t)put);
+        done += put;
+        for (; done - pushed >= PIECE_SIZE; pushed += PIECE_SIZE)
+            push_out(fd, pushed);
     }
     return 0;
 }
@@ -363,13 +389,60 @@ int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
 int object_dir_put_later(struct object_dir *d, const char *name,
                          struct slice bytes, struct cm_detail *detail)
 {
-    return put(d, name, bytes, false, detail);
+    int error = put(d, name, bytes, false, detail);
+
+    if (error != 0)
+        return error;
+    /* Also what was there already: whoever put it may not have come so far. */
+    error = object_list_add(&d->later, slice_of_string(name), false);
+    if (error != 0)
+        return cm_fail(detail, error, "out of memory");
+    return d->later.count >= LATER_MAX ? object_dir_flush(d, detail) : 0;
 }
 
+static int flush_in(int parent, const char *name, bool last,
+                    struct cm_detail *detail)
+{
+    int fd = openat(parent, last_part(name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int error = 0;
+
+    if (fd < 0)
+        return fail_errno(detail, "open", name);
+    if (fsync(fd) != 0 || (last && fsync(parent) != 0))
+        error = fail_errno(detail, "sync", name);
+    (void)close(fd);
+    return error;
+}
+
+/* Whether two names lie in one directory. */
+static bool are_beside(const char *a, const char *b)
+{
+    size_t size = (size_t)(last_part(a) - a);
+
+    return size == (size_t)(last_part(b) - b) && memcmp(a, b, size) == 0;
+}
+
+/* One after the other and not by syncfs, which would write out whatever else
+ * is dirty on that file system, such as the spool that all this came from. */
 int object_dir_flush(struct object_dir *d, struct cm_detail *detail)
 {
+    const struct object_list *l = &d->later;
+    int error = 0;
+
     CHECK(d->fd >= 0);
-    return syncfs(d->fd) == 0 ? 0 : fail_errno(detail, "sync", d->path);
+    for (size_t i = 0; i < l->count && error == 0; i++) {
+        bool last =
+            i + 1 == l->count || !are_beside(l->names[i], l->names[i + 1]);
+        int parent = open_parent(d, l->names[i], false, detail);
+
+        if (parent < 0)
+            return parent;
+        error = flush_in(parent, l->names[i], last, detail);
+        (void)close(parent);
+    }
+    if (error == 0)
+        object_list_release(&d->later);
+    return error;
 }
 
 static int list_all(DIR *dir, struct object_list *l, struct cm_detail *detail)

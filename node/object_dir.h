@@ -18,6 +18,7 @@ struct object_dir {
     char path[PATH_MAX];
     int fd;                      /* the directory, -1 when closed */
     struct object_rate *rate;    /* of what is written, or NULL; borrowed */
+    struct object_list later;    /* names that were put and not flushed */
     const atomic_bool *stopping; /* ends waiting for it, or NULL; borrowed */
 };
 
@@ -35,8 +36,8 @@ int object_dir_target_check(const char *target, struct cm_detail *detail);
 int object_dir_put(struct object_dir *d, const char *name, struct slice bytes,
                    struct cm_detail *detail);
 /* The same for many objects: not durable (and after a crash perhaps not whole)
- * until _flush, which waits once for all that was put to this directory's file
- * system, by whomever. Put what refers to them only then. */
+ * until _flush, which waits for all that was put this way since the last one,
+ * also where it was there already. Put what refers to them only then. */
 int object_dir_put_later(struct object_dir *d, const char *name,
                          struct slice bytes, struct cm_detail *detail);
 int object_dir_flush(struct object_dir *d, struct cm_detail *detail);

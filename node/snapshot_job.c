@@ -83,6 +83,8 @@ int snapshot_job_create(struct snapshot_job **ret_job,
     if (error == 0 && config->scan == NULL) {
         error = snapshot_scan_begin(&j->own, config->store, config->spool_dir,
                                     config->wall_ms, config->data_key, detail);
+        if (error == 0 && config->trusts_sum)
+            snapshot_scan_trust(&j->own);
         if (error == 0)
             j->scan = &j->own;
     }
@@ -252,6 +254,7 @@ static int step_manifest(struct snapshot_job *j, struct cm_detail *detail)
     o->manifest_hash = manifest_hash(buffer_slice(&j->bytes));
     o->created_ms = m->created_ms;
     o->entries = m->entry_count;
+    o->sum = j->scan->sum;
     o->bytes += j->bytes.size;
     o->bytes_new += j->bytes.size;
     snapshot_upload_settled(j->upload);

@@ -23,7 +23,8 @@ struct snapshot_outcome {
     uint64_t entries;
     uint64_t bytes;     /* stored bytes, manifest included */
     uint64_t bytes_new; /* of those, written now */
-    uint64_t took_ms;   /* the caller's clock: filled in by the caller */
+    enum snapshot_sum sum;
+    uint64_t took_ms; /* the caller's clock: filled in by the caller */
 };
 
 struct snapshot_job;
@@ -47,7 +48,8 @@ struct snapshot_job_config {
      * key sealed (sealed_keys.h); copied. */
     const uint8_t *data_key;
     struct slice sealed;
-    bool thorough; /* earlier packs are read back even over a network */
+    bool trusts_sum; /* of its own scan: see snapshot_scan_trust */
+    bool thorough;   /* earlier packs are read back even over a network */
     /* Of this node's manifest before at this target, if it is known. */
     struct snapshot_memory previous;
 };

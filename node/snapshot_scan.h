@@ -23,6 +23,15 @@ void snapshot_memory_pack(struct buffer *out, const struct snapshot_memory *m);
 int snapshot_memory_unpack(struct snapshot_memory *ret_memory,
                            struct slice bytes);
 
+/* Where the manifest's digest comes from. Adding it up again is a third of a
+ * scan, and tells whether the store's own is right. */
+enum snapshot_sum {
+    SNAPSHOT_SUM_ADDED = 0, /* from the entries; the store's is not known */
+    SNAPSHOT_SUM_AGREES,    /* from the entries, and it is the store's */
+    SNAPSHOT_SUM_DIFFERS,   /* from the entries, but the store's is another */
+    SNAPSHOT_SUM_KEPT,      /* the store's, not added up */
+};
+
 struct snapshot_scan {
     struct store *store; /* borrowed */
     struct store_reader *reader;
@@ -35,6 +44,8 @@ struct snapshot_scan {
     struct buffer evicted;         /* likewise */
     struct manifest manifest;      /* vv owned here */
     struct snapshot_memory memory; /* from META_SNAPSHOT, zeroes if none */
+    struct digest kept;            /* by the store, with each commit */
+    enum snapshot_sum sum;
     bool done;
 };
 
@@ -44,6 +55,9 @@ struct snapshot_scan {
 int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
                         const char *spool_dir, uint64_t wall_ms,
                         const uint8_t *data_key, struct cm_detail *detail);
+/* Before the first step: the digest is the store's, if that can be read. Who
+ * reads the snapshot adds it up. */
+void snapshot_scan_trust(struct snapshot_scan *s);
 /* SNAPSHOT_MORE, SNAPSHOT_DONE (the read transaction is over) or an error. */
 int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail);
 /* After DONE: signs with the sequence and previous hash in s->manifest. */

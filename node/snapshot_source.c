@@ -25,7 +25,6 @@ int snapshot_source_create(struct snapshot_source **ret_source,
                            struct cm_detail *detail)
 {
     struct snapshot_source *s = cm_calloc(1, sizeof *s);
-    struct digest digest;
     int error;
 
     CHECK(ret_source != NULL);
@@ -38,13 +37,7 @@ int snapshot_source_create(struct snapshot_source **ret_source,
         snapshot_scan_begin(&s->scan, store, spool_dir, wall_ms, NULL, detail);
     if (error == 0) {
         snapshot_writer_hurry(s->scan.writer);
-        /* Kept up to date with each commit; adding it up again is a third of
-         * a scan. Each receiver adds it up. */
-        error = store_digest(s->scan.reader, &digest);
-        if (error == 0)
-            snapshot_writer_know_digest(s->scan.writer, &digest);
-        else
-            snapshot_scan_release(&s->scan);
+        snapshot_scan_trust(&s->scan); /* each receiver adds it up */
     }
     if (error != 0) {
         sodium_memzero(s->sign_secret_key, sizeof s->sign_secret_key);

@@ -229,6 +229,16 @@ static int load_step(struct snapshot_upload *u, struct cm_detail *detail)
     return SNAPSHOT_MORE;
 }
 
+/* An object that is there, but perhaps not on disk: whoever put it may have
+ * died before the flush. */
+static int settle_later(struct snapshot_upload *u, const char *name,
+                        struct slice bytes, struct cm_detail *detail)
+{
+    return object_store_is_remote(u->store)
+               ? 0
+               : object_store_put_later(u->store, name, bytes, detail);
+}
+
 /* One pack that is to be named again. */
 static int check_pack(struct snapshot_upload *u, size_t pack,
                       struct cm_detail *detail)
@@ -251,8 +261,11 @@ static int check_pack(struct snapshot_upload *u, size_t pack,
     if (error != 0) {
         CM_MARK("snapshot: an earlier pack is damaged");
         u->known.packs[pack].usable = false;
+        return 0;
     }
-    return 0;
+    return pack < u->log_first
+               ? 0
+               : settle_later(u, name, buffer_slice(&u->back), detail);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -411,7 +424,7 @@ static int put_back(struct snapshot_upload *u, const char *name,
     if (rely(u, name) != 0)
         return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
     if (error == 0 && slice_equal(buffer_slice(&u->back), bytes))
-        return 0;
+        return settle_later(u, name, bytes, detail);
     if (is_fatal(u, error)) {
         /* Every attempt was made already: no second round for the put. */
         if (detail != NULL)

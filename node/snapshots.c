@@ -15,6 +15,10 @@
 /* META_SNAPSHOT_TARGETS: of each target [hash of its URL bin16, sequence,
  * manifest's hash bin32], in an array. */
 #define META_SNAPSHOT_TARGETS "snapshot-targets"
+/* The state's digest is added up by the first scan, and again so long after the
+ * last one that did. Between them the one is taken that each commit has kept
+ * from there on. */
+#define SUM_AGAIN_MS (UINT64_C(24) * 3600 * 1000)
 #define TARGET_ID_SIZE 16
 
 /* Who asked for a snapshot now, until every target has answered. */
@@ -348,6 +352,27 @@ static void target_succeeded(struct snapshot_task *s,
     upload_hook_call(s->node);
 }
 
+static bool trusts_sum(const struct node *n)
+{
+    return n->snapshot_summed &&
+           node_now(n) - n->snapshot_summed_ms < SUM_AGAIN_MS &&
+           n->heal.damaged == 0 && !n->heal.scrub.inconsistent;
+}
+
+static void note_sum(struct node *n, enum snapshot_sum sum)
+{
+    if (sum == SNAPSHOT_SUM_KEPT)
+        return;
+    n->snapshot_summed = sum == SNAPSHOT_SUM_AGREES;
+    n->snapshot_summed_ms = node_now(n);
+    if (sum == SNAPSHOT_SUM_AGREES)
+        return;
+    node_log(n, 'E',
+             "snapshot: the entries do not add up to the digest that the store "
+             "keeps; the manifest says what they add up to");
+    n->heal.noted = true;
+}
+
 static void task_succeeded(struct node *n, struct snapshot_task *t)
 {
     const struct snapshot_outcome *o = snapshot_job_outcome(t->job);
@@ -355,11 +380,13 @@ static void task_succeeded(struct node *n, struct snapshot_task *t)
     if (o->sequence > n->snapshot_sequence)
         n->snapshot_sequence = o->sequence;
     n->snapshot_wall_ms = t->wall_ms;
-    if (t->target != NULL)
+    if (t->target != NULL) {
         target_succeeded(t, o);
-    else
+    } else {
+        note_sum(n, o->sum);
         n->snapshot_foreign = (struct snapshot_memory){
             .sequence = o->sequence, .hash = o->manifest_hash};
+    }
     n->status.snapshot_error[0] = '\0';
     record(n, &o->manifest_hash);
     node_log(n, 'I', "snapshot %s: %llu entries, %llu of %llu objects new",
@@ -516,6 +543,8 @@ static void scan_done(struct work *w)
     struct node *n = s->node;
 
     n->scanning = false;
+    if (s->error == 0)
+        note_sum(n, s->scan.sum);
     for (size_t i = 0; i < n->targets_count; i++) {
         struct cm_detail detail = s->detail;
         int error = s->error;
@@ -541,6 +570,8 @@ static int scan_begin(struct node *n, struct shared_scan *s)
         error = snapshot_scan_begin(
             &s->scan, n->store, n->spool_dir, s->wall_ms,
             n->snapshot_recipients_count > 0 ? s->key.key : NULL, &s->detail);
+    if (error == 0 && trusts_sum(n))
+        snapshot_scan_trust(&s->scan);
     return error;
 }
 
@@ -594,6 +625,7 @@ static int start_foreign(struct node *n, const char *to,
         .target = to,
         .spool_dir = n->spool_dir,
         .wall_ms = node_wall(n),
+        .trusts_sum = trusts_sum(n),
         .thorough = true,
         .previous = n->snapshot_foreign,
     };

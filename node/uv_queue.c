@@ -259,9 +259,13 @@ static void lane_main(void *arg)
         if (l->stopping && w->stop != NULL)
             w->stop(w);
         uv_mutex_unlock(&l->mutex);
-        /* Scans and uploads take what the writer and the loop leave. */
-        if (l->background && !l->lowered)
+        /* Scans and uploads take what the writer and the loop leave, and in
+         * turns as short as theirs: a turn that has begun is not taken away
+         * from a thread by one that wakes up. */
+        if (l->background && !l->lowered) {
             l->lowered = setpriority(PRIO_PROCESS, 0, BACKGROUND_NICE) == 0;
+            uv_slice_shorten();
+        }
         while (w->step(w))
             ;
         uv_mutex_lock(&l->mutex);

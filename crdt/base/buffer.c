@@ -60,7 +60,7 @@ void buffer_clear(struct buffer *b)
     b->error = 0;
 }
 
-uint8_t *buffer_extend(struct buffer *b, size_t size)
+static uint8_t *extend_slow(struct buffer *b, size_t size)
 {
     size_t capacity = b->capacity > 0 ? b->capacity : 64;
     uint8_t *grown;
@@ -83,6 +83,17 @@ uint8_t *buffer_extend(struct buffer *b, size_t size)
         b->data = grown;
         b->capacity = capacity;
     }
+    b->size += size;
+    return b->data + b->size - size;
+}
+
+/* Most calls find room: encoders add a few bytes at a time. */
+uint8_t *buffer_extend(struct buffer *b, size_t size)
+{
+    if (b->error != 0 || b->size > b->capacity ||
+        size > b->capacity - b->size || size > b->limit - b->size ||
+        b->data == NULL)
+        return extend_slow(b, size);
     b->size += size;
     return b->data + b->size - size;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What uploads cost, and what is lost without them.
 
-    tests/bench/backup_upload.py [KEYS]          default: 300000, of 250 bytes
+    tests/bench/backup_upload.py [KEYS]         default: 1000000, of 250 bytes
 
 Processor time of a full snapshot against mdb_copy -c of the same store, in
 turn; the latency of writes, one after the other, while snapshots are taken and
@@ -30,6 +30,8 @@ import snapshot_reader as reader  # noqa: E402
 ROUNDS = 5
 PHASE_S = 4
 PACE_S = 0.003
+COPIES_S = 0.5  # processor time below which a clock's grain would count
+LIMIT_S = 900
 TICK = os.sysconf("SC_CLK_TCK")
 figures = []
 
@@ -55,30 +57,38 @@ def cpu_s(pid):
 
 
 def copy_cpu_s(node, directory):
-    os.mkdir(directory)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(["mdb_copy", "-c", node.data, directory], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shutil.rmtree(directory)
-    return (after.ru_utime + after.ru_stime - before.ru_utime
-            - before.ru_stime)
+    """Of one copy; so many are made that the clock can tell."""
+    used, copies = 0, 0
+    while used < COPIES_S:
+        os.mkdir(directory)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(["mdb_copy", "-c", node.data, directory], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        shutil.rmtree(directory)
+        used += (after.ru_utime + after.ru_stime - before.ru_utime
+                 - before.ru_stime)
+        copies += 1
+    return used / copies
 
 
 def full(test, node):
     """Turn and turn about, so that both meet the same machine."""
     ratios, ours, theirs = [], [], []
-    for number in range(ROUNDS):
+    for number in range(ROUNDS + 1):
         target = test.path("full%d" % number)
         before = cpu_s(node.pid)
-        node.ok("snapshot", "now", "--to", target)
+        node.ok("snapshot", "now", "--to", target, timeout=LIMIT_S)
         ours.append(cpu_s(node.pid) - before)
         theirs.append(copy_cpu_s(node, test.path("copy")))
         ratios.append(ours[-1] / theirs[-1])
         shutil.rmtree(target)
+    first = [kind.pop(0) for kind in (ratios, ours, theirs)]
     figure("full snapshot, read back: processor time to mdb_copy -c's",
            "%.1fx (%.2f s, %.2f s)" % (median(ratios), median(ours),
                                        median(theirs)),
            "<= 5x", median(ratios) <= 5, median(ratios))
+    figure("... the first of a process, which adds the digest up",
+           "%.1fx (%.2f s, %.2f s)" % tuple(first))
 
 
 class Writer(threading.Thread):
@@ -116,7 +126,7 @@ def latency(test, node):
         end = time.monotonic() + PHASE_S
         while time.monotonic() < end:
             target = test.path("busy%d" % number)
-            node.ok("snapshot", "now", "--to", target)
+            node.ok("snapshot", "now", "--to", target, timeout=LIMIT_S)
             shutil.rmtree(target)
         writer.phase = None
         rounds.append((p99(writer.times[("idle", number)]),
@@ -133,7 +143,7 @@ def latency(test, node):
 
 def increments(test, node, keys):
     target = test.path("increments")
-    node.ok("snapshot", "now", "--to", target)
+    node.ok("snapshot", "now", "--to", target, timeout=LIMIT_S)
     worst = (0, 0)
     for count in (1, 10, 100):
         for _ in range(3):
@@ -256,7 +266,7 @@ def recovery_point(test):
 
 
 def main():
-    keys = int(sys.argv[1]) if len(sys.argv) > 1 else 300000
+    keys = int(sys.argv[1]) if len(sys.argv) > 1 else 1000000
     tempfile.tempdir = harness.BUILD
     test = harness.Test()
     node = test.init()

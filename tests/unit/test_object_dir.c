@@ -55,6 +55,18 @@ static void what_was_put_is_read_back(void **state)
     assert_int_equal(object_dir_flush(&d, NULL), 0);
     assert_int_equal(object_dir_get(&d, "v1/c/l", &back, NULL), 0);
     assert_memory_equal(back.data, "later", 5);
+    /* What is there already, and in another directory, is waited for as well;
+     * what somebody has deleted since is told. */
+    assert_int_equal(
+        object_dir_put_later(&d, "v1/c/l", slice_of("later", 5), NULL), 0);
+    assert_int_equal(
+        object_dir_put_later(&d, "v1/p/l", slice_of("later", 5), NULL), 0);
+    assert_int_equal(object_dir_flush(&d, NULL), 0);
+    assert_int_equal(d.later.count, 0);
+    assert_int_equal(
+        object_dir_put_later(&d, "v1/c/l", slice_of("later", 5), NULL), 0);
+    assert_int_equal(object_dir_delete(&d, "v1/c/l", NULL), 0);
+    assert_int_equal(object_dir_flush(&d, NULL), CM_ERR_NOT_FOUND);
     buffer_release(&back);
     object_dir_close(&d);
 }

@@ -225,6 +225,50 @@ static void exchanged_and_missing_objects_are_detected(void **state)
     free(entries);
 }
 
+/* Goal: what hardly gets smaller costs less time, everything else is compressed
+ * as well as ever; both come back. */
+static void compression_follows_the_data(void **state)
+{
+    struct snapshot_coder c = {.fast = false};
+    struct snapshot_keys keys;
+    struct buffer object, back;
+    uint8_t content[12000];
+    size_t sizes[2] = {0, 0};
+
+    (void)state;
+    snapshot_keys_derive(&keys, &mesh.mesh);
+    buffer_init(&object, SNAPSHOT_OBJECT_MAX);
+    buffer_init(&back, SNAPSHOT_CHUNK_MAX);
+    for (uint32_t i = 0; i < 200; i++) {
+        bool noise = i / 50 % 2 == 1; /* in turns of 50 */
+        uint8_t seed[32] = {(uint8_t)i};
+        struct hash hash;
+        struct slice all = slice_of(content, sizeof content);
+
+        randombytes_buf_deterministic(content, sizeof content, seed);
+        for (size_t k = 0; k < sizeof content && !noise; k++)
+            content[k] = (uint8_t) "0123456789abcdef"[content[k] & 15];
+        hash = snapshot_object_hash(&keys, SNAPSHOT_CHUNK, all);
+        buffer_clear(&object);
+        assert_int_equal(
+            snapshot_object_encode_by(&c, &object, &keys, SNAPSHOT_CHUNK, all),
+            0);
+        sizes[noise] += object.size;
+        assert_int_equal(snapshot_object_decode(&back, &keys, SNAPSHOT_CHUNK,
+                                                &hash, buffer_slice(&object),
+                                                NULL),
+                         0);
+        assert_true(slice_equal(buffer_slice(&back), all));
+    }
+    /* Hexadecimal digits: a half, but for the first turn after noise. */
+    assert_true(sizes[0] < 100 * sizeof content * 7 / 10);
+    assert_true(sizes[1] < 100 * sizeof content * 101 / 100);
+    assert_true(c.plain <= 31);
+    snapshot_coder_release(&c);
+    buffer_release(&object);
+    buffer_release(&back);
+}
+
 /* A frame of size zeroes under a header that declares declared bytes. */
 static void make_bomb(struct buffer *out, size_t size, uint32_t declared)
 {
@@ -430,6 +474,7 @@ int main(void)
         cmocka_unit_test(every_flipped_byte_is_detected),
         cmocka_unit_test(truncated_and_lengthened_objects_are_detected),
         cmocka_unit_test(exchanged_and_missing_objects_are_detected),
+        cmocka_unit_test(compression_follows_the_data),
         cmocka_unit_test(a_bomb_does_not_go_off),
         cmocka_unit_test(a_lying_manifest_is_detected),
         cmocka_unit_test(entries_beyond_the_limit_are_refused),

@@ -3,6 +3,8 @@
  * are told. Method: founded stores in a scratch directory. */
 #include "tests/unit/snapshot_life.h"
 
+#include "node/store_txn.h"
+
 static void a_store_becomes_a_verified_snapshot(void **state)
 {
     struct snapshot_outcome first;
@@ -99,6 +101,83 @@ static void damage_at_the_target_is_found_and_mended(void **state)
     assert_int_not_equal(listing.items[listing.count - 1].error, 0);
     assert_int_equal(listing.items[0].error, 0);
     snapshot_listing_release(&listing);
+    life_end(&l);
+}
+
+static enum snapshot_sum scan_sum(struct life *l, bool trusts,
+                                  struct digest *ret_kept)
+{
+    struct cm_detail detail = {""};
+    struct snapshot_scan scan;
+    enum snapshot_sum ret;
+    struct manifest m;
+    struct buffer bytes;
+    int error;
+
+    assert_int_equal(
+        snapshot_scan_begin(&scan, l->store, l->dir, WALL, NULL, &detail), 0);
+    if (trusts)
+        snapshot_scan_trust(&scan);
+    do
+        error = snapshot_scan_step(&scan, &detail);
+    while (error == SNAPSHOT_MORE);
+    assert_int_equal(error, SNAPSHOT_DONE);
+    ret = scan.sum;
+    *ret_kept = scan.kept;
+    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
+    scan.manifest.sequence = 1;
+    assert_int_equal(snapshot_scan_manifest(&scan,
+                                            datadir_sign_secret_key(l->datadir),
+                                            &bytes, &detail),
+                     0);
+    assert_int_equal(manifest_decode(&m, buffer_slice(&bytes), NULL, NULL), 0);
+    if (ret == SNAPSHOT_SUM_AGREES || ret == SNAPSHOT_SUM_KEPT) {
+        struct hash digest = digest_finish(&scan.kept, &m.vv);
+
+        assert_true(hash_equal(&digest, &m.state_digest));
+    }
+    manifest_release(&m);
+    buffer_release(&bytes);
+    snapshot_scan_release(&scan);
+    return ret;
+}
+
+/* Goal: the sum that the store keeps is compared where it is added up, and
+ * taken as it is only by who asks for that. */
+static void the_sum_is_compared(void **state)
+{
+    struct digest kept, changed;
+    uint8_t lanes[DIGEST_BYTES];
+    struct schema_key key;
+    struct buffer record;
+    struct store_txn t;
+    struct life l;
+
+    (void)state;
+    life_begin(&l, "sum");
+    fill(&l, 50);
+    assert_int_equal(scan_sum(&l, false, &kept), SNAPSHOT_SUM_AGREES);
+    assert_int_equal(scan_sum(&l, true, &changed), SNAPSHOT_SUM_KEPT);
+    assert_true(digest_equal(&kept, &changed));
+    changed.lanes[7]++;
+    digest_encode(lanes, &changed);
+    buffer_init(&record, 4096);
+    schema_key_state(&key, SCHEMA_STATE_LANES);
+    schema_record_begin(&record);
+    buffer_append(&record, lanes, SCHEMA_LANES_HALF);
+    assert_int_equal(store_txn_begin(&t, l.store, true, NULL), 0);
+    assert_int_equal(store_txn_put(&t, &key, &record), 0);
+    assert_int_equal(store_txn_commit(&t, NULL), 0);
+    assert_int_equal(scan_sum(&l, false, &kept), SNAPSHOT_SUM_DIFFERS);
+    assert_int_equal(scan_sum(&l, true, &kept), SNAPSHOT_SUM_KEPT);
+    /* What cannot be read is added up. */
+    schema_record_begin(&record);
+    buffer_append(&record, lanes, 5);
+    assert_int_equal(store_txn_begin(&t, l.store, true, NULL), 0);
+    assert_int_equal(store_txn_put(&t, &key, &record), 0);
+    assert_int_equal(store_txn_commit(&t, NULL), 0);
+    assert_int_equal(scan_sum(&l, true, &kept), SNAPSHOT_SUM_ADDED);
+    buffer_release(&record);
     life_end(&l);
 }
 
@@ -315,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_becomes_a_verified_snapshot),
         cmocka_unit_test(damage_at_the_target_is_found_and_mended),
+        cmocka_unit_test(the_sum_is_compared),
         cmocka_unit_test(a_joiner_adopts_what_a_source_yields),
         cmocka_unit_test(a_sink_refuses_what_does_not_verify),
         cmocka_unit_test(failed_allocations_are_told),
