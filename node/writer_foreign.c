@@ -239,7 +239,6 @@ static int judge_turn(struct batch *b, struct arrival *a)
                        "it holds an operation that this program does not know");
     }
     if (!level_judge(b->w, e)) {
-        CM_MARK("event: waits until everybody knows its operations");
         (void)wait_for(a, REFUSAL_EVENT_EARLY);
         return cm_fail(a->detail, CM_ERR_PENDING,
                        "it holds an operation that not every member knows yet");

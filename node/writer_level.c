@@ -57,7 +57,6 @@ int level_check_cut(const struct writer *w, const struct replacement *r,
         needs = record;
     if (needs <= w->level)
         return 0;
-    CM_MARK("level: a state of a later format is refused");
     return too_new(detail, needs, w->level);
 }
 

@@ -925,6 +925,7 @@ static void quiescent(struct sim_check *c, const bool *core)
         if (h->has_identity && !c->forked)
             check_dump(c, h);
     }
+    check_levels_quiescent(c, core);
     check_watches_quiescent(c, core);
     check_members_quiescent(c, core);
 }

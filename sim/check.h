@@ -72,6 +72,9 @@ enum sim_check_kind {
     X(FLOOR, "floor", SAFETY,                                                  \
       "floor, floor time, roster and seals are what the events in the vector " \
       "say")                                                                   \
+    X(LEVEL, "format-level", SAFETY,                                           \
+      "nobody writes, and nobody applies, what a program does not know that "  \
+      "has a say")                                                             \
     X(FLOOR_BACK, "floor-back", SAFETY, "a floor never goes back")             \
     X(SEALED, "beyond-seal", SAFETY,                                           \
       "nobody applies anything beyond a seal, or behind its own fence what "   \

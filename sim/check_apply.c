@@ -454,6 +454,7 @@ void check_apply(struct sim_check *c, struct check_host *h,
     if (e->decoded.dot.seq <= h->seqs[e->actor])
         return; /* reported */
     check_seals(c, h, e);
+    check_level(c, h, e);
     struct sim_model_view v = check_view_of(h);
     bool control = false;
     if (e->actor == h->actor)

@@ -151,7 +151,8 @@ static bool is_op_of(const struct op *op, const struct local_op *local,
                      struct slice author)
 {
     bool expires = op->kind == OP_PUT || op->kind == OP_SET_ADD;
-    bool value = op->kind == OP_PUT || op->kind == OP_ROSTER_ADD;
+    bool value = op->kind == OP_PUT || op->kind == OP_ROSTER_ADD ||
+                 op->kind == OP_REVOKE || op->kind == OP_SET_REVOKE;
 
     return op->kind == local->kind && slice_equal(op->key, local->key) &&
            slice_equal(op->element, local->element) &&

@@ -261,6 +261,14 @@ struct hash check_standing_hash(const struct sim_check *c,
                                 const struct check_host *h);
 /* Another life: nothing that was seen before binds it. */
 void check_standing_anew(struct check_host *h);
+/* check_level.c: what programs know. Before h applies e. */
+void check_level(struct sim_check *c, const struct check_host *h,
+                 const struct sim_model_event *e);
+struct standing;
+/* What has been announced, against the model. */
+void check_levels(struct sim_check *c, const struct check_host *h,
+                  const struct standing *s);
+void check_levels_quiescent(struct sim_check *c, const bool *core);
 /* Before h applies e. */
 void check_seals(struct sim_check *c, const struct check_host *h,
                  const struct sim_model_event *e);

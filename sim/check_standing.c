@@ -173,6 +173,7 @@ void check_standing(struct sim_check *c, struct check_host *h)
     check_evaluated(c, SIM_CHECK_FLOOR);
     if (compare_members(c, h, s))
         compare_rows(c, h, s);
+    check_levels(c, h, s);
     compare_before(c, h, s);
     compare_seals(c, h);
 }

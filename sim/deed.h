@@ -157,7 +157,11 @@ enum sim_targets {
     X(BIT_ROT, "bit-rot", STORAGE, ONE, SIM_P(COUNT) | SIM_P(PPM))             \
     /* syncs say yes and do nothing; in PPM of the power cuts sectors tear,    \
      * else the disk is as it was earlier */                                   \
-    X(SYNC_LIE, "sync-lie", STORAGE, ONE, SIM_P(PPM) | SIM_P(FOR))
+    X(SYNC_LIE, "sync-lie", STORAGE, ONE, SIM_P(PPM) | SIM_P(FOR))             \
+                                                                               \
+    /* where programs are of an earlier format (format=): theirs is brought up \
+     * to date, by a restart */                                                \
+    X(UPDATE, "update", CHURN, SET, 0)
 
 enum sim_deed {
 #define SIM_DEED_ENUM(name, text, family, targets, params) SIM_DEED_##name,

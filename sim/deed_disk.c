@@ -58,6 +58,8 @@ void sim_deed_clone(struct sim_world *w, unsigned from, unsigned to,
         return;
     empty(w, to);
     sim_image_put(i, w->hosts[to]);
+    if (sim_host_level(w->hosts[to]) < sim_host_level(w->hosts[from]))
+        sim_host_set_level(w->hosts[to], sim_host_level(w->hosts[from]));
     sim_host_copy_machine(w->hosts[to], w->hosts[from]);
     if (other)
         sim_host_set_machine(w->hosts[to], OTHER_MACHINE + to);

@@ -551,6 +551,8 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
     prepare_years(ret);
     draw_core(&e);
     e.error = sim_expand_floors(ret, profile);
+    if (e.error == 0)
+        e.error = sim_expand_levels(ret, profile);
     if (e.error != 0) {
         sim_plan_release(ret);
         return e.error;

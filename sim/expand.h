@@ -39,5 +39,7 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
 
 /* expand_floor.c: adds floors and evictions to what a seed has expanded to. */
 int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile);
+/* expand_level.c: programs of an earlier format, and updates. */
+int sim_expand_levels(struct sim_plan *plan, enum sim_profile profile);
 
 #endif

@@ -59,6 +59,7 @@ int sim_host_create(struct sim_host **ret_host, const struct sim_place *place,
     h->place = *place;
     h->number = number;
     h->life = 1;
+    h->level = place->format_level > 0 ? place->format_level : LEVEL_LAST;
     (void)snprintf(h->name, sizeof h->name, "n%u", number);
     (void)snprintf(h->directory, sizeof h->directory, "%s", directory);
     sim_entropy_stream(&h->entropy, place->seed, "sim sodium", number);
@@ -135,10 +136,23 @@ static void close_all(struct sim_host *h)
     h->store = NULL;
 }
 
+uint32_t sim_host_level(const struct sim_host *h)
+{
+    return h->level;
+}
+
+void sim_host_set_level(struct sim_host *h, uint32_t level)
+{
+    CHECK(level >= LEVEL_FIRST && level <= LEVEL_LAST);
+    h->level = level;
+}
+
 static int open_writer(struct sim_host *h, struct commit_result **ret_first,
                        struct cm_detail *detail)
 {
     int error = writer_open(&h->writer, h->store, h->secret_key, detail);
+    if (error == 0)
+        error = writer_limit_level(h->writer, h->level, detail);
     if (error != 0)
         return error;
     return writer_snapshot(h->writer, ret_first);
@@ -161,6 +175,7 @@ static int start_node(struct sim_host *h, const char *token, bool ready,
         .snapshot_to_count = h->number < h->place.uploaders ? 1 : 0,
         .snapshot_delta_ms = h->place.delta_ms,
         .scrub_interval_ms = h->place.scrub_interval_ms,
+        .format_level = h->level,
         /* Cuts here are small: every other host stages them all the same. */
         .cut_stage_entries = h->number % 2 == 0 ? 1 : UINT64_MAX,
     };

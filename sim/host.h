@@ -39,7 +39,8 @@ struct sim_place {
     /* Between walks over all records; 0: production's day, and no copy of the
      * facts is kept, from which a node whose store is damaged joins anew. */
     uint64_t scrub_interval_ms;
-    uint32_t sync_us_min; /* what a commit takes */
+    uint32_t format_level; /* of programs at first; 0: LEVEL_LAST */
+    uint32_t sync_us_min;  /* what a commit takes */
     uint32_t sync_us_max;
     FILE *log;               /* lines of the nodes; NULL: none */
     struct sim_check *check; /* told of everything; NULL: nobody is */
@@ -82,6 +83,10 @@ int sim_host_initialise(struct sim_host *h,
                         const struct store_identity *identity,
                         const struct replacement *state,
                         struct cm_detail *detail);
+
+/* The format level of its program (op.h); from the next boot on. */
+uint32_t sim_host_level(const struct sim_host *h);
+void sim_host_set_level(struct sim_host *h, uint32_t level);
 
 /* ---- faults that stay until set otherwise ---- */
 

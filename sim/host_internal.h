@@ -28,6 +28,7 @@ struct lane {
 struct sim_host {
     struct sim_place place;
     unsigned number;
+    uint32_t level; /* of its program */
     char name[NAME_SIZE_MAX + 1];
     char directory[SIM_HOST_PATH_MAX];
     uint8_t public_key[crypto_sign_PUBLICKEYBYTES];

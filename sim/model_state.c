@@ -48,12 +48,13 @@ struct member {
 struct sim_model_state {
     struct sim_model *model;
     uint64_t generation; /* 0: none yet */
-    uint64_t *seqs;      /* owned, by actor, as are the next four */
+    uint64_t *seqs;      /* owned, by actor, as are the next five */
     uint64_t *floor;
     uint64_t *last;
     bool *sealed;
     bool *member;
-    size_t actors; /* so many have room */
+    uint32_t *level; /* announced; 0: nothing is known */
+    size_t actors;   /* so many have room */
     hlc_t floor_time;
     struct member *members; /* owned, as all lists */
     size_t members_count;
@@ -117,6 +118,7 @@ void sim_model_state_free(struct sim_model_state *s)
     cm_free(s->last);
     cm_free(s->sealed);
     cm_free(s->member);
+    cm_free(s->level);
     cm_free(s->taken);
     cm_free(s);
 }
@@ -132,6 +134,7 @@ void sim_model_state_clear(struct sim_model_state *s)
     for (size_t i = 0; i < s->actors; i++) {
         s->seqs[i] = s->floor[i] = s->last[i] = 0;
         s->sealed[i] = s->member[i] = false;
+        s->level[i] = 0;
     }
     if (s->taken_size > 0)
         memset(s->taken, 0, s->taken_size);
@@ -156,6 +159,7 @@ static void reserve(struct sim_model_state *s)
         s->last = wider(s->last, s->actors, actors, sizeof *s->last);
         s->sealed = wider(s->sealed, s->actors, actors, sizeof *s->sealed);
         s->member = wider(s->member, s->actors, actors, sizeof *s->member);
+        s->level = wider(s->level, s->actors, actors, sizeof *s->level);
         s->actors = actors;
     }
     if (bytes > s->taken_size) {
@@ -181,6 +185,7 @@ static void enter_generation(struct sim_model_state *s, uint64_t number)
     for (size_t i = 0; i < s->actors; i++) {
         s->sealed[i] = i < g->count && g->sealed[i] > 0;
         s->member[i] = i == g->founder;
+        s->level[i] = 0;
         s->last[i] = s->floor[i] = i < g->count ? g->sealed[i] : 0;
     }
     s->members = grown(s->members, s->members_count, &s->members_capacity,
@@ -245,6 +250,11 @@ static const struct member *member_of(const struct sim_model_state *s,
 bool sim_model_state_is_member(const struct sim_model_state *s, uint32_t actor)
 {
     return actor < s->actors && s->member[actor];
+}
+
+uint32_t sim_model_state_level(const struct sim_model_state *s, uint32_t actor)
+{
+    return actor < s->actors ? s->level[actor] : 0;
 }
 
 bool sim_model_state_is_sealed(const struct sim_model_state *s, uint32_t actor,
@@ -686,6 +696,12 @@ static void inherit(struct sim_model_state *s, uint32_t who,
     }
 }
 
+static void raise_level(struct sim_model_state *s, uint32_t actor,
+                        uint32_t level)
+{
+    s->level[actor] = level > s->level[actor] ? level : s->level[actor];
+}
+
 static void apply_add(struct sim_model_state *s,
                       const struct sim_model_event *e)
 {
@@ -709,6 +725,7 @@ static void apply_add(struct sim_model_state *s,
                        sizeof *s->members);
     s->members[s->members_count++] = m;
     s->member[m.actor] = true;
+    raise_level(s, m.actor, op->level > 0 ? op->level : LEVEL_FIRST);
     show_member(s, &m, true);
     inherit(s, m.actor, e);
 }
@@ -905,7 +922,9 @@ static void apply_control(struct sim_model_state *s,
     else if (e->ops[0].op->kind == OP_FENCE)
         apply_fence(s, e);
     else if (e->ops[0].op->kind == OP_ACK)
-        apply_ack(s, e); /* levels: check_level.c */
+        apply_ack(s, e);
+    else
+        raise_level(s, e->actor, e->ops[0].op->level);
     while (sealed)
         sealed = seal(s);
     drop_done(s);

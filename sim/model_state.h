@@ -49,6 +49,8 @@ size_t sim_model_state_taken(const struct sim_model_state *s);
 
 size_t sim_model_state_members(const struct sim_model_state *s);
 bool sim_model_state_is_member(const struct sim_model_state *s, uint32_t actor);
+/* The format level that it has announced, or that its add tells; 0: neither. */
+uint32_t sim_model_state_level(const struct sim_model_state *s, uint32_t actor);
 /* Nothing of it beyond ret_last counts. */
 bool sim_model_state_is_sealed(const struct sim_model_state *s, uint32_t actor,
                                uint64_t *ret_last);

@@ -54,11 +54,12 @@ struct sim_plan_line {
 struct sim_plan {
     uint64_t seed; /* keys fates that belong to no line */
     unsigned nodes;
-    unsigned joined;      /* hosts 0 … are in the mesh before time 0 */
-    uint64_t duration_ms; /* operations and faults */
-    uint64_t core_ms;     /* bound of the core's convergence */
-    uint64_t heal_ms;     /* bound of everyone's, once all is healed */
-    uint64_t floor_ms;    /* quiet time before a floor is proposed; 0: never */
+    unsigned joined;       /* hosts 0 … are in the mesh before time 0 */
+    uint64_t duration_ms;  /* operations and faults */
+    uint64_t core_ms;      /* bound of the core's convergence */
+    uint64_t heal_ms;      /* bound of everyone's, once all is healed */
+    uint64_t floor_ms;     /* quiet time before a floor is proposed; 0: never */
+    uint32_t format_level; /* of all programs at first; 0: the newest */
     struct sim_hosts core;
     uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;

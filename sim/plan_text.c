@@ -7,6 +7,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/op.h"
 #include "sim/plan.h"
 
 #define MAGIC "confmesh-plan"
@@ -29,6 +30,7 @@ static const struct {
     X("core-within", core_ms, SIM_PLAN_MS_MAX)                                 \
     X("heal-within", heal_ms, SIM_PLAN_MS_MAX)                                 \
     X("floor", floor_ms, SIM_PLAN_MS_MAX)                                      \
+    X("format", format_level, LEVEL_LAST)                                      \
     X("sync-min", sync_us_min, 10000000)                                       \
     X("sync-max", sync_us_max, 10000000)                                       \
     X("latency", net.latency_us, 10000000)                                     \

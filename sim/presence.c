@@ -197,6 +197,19 @@ void sim_presence_leave(struct sim_presence *p)
     sim_sched_after(&p->world->sched, &p->goodbye, SIM_PRESENCE_GOODBYE_US);
 }
 
+void sim_presence_update(struct sim_presence *p)
+{
+    if (sim_host_level(host_of(p)) == LEVEL_LAST)
+        return;
+    sim_host_set_level(host_of(p), LEVEL_LAST);
+    sim_fault_happened(&p->world->faults, SIM_DEED_UPDATE);
+    if (!sim_host_is_up(host_of(p)))
+        return;
+    sim_presence_note(p);
+    sim_host_stop(host_of(p));
+    sim_presence_kick(p);
+}
+
 void sim_presence_wipe(struct sim_presence *p)
 {
     struct sim_world *w = p->world;

@@ -45,6 +45,8 @@ void sim_presence_set_away(struct sim_presence *p, bool away);
 void sim_presence_crash(struct sim_presence *p);
 void sim_presence_power_cut(struct sim_presence *p);
 void sim_presence_leave(struct sim_presence *p);
+/* Another program; also of a host that is down. */
+void sim_presence_update(struct sim_presence *p);
 /* Also of a host that is down. Not of host 0. */
 void sim_presence_wipe(struct sim_presence *p);
 /* Of every host that is a member, host 0 too, at once: power off and disks

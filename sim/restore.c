@@ -134,6 +134,9 @@ int sim_restore_found(struct sim_world *w, const struct manifest *m,
     struct buffer order;
 
     CHECK(!sim_host_is_up(w->hosts[0]));
+    /* New machines are given the newest program. */
+    for (unsigned h = 0; h < w->options.hosts; h++)
+        sim_host_set_level(w->hosts[h], LEVEL_LAST);
     CM_MARK("restore: a lost mesh began again");
     sim_entropy_stream(&stream, w->options.seed, "sim restore", w->restores++);
     random_bytes_draw(&stream, identity.incarnation.bytes, INCARNATION_SIZE);

@@ -343,6 +343,7 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     options.sync_us_min = plan->sync_us_min;
     options.sync_us_max = plan->sync_us_max;
     options.floor_interval_ms = plan->floor_ms;
+    options.format_level = plan->format_level;
     if (has_damage(plan))
         options.scrub_interval_ms = SCRUB_MS;
     options.net = plan->net;

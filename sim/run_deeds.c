@@ -42,12 +42,21 @@ void sim_run_deeds_schedule(struct sim_run *r)
     }
 }
 
+/* Programs are brought up to date; NULL: all. */
+static void update(struct sim_run *r, const struct sim_hosts *hosts)
+{
+    for (unsigned h = 0; h < r->plan->nodes; h++)
+        if (hosts == NULL || sim_hosts_has(hosts, h))
+            sim_presence_update(&r->world->presences[h]);
+}
+
 void sim_run_heal_core(struct sim_run *r)
 {
     struct sim_plan_line alone = {
         .id = UINT64_MAX, .deed = SIM_DEED_PARTITION, .hosts = r->plan->core};
 
     sim_world_heal(r->world, &r->plan->core);
+    update(r, &r->plan->core);
     alone.params[SIM_PARAM_FOR] = (int64_t)(r->plan->core_ms + CORE_MARGIN_MS);
     if (sim_hosts_count(&r->plan->core) < r->plan->nodes)
         (void)sim_world_fault(r->world, &alone, NULL);
@@ -56,6 +65,7 @@ void sim_run_heal_core(struct sim_run *r)
 void sim_run_heal_all(struct sim_run *r)
 {
     sim_world_heal(r->world, NULL);
+    update(r, NULL);
     CHECK(sim_world_faults(r->world) == 0);
     sim_world_orders_again(r->world);
 }

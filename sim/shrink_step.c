@@ -223,10 +223,14 @@ enum sim_step_answer sim_step_packets(const struct sim_plan *from,
     size_t count = sizeof fields / sizeof fields[0];
 
     (void)result, (void)unit;
-    if (index > count)
+    if (index > count + 1)
         return SIM_STEP_END;
     if (copy(ret, from) != SIM_STEP_PROPOSED)
         return SIM_STEP_NOMEM;
+    if (index == count + 1 && ret->format_level > 0) {
+        ret->format_level = 0;
+        return SIM_STEP_PROPOSED;
+    }
     if (index == count && ret->floor_ms > 0) {
         ret->floor_ms = 0;
         return SIM_STEP_PROPOSED;

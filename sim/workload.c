@@ -8,6 +8,7 @@
 #include "crdt/entry.h"
 #include "sim/run_internal.h"
 
+#define WHY_KEY 900 /* keys from here on are always revoked for a reason */
 #define VALUE_MAX (1u << 20)
 #define AUTHOR "client"
 #define WATCH_COMMITS_MAX 8 /* taken at a look */
@@ -107,6 +108,13 @@ static enum op_kind op_kind_of(enum sim_deed d)
     }
 }
 
+/* Of the revokes, which are of a later format then. */
+static bool says_why(const struct sim_plan_line *l)
+{
+    return (l->deed == SIM_DEED_REVOKE || l->deed == SIM_DEED_SET_REVOKE) &&
+           (l->id % 3 == 0 || l->params[SIM_PARAM_KEY] >= WHY_KEY);
+}
+
 static int add_op(struct node *n, const struct sim_plan_line *l,
                   unsigned number, struct intent *i)
 {
@@ -125,6 +133,10 @@ static int add_op(struct node *n, const struct sim_plan_line *l,
     };
     if (sim_deed_takes(l->deed, SIM_PARAM_SIZE)) {
         sim_workload_value(l, &value);
+        op.value = buffer_slice(&value);
+    }
+    if (says_why(l)) {
+        buffer_printf(&value, "because of %" PRIu64, l->id);
         op.value = buffer_slice(&value);
     }
     if (l->deed == SIM_DEED_CAS || l->deed == SIM_DEED_UNREVOKE)

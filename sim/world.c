@@ -140,7 +140,8 @@ static int found_mesh(struct sim_world *w, struct cm_detail *detail)
     struct store_identity identity = {.ready = true};
     struct generation_order order = {.number = 1,
                                      .created_ms = SIM_CLOCK_EPOCH_MS,
-                                     .founder_level = LEVEL_LAST};
+                                     .founder_level =
+                                         sim_host_level(w->hosts[0])};
     struct random_stream stream;
     uint8_t seed[32];
     struct buffer certificate;
@@ -188,6 +189,7 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .target = w->target,
         .delta_ms = o->delta_ms,
         .scrub_interval_ms = o->scrub_interval_ms,
+        .format_level = o->format_level,
         .sync_us_min = o->sync_us_min,
         .sync_us_max = o->sync_us_max,
         .log = o->log,

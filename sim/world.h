@@ -25,6 +25,7 @@ struct sim_world_options {
     unsigned uploaders;         /* so many hosts put snapshots and deltas… */
     uint64_t delta_ms;          /* …by themselves, so often */
     uint64_t scrub_interval_ms; /* disks rot: see host.h; 0: none does */
+    uint32_t format_level;      /* of all programs at first; 0: LEVEL_LAST */
     uint32_t sync_us_min;
     uint32_t sync_us_max;
     bool unchecked; /* nobody looks on: see check.h */

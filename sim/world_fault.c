@@ -390,6 +390,11 @@ static void begin_retire(struct sim_fault *f, unsigned host)
     sim_world_retire(f->world, host);
 }
 
+static void begin_update(struct sim_fault *f, unsigned host)
+{
+    sim_presence_update(&f->world->presences[host]);
+}
+
 /* It has had its effect when it has begun. */
 static void begin_counted(struct sim_fault *f, unsigned host)
 {
@@ -505,6 +510,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_JOIN] = {.begin = begin_join},
     [SIM_DEED_EVICT] = {.begin = begin_evict},
     [SIM_DEED_RETIRE] = {.begin = begin_retire},
+    [SIM_DEED_UPDATE] = {.begin = begin_update},
     [SIM_DEED_HOSTILE] = {.begin = begin_hostile},
 };
 
