@@ -17,6 +17,7 @@
 #include "node/confmesh_private.h"
 #include "node/heal_facts.h"
 #include "node/paths.h"
+#include "node/scratch.h"
 #include "node/token.h"
 #include "node/uv_slice.h"
 
@@ -356,6 +357,7 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
         error = datadir_host(c->datadir, c->host, detail);
     if (error != 0)
         return error;
+    scratch_sweep(o->data); /* what a merge or a drill was at */
     error = read_store(c, o, ret_writer, ret_first, detail);
     if (error == CM_ERR_DAMAGED ||
         (error == 0 && *ret_writer == NULL && o->join == NULL &&

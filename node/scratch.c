@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -47,4 +48,35 @@ void scratch_remove(const char *path)
         (void)unlinkat(dirfd(dir), entry->d_name, 0);
     (void)closedir(dir);
     (void)rmdir(path);
+}
+
+/* Ends in ".stage-" and eight hex digits. */
+static bool is_stage(const char *name)
+{
+    static const char mark[] = "." SCRATCH_STAGE "-";
+    size_t size = strlen(name);
+    size_t tail = sizeof mark - 1 + 8;
+
+    return size > tail &&
+           strncmp(name + size - tail, mark, sizeof mark - 1) == 0 &&
+           strspn(name + size - 8, "0123456789abcdef") == 8;
+}
+
+void scratch_sweep(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+
+    CHECK(dir != NULL);
+    if (d == NULL)
+        return;
+    while ((entry = readdir(d)) != NULL) {
+        char path[SCRATCH_PATH_SIZE];
+
+        if (is_stage(entry->d_name) &&
+            snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) <
+                (int)sizeof path)
+            scratch_remove(path);
+    }
+    (void)closedir(d);
 }

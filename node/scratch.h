@@ -7,6 +7,7 @@
 #include "crdt/base/error.h"
 
 #define SCRATCH_PATH_SIZE (PATH_MAX + 32)
+#define SCRATCH_STAGE "stage" /* the usual what */
 
 /* BASE.WHAT-xxxxxxxx, a name that nobody uses. */
 void scratch_path(char ret_path[SCRATCH_PATH_SIZE], const char *base,
@@ -16,5 +17,8 @@ int scratch_make(char ret_path[SCRATCH_PATH_SIZE], const char *base,
                  const char *what, struct cm_detail *detail);
 /* The directory and the files in it; nothing nests. */
 void scratch_remove(const char *path);
+/* Those in dir that a crash has left, of SCRATCH_STAGE. Only while nobody else
+ * works there. */
+void scratch_sweep(const char *dir);
 
 #endif

@@ -83,7 +83,7 @@ static int make_stage(struct chain *c, struct cm_detail *detail)
 
     if (s->stage != NULL)
         return 0;
-    error = scratch_make(s->dir, c->c->scratch, "stage", detail);
+    error = scratch_make(s->dir, c->c->scratch, SCRATCH_STAGE, detail);
     c->fatal = error != 0;
     if (error == 0)
         error = open_pull(s, detail);

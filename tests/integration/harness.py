@@ -485,6 +485,17 @@ class Node:
                 if target["uploads"]), "all to be at the targets",
                 progress=lambda: self.live()["snapshot"]["targets"])
 
+    def snapshot_now(self, *flags):
+        """As `confmesh snapshot now`, after the one that is under way by
+        itself."""
+        results = []
+
+        def asked():
+            results[:] = [self.cli("snapshot", "now", *flags)]
+            return b"being taken already" not in results[0].stderr
+        wait_until(asked, "the snapshot before")
+        return results[0]
+
     def metric(self, name):
         for line in self.request("GET", "/metrics").body.splitlines():
             if line.startswith(b"confmesh_%s " % name.encode()):

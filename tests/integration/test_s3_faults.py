@@ -353,14 +353,14 @@ OFTEN = ["--snapshot-interval", "1h", "--snapshot-delta", "200ms"]
 
 
 def test_slow_throughout(t):
-    """Each request takes a second and more, its body comes in trickles, always:
+    """Each request takes a while, each body comes in trickles, always:
     snapshots, deltas and heartbeats arrive all the same, status tells what
     goes on, nothing counts as failed, writes and the other target wait for
     nothing, the node stops at once in the midst of it, and a restore gets
     everything."""
     stub = Stub()
     target, good = stub.url(timeout=5), t.path("good")
-    stub.pause_s = 0.1
+    stub.pause_s = 0.06
 
     def slow(handler, method, key, _body):
         time.sleep(0.15)
@@ -379,7 +379,7 @@ def test_slow_throughout(t):
         node.ok("put", "late/%d" % i, "x")
         wait_told(node, target, lambda x, b=before: x["deltas"] > b,
                   "a delta")
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     node.wait_uploaded()
     for url in (target, good):
         check_equal([told(node, url)["failures"], told(node, url)["error"]],
@@ -439,6 +439,7 @@ def test_read_only_throughout(t):
     stub = Stub()
     target, good = stub.url(timeout=5), t.path("good")
     node = node_of(t, "--snapshot-to", target, "--snapshot-to", good, *OFTEN)
+    wait_told(node, target, lambda x: x["sequence"] > 0, "a snapshot")
     node.wait_uploaded()
     before = node.values()
     writes = []
@@ -461,7 +462,7 @@ def test_read_only_throughout(t):
           repr(doctor))
     check(node.metric('snapshot_target_failures_total{target="%s"}' % target)
           > 0, "no metric")
-    result = snapshot(node, target)
+    result = node.snapshot_now("--to", target)
     check(result.returncode != 0)
     check_in(b"check the credentials", result.stderr)
     # One write for each delta that is due, no more.
@@ -478,7 +479,7 @@ def test_read_only_throughout(t):
     node.start("--snapshot-to", target, "--snapshot-to", good, *OFTEN)
     wait_told(node, target, lambda x: x["failures"] > 0, "a failure")
     stub.fault = None
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     wait_told(node, target, lambda x: x["error"] == "", "it is well again")
     node.wait_uploaded()
     values = node.values()
@@ -494,6 +495,7 @@ def test_full_throughout(t):
     stub = Stub()
     target = stub.url()
     node = node_of(t, "--snapshot-to", target, *OFTEN)
+    wait_told(node, target, lambda x: x["sequence"] > 0, "a snapshot")
     node.wait_uploaded()
     values = node.values()
     for answer in (lambda h: h.answer(507), lambda h: h.answer(
@@ -501,14 +503,14 @@ def test_full_throughout(t):
         stub.fault = lambda h, m, k, b, a=answer: m == "PUT" and (a(h) or True)
         before = told(node, target)["failures"]
         node.ok("put", "during", "-", stdin=os.urandom(50000))
-        result = node.cli("snapshot", "now")
+        result = node.snapshot_now()
         check(result.returncode != 0)
         check_in(b"room", result.stderr)
         wait_told(node, target, lambda x, b=before: x["failures"] > b,
                   "a failure")
     check_equal(restored(t, "early", target), values)
     stub.fault = None
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     node.wait_uploaded()
     values = node.values()
     node.kill()
@@ -525,14 +527,13 @@ def test_bandwidth(t):
     node = node_of(t, *(w for u in targets for w in ("--snapshot-to", u)),
                    "--snapshot-bandwidth", str(rate), "--snapshot-interval",
                    "1h", "--snapshot-delta", "never", keys=1)
-    for target in targets:
-        wait_told(node, target, lambda x: x["sequence"] > 0, "a first one")
+    check_equal(node.snapshot_now().returncode, 0)
     for i in range(5):
         node.ok("put", "big/%d" % i, "-", stdin=os.urandom(size // 5))
     for stub in stubs:
         stub.arrived = []
     begun = time.monotonic()
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     took = time.monotonic() - begun
     arrived = sorted(a for stub in stubs for a in stub.arrived)
     total = sum(n for _, n in arrived)

@@ -115,8 +115,8 @@ def fails(node, bad, good, wanted):
     """What a fault is told by, and that it keeps nobody else waiting."""
     before = told(node, bad)["failures"]
     node.ok("put", "during", "-", stdin=os.urandom(300000))
-    result = node.cli("snapshot", "now", "--to", bad) if not bad.startswith(
-        "exec:") else node.cli("snapshot", "now")
+    result = node.snapshot_now(
+        *(() if bad.startswith("exec:") else ("--to", bad)))
     check(result.returncode != 0, "nothing was said of " + wanted)
     check_in(wanted.encode(), result.stderr)
     wait_told(node, bad, lambda x: x["failures"] > before, "a failure")
@@ -135,7 +135,8 @@ def fails(node, bad, good, wanted):
 
 
 def recovers(node, bad):
-    node.ok("snapshot", "now")
+    result = node.snapshot_now()
+    check_equal(result.returncode, 0, result.stderr)
     wait_told(node, bad, lambda x: x["error"] == "", "it is well again")
     node.wait_uploaded()
     return node.values()
@@ -161,6 +162,8 @@ def test_directory(t):
         subprocess.run(node.prefix + command, check=True)
     node.start("--snapshot-to", bad, "--snapshot-to", good, *OFTEN)
     node.ok("put", "early", "1")
+    for url in (bad, good):
+        wait_told(node, url, lambda x: x["sequence"] > 0, "a snapshot")
     node.wait_uploaded()
     values = node.values()
     mount(node, "-o", "remount,ro", bad)
@@ -206,6 +209,8 @@ def test_command(t):
     node = t.init()
     node.start("--snapshot-to", bad, "--snapshot-to", good, *OFTEN)
     node.ok("put", "early", "1")
+    for url in (bad, good):
+        wait_told(node, url, lambda x: x["sequence"] > 0, "a snapshot")
     node.wait_uploaded()
     for number, (mode, wanted, readable) in enumerate((
             ("full", "no shelf is left", True),
@@ -238,7 +243,8 @@ def test_command(t):
     before = told(node, bad)["failures"]
     deltas(node, bad, 2)
     node.ok("put", "big", "-", stdin=os.urandom(300000))
-    node.ok("snapshot", "now")
+    result = node.snapshot_now()
+    check_equal(result.returncode, 0, result.stderr)
     deltas(node, bad, 1)
     check_equal([told(node, bad)["failures"] - before,
                  told(node, bad)["error"]], [0, ""])
