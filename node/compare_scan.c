@@ -278,6 +278,8 @@ static int take_record(struct compare_scan *s, struct slice key,
 
     s->result.records++;
     s->result.bytes += key.size + value.size;
+    if (key.size == 0 || key.size > SCHEMA_KEY_MAX)
+        return CM_ERR_DAMAGED; /* not even LMDB could find it */
     item.key = key_copy(key);
     if (is_shadow(s, key.data[0]))
         return 0;
@@ -309,8 +311,11 @@ static void finish(struct compare_scan *s)
 /* Entries of this bank only, up to the end that is wanted. */
 static bool is_behind(const struct compare_scan *s, struct slice key)
 {
-    struct schema_key plain = key_copy(key);
+    struct schema_key plain;
 
+    if (key.size == 0 || key.size > SCHEMA_KEY_MAX)
+        return false; /* take_record tells */
+    plain = key_copy(key);
     return plain.bytes[0] != SCHEMA_PREFIX_ENTRY || is_shadow(s, key.data[0]) ||
            !is_before(schema_key_slice(&plain), &s->result.end);
 }

@@ -16,6 +16,7 @@
 #include "node/confmesh_internal.h"
 #include "node/confmesh_private.h"
 #include "node/heal_facts.h"
+#include "node/heal_start.h"
 #include "node/paths.h"
 #include "node/scratch.h"
 #include "node/token.h"
@@ -342,6 +343,19 @@ static int open_anew(struct confmesh *c, const struct confmesh_options *o,
     return read_store(c, o, ret_writer, ret_first, detail);
 }
 
+/* The directory is this process's from here on. */
+static int begin_life(struct confmesh *c, const struct confmesh_options *o,
+                      struct cm_detail *detail)
+{
+    size_t size = strlen(o->data) + 1;
+
+    c->data = cm_alloc(size);
+    if (c->data == NULL)
+        return cm_fail(detail, CM_ERR_NOMEM, "out of memory");
+    memcpy(c->data, o->data, size);
+    return heal_start(o->data, o->map_size, detail);
+}
+
 static int open_store(struct confmesh *c, const struct confmesh_options *o,
                       struct writer **ret_writer,
                       struct commit_result **ret_first,
@@ -358,11 +372,14 @@ static int open_store(struct confmesh *c, const struct confmesh_options *o,
     if (error != 0)
         return error;
     scratch_sweep(o->data); /* what a merge or a drill was at */
-    error = read_store(c, o, ret_writer, ret_first, detail);
+    error = begin_life(c, o, detail);
+    if (error == 0)
+        error = read_store(c, o, ret_writer, ret_first, detail);
     if (error == CM_ERR_DAMAGED ||
         (error == 0 && *ret_writer == NULL && o->join == NULL &&
          heal_facts_exist(o->data)))
         error = open_anew(c, o, ret_writer, ret_first, detail);
+    c->suspect = error == CM_ERR_DAMAGED;
     return error;
 }
 
@@ -522,9 +539,15 @@ static void release_all(struct confmesh *c)
 {
     bool watched;
 
+    if (c->node != NULL && node_has_failed(c->node))
+        c->suspect = true;
     node_free(c->node);
     uv_ports_free(c->ports);
     store_close(c->store);
+    if (c->data != NULL && !c->suspect)
+        heal_end(c->data);
+    cm_free(c->data);
+    c->data = NULL;
     datadir_close(c->datadir);
     if (c->has_loop)
         CHECK(uv_loop_close(&c->loop) == 0);

@@ -22,6 +22,8 @@ struct confmesh {
     struct uv_ports *ports;
     struct node *node; /* the loop's */
     bool was_ready;    /* when opened */
+    char *data; /* owned: the directory, once its store may have been opened */
+    bool suspect; /* pages may be damaged: the next start has to look */
     void (*closing)(void *ctx);
     void *closing_ctx;
     void (*failed)(void *ctx, const char *reason);

@@ -18,6 +18,7 @@
 #ifndef NODE_HEAL_H
 #define NODE_HEAL_H
 
+#include "crdt/base/error.h"
 #include "crdt/certificate.h"
 #include "gossip/address.h"
 #include "node/compare_message.h"
@@ -116,6 +117,8 @@ struct heal_scrub {
     uint64_t damaged;     /* records that the last one could not read */
     uint64_t interval_ms; /* 0: never by itself */
     bool inconsistent;    /* entries do not add up to the digest */
+    int pages;            /* what store_check_open said */
+    struct cm_detail pages_detail;
 };
 
 struct heal {

@@ -11,6 +11,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/node_internal.h"
+#include "node/store_check.h"
 
 void heal_scrub_release(struct node *n)
 {
@@ -131,6 +132,38 @@ static void found(struct node *n, const struct compare_result *r)
     CM_MARK_IF(r->damaged > 0, "scrub: found damage");
 }
 
+static bool knows_others(const struct node *n)
+{
+    for (size_t i = 0; i < n->peers_count; i++)
+        if (!key_id_equal(&n->peers[i].peer, &n->key_id))
+            return true;
+    return false;
+}
+
+/* LMDB itself goes wrong where its own pages are damaged: nothing is mended
+ * through it any more. Who has peers ends, and its next start sets the file
+ * aside; who is alone serves what it can, and says so. */
+static void pages_damaged(struct node *n)
+{
+    struct heal *h = &n->heal;
+    bool others = h->facts_path != NULL && knows_others(n);
+    const char *what = h->scrub.pages == CM_ERR_DAMAGED
+                           ? h->scrub.pages_detail.text
+                           : "pages of data.mdb are damaged";
+
+    CM_MARK("scrub: pages are damaged");
+    if (h->damaged == 0)
+        h->damaged = 1;
+    (void)snprintf(h->damage_text, sizeof h->damage_text, "%.160s: %s", what,
+                   others ? "the node ends; its next start sets "
+                            "the file aside and joins anew"
+                          : "restore a snapshot into a new "
+                            "directory");
+    node_log(n, 'E', "damage: %s", h->damage_text);
+    if (others)
+        node_store_failed(n);
+}
+
 /* ---- steps ---- */
 
 static bool scrub_step(struct work *w)
@@ -138,6 +171,9 @@ static bool scrub_step(struct work *w)
     struct heal_scrub *s = (struct heal_scrub *)w;
 
     s->error = compare_scan_step(s->scan);
+    s->pages = 0;
+    if (s->error == 0 || s->error == CM_ERR_DAMAGED)
+        s->pages = store_check_open(s->node->store, &s->pages_detail);
     return false; /* the next one after a pause */
 }
 
@@ -158,13 +194,9 @@ static void scrub_done(struct work *w)
     } else {
         node_log(n, 'E', "damage: the scrub could not go on: %s",
                  cm_strerror(s->error));
-        if (s->error == CM_ERR_DAMAGED) {
-            n->heal.damaged = 1;
-            (void)snprintf(n->heal.damage_text, sizeof n->heal.damage_text,
-                           "pages of data.mdb are damaged: restart the node, "
-                           "it sets the file aside and joins anew");
-        }
     }
+    if (s->error == CM_ERR_DAMAGED || s->pages == CM_ERR_DAMAGED)
+        pages_damaged(n);
     heal_scrub_release(n);
     s->due_ms = n->heal.damaged > 0 || s->inconsistent || s->error != 0
                     ? now + HEAL_SCRUB_AGAIN_MS

@@ -628,11 +628,6 @@ static int store_load(struct store *s, struct cm_detail *detail)
     return error;
 }
 
-static uint64_t default_map_size(void)
-{
-    return sizeof(void *) >= 8 ? STORE_MAP_SIZE_64 : STORE_MAP_SIZE_32;
-}
-
 int store_open(struct store **ret_store, const char *dir, uint64_t map_size,
                struct cm_detail *detail)
 {
@@ -643,7 +638,7 @@ int store_open(struct store **ret_store, const char *dir, uint64_t map_size,
     if (s == NULL)
         return cm_fail(detail, CM_ERR_NOMEM, "store: out of memory");
     (void)pthread_mutex_init(&s->lock, NULL);
-    s->map_size = map_size > 0 ? map_size : default_map_size();
+    s->map_size = map_size > 0 ? map_size : STORE_MAP_SIZE_DEFAULT;
     s->dir = cm_alloc(size);
     if (s->dir == NULL || actors_init(&s->actors) != 0) {
         (void)cm_fail(detail, error, "store: out of memory");

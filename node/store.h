@@ -19,6 +19,8 @@
 #define STORE_FORMAT 3
 #define STORE_MAP_SIZE_64 (UINT64_C(16) << 30) /* sparse */
 #define STORE_MAP_SIZE_32 (UINT64_C(512) << 20)
+#define STORE_MAP_SIZE_DEFAULT                                                 \
+    (sizeof(void *) >= 8 ? STORE_MAP_SIZE_64 : STORE_MAP_SIZE_32)
 #define STORE_READERS_MAX 126
 
 struct store;

@@ -122,6 +122,8 @@ void sim_check_report(struct sim_check *c, enum sim_check_invariant i,
     size_t size;
 
     CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
+    if (host < c->options.hosts_count && c->hosts[host].harmed && !c->judging)
+        return;
     c->violations++;
     if (c->violations > 1)
         return;
@@ -390,7 +392,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     h->revision = 0;
     h->doubtful = false;
     h->unsure = c->forked;
-    h->rotten = h->torn = h->rebuilt = false;
+    h->rotten = h->torn = h->harmed = h->rebuilt = false;
     h->rolled_back = h->cloned = false;
     h->put_back = false;
     h->former = SIM_MODEL_NO_ACTOR;

@@ -186,8 +186,9 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged);
 /* A bit of it has flipped: until the run is judged some of it may not be
- * readable; what can be read is right. */
-void sim_check_on_rot(struct sim_check *c, unsigned host);
+ * readable; what can be read is right. In LMDB's own pages: until then, or
+ * until the store is set aside, nothing is reported of this host. */
+void sim_check_on_rot(struct sim_check *c, unsigned host, bool pages);
 bool sim_check_is_rotten(const struct sim_check *c, unsigned host);
 /* A power cut took what a sync had promised: the disk is as it was earlier
  * (what it held since is where others have it, or lost), or torn: whatever it

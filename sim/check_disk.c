@@ -5,7 +5,12 @@
  * false is read, and when the run is judged all has to be readable again. A lie
  * excuses what a disk put back excuses (check_return.c): own events that nobody
  * else has never were. A store that was set aside excuses the same of all that
- * it held, and only after rot or torn sectors may a node give one up. */
+ * it held, and only after rot or torn sectors may a node give one up.
+ *
+ * Where LMDB's own pages are harmed, what it says may be anything, until
+ * somebody notices: nobody can tell a record that is not found from one that
+ * is not there. So of that host nothing is reported until its store is a new
+ * one or the run is judged; of all others everything is. */
 #include "crdt/base/check.h"
 #include "sim/check_internal.h"
 
@@ -15,12 +20,14 @@ static struct check_host *down_host(struct sim_check *c, unsigned host)
     return &c->hosts[host];
 }
 
-void sim_check_on_rot(struct sim_check *c, unsigned host)
+void sim_check_on_rot(struct sim_check *c, unsigned host, bool pages)
 {
     if (c == NULL)
         return;
     CHECK(host < c->options.hosts_count);
     c->hosts[host].rotten = true;
+    if (pages)
+        c->hosts[host].harmed = true;
 }
 
 bool sim_check_is_rotten(const struct sim_check *c, unsigned host)
@@ -37,6 +44,7 @@ void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn)
     sim_check_on_old_disk(c, host);
     h->rotten = h->rotten || torn;
     h->torn = h->torn || torn;
+    h->harmed = h->harmed || torn;
 }
 
 void sim_check_on_rebuild(struct sim_check *c, unsigned host)
@@ -49,6 +57,7 @@ void sim_check_on_rebuild(struct sim_check *c, unsigned host)
         sim_check_report(c, SIM_CHECK_STORE, host,
                          "gives its store up, which nothing has harmed");
     sim_check_on_old_disk(c, host);
+    h->harmed = false;
     h->rebuilt = true;
 }
 

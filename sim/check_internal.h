@@ -40,6 +40,7 @@ struct check_host {
     bool has_identity;
     bool rotten;   /* some of it may be, until the run is judged */
     bool torn;     /* and what can be read may be anything */
+    bool harmed;   /* so may it be: LMDB's own pages have rotted */
     bool rebuilt;  /* its store was set aside; it has not booted since */
     bool restored; /* from a snapshot; it has not booted since */
     struct vv restored_vv;

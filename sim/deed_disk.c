@@ -94,7 +94,19 @@ void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
 
         if (!sim_disk_rot(d, id << 16 | n, anywhere))
             continue;
-        sim_check_on_rot(w->check, host);
+        sim_check_on_rot(w->check, host, anywhere);
         sim_fault_happened(&w->faults, SIM_DEED_BIT_ROT);
+    }
+}
+
+void sim_deed_bury(struct sim_world *w)
+{
+    for (unsigned i = 0; i < w->options.hosts; i++) {
+        if (!sim_host_is_up(w->hosts[i]) ||
+            !sim_disk_is_doomed(sim_host_disk(w->hosts[i])))
+            continue;
+        sim_presence_note(&w->presences[i]);
+        sim_host_crash(w->hosts[i]);
+        sim_presence_kick(&w->presences[i]);
     }
 }

@@ -25,5 +25,7 @@ void sim_deed_end_clone(struct sim_world *w, unsigned from, unsigned to,
  * anywhere in the file, else in records. The host may be down. */
 void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
                   unsigned count, uint32_t ppm);
+/* Whoever's LMDB has died (doom.h) crashes: its code has returned. */
+void sim_deed_bury(struct sim_world *w);
 
 #endif

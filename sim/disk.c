@@ -153,6 +153,30 @@ bool sim_disk_is_torn(const struct sim_disk *d)
     return d->torn;
 }
 
+void sim_disk_doom(struct sim_disk *d)
+{
+    d->doomed = true;
+    sim_disk_note(d, "disk-doom", 0, slice_of(NULL, 0));
+}
+
+bool sim_disk_is_doomed(const struct sim_disk *d)
+{
+    return d->doomed;
+}
+
+void sim_disk_revive(struct sim_disk *d)
+{
+    d->doomed = false;
+}
+
+struct sim_disk *sim_disk_at(const char *directory)
+{
+    for (size_t i = 0; i < SIM_DISKS_MAX; i++)
+        if (disks[i] != NULL && strcmp(disks[i]->directory, directory) == 0)
+            return disks[i];
+    return NULL;
+}
+
 void sim_disk_count(struct sim_disk *d, struct sim_faults *faults)
 {
     CHECK(d != NULL);
@@ -286,12 +310,14 @@ static void journal_settle(struct sim_disk *d)
 }
 
 /* The errno of a write that fails because of a fault, or 0. */
-static int write_fault(struct sim_disk *d)
+static int write_fault(struct sim_disk *d, uint64_t offset)
 {
     uint64_t number = d->attempts++;
 
-    if (d->failed)
+    if (d->failed || d->doomed)
         return EIO;
+    if (offset > SIM_DISK_MAP_SIZE) /* by a page number that has rotted */
+        return EFBIG;
     if (d->faults[SIM_DISK_FULL]) {
         sim_fault_happened(d->counted, SIM_DEED_DISK_FULL);
         return ENOSPC;
@@ -331,7 +357,7 @@ int sim_disk_begin_write(int fd, uint64_t offset, size_t size,
 {
     CHECK(sim_disk_watches(fd));
     struct sim_disk *d = descriptors[fd].disk;
-    int error = write_fault(d);
+    int error = write_fault(d, offset);
     if (error != 0)
         return error;
     CHECK(d->pending.old_bytes == NULL);
@@ -613,6 +639,7 @@ void sim_disk_kill(struct sim_disk *d)
     sim_disk_note(d, "disk-kill", reached, slice_of(NULL, 0));
     d->window = false;
     d->failed = false;
+    d->doomed = false;
     journal_settle(d);
 }
 
@@ -651,4 +678,5 @@ void sim_disk_power_cut(struct sim_disk *d)
     journal_clear(d);
     d->window = false;
     d->failed = false;
+    d->doomed = false;
 }

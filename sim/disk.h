@@ -84,9 +84,18 @@ bool sim_disk_has_lied(const struct sim_disk *d);
 bool sim_disk_is_torn(const struct sim_disk *d);
 /* Flips a bit within what data.mdb holds; readers that have it mapped see it at
  * once, no writer is told. fate number names which one of this disk's; in
- * records alone (keys and values of tree pages and what lies on overflow
- * pages), or anywhere. false: there is nothing to be flipped. */
+ * records alone (values of tree pages and what lies on overflow pages), or
+ * anywhere, by preference in what LMDB itself goes by: meta pages, the heads of
+ * pages in use and of what is in them. false: there is nothing to be flipped.
+ */
 bool sim_disk_rot(struct sim_disk *d, uint64_t number, bool anywhere);
+/* LMDB died of the file (doom.h): until the process that had it open is gone
+ * (kill, power cut, wipe, revive), nothing can be done with it. */
+void sim_disk_doom(struct sim_disk *d);
+bool sim_disk_is_doomed(const struct sim_disk *d);
+void sim_disk_revive(struct sim_disk *d);
+/* The disk that is watched there; NULL: none. */
+struct sim_disk *sim_disk_at(const char *directory);
 /* faults (borrowed, NULL: nobody) counts from now on. */
 void sim_disk_count(struct sim_disk *d, struct sim_faults *faults);
 /* The disk of the host whose code runs from now on (borrowed, may be NULL). */

@@ -43,6 +43,7 @@ struct sim_disk {
     bool window;
     size_t window_start; /* calls before it */
     bool failed;
+    bool doomed; /* see sim_disk_doom */
     bool faults[SIM_DISK_FAULTS];
     uint32_t tearing_ppm;
     bool has_lied; /* at the last power cut */

@@ -127,6 +127,57 @@ static struct slice some_value(struct rot *r)
                                                       : slice_of(NULL, 0);
 }
 
+/* Where LMDB finds out what the file is: both meta pages. */
+#define META_SIZE (META_TXNID_AT + 8)
+
+/* A page of the tree in use, as deep as chance has it; NULL: none. */
+static const uint8_t *some_page(struct rot *r)
+{
+    const uint8_t *page = root_page(r->disk);
+
+    while (page != NULL && (get16(page + PAGE_FLAGS_AT) & FLAG_BRANCH) != 0 &&
+           draw(r, 3) != 0) {
+        const uint8_t *node = some_node(r, page);
+        const uint8_t *below = node != NULL ? child_of(r->disk, node) : NULL;
+
+        if (below == NULL || r->draws > 4 * DEPTH_MAX)
+            break;
+        page = below;
+    }
+    return page;
+}
+
+/* What LMDB itself goes by, or anything at all; size 0: none was found. */
+static struct slice some_place(struct rot *r)
+{
+    const struct sim_disk *d = r->disk;
+    size_t size = d->size < SIM_DISK_MAP_SIZE ? (size_t)d->size
+                                              : (size_t)SIM_DISK_MAP_SIZE;
+    const uint8_t *page, *node;
+
+    switch (draw(r, 7)) {
+    case 0:
+        return slice_of(d->map, size);
+    case 1:
+        page = page_at(d, draw(r, META_PAGES - 1));
+        return page != NULL ? slice_of(page, META_SIZE) : slice_of(NULL, 0);
+    case 2:
+    case 3:
+        page = some_page(r);
+        return page != NULL ? slice_of(page, PAGE_HEADER) : slice_of(NULL, 0);
+    case 4:
+    case 5:
+        page = some_page(r);
+        if (page == NULL || get16(page + PAGE_LOWER_AT) > PAGE)
+            return slice_of(NULL, 0);
+        return slice_of(page, get16(page + PAGE_LOWER_AT));
+    default:
+        page = some_page(r);
+        node = page != NULL ? some_node(r, page) : NULL;
+        return node != NULL ? slice_of(node, NODE_HEADER) : slice_of(NULL, 0);
+    }
+}
+
 bool sim_disk_rot(struct sim_disk *d, uint64_t number, bool anywhere)
 {
     struct rot r = {.disk = d, .number = number};
@@ -136,12 +187,7 @@ bool sim_disk_rot(struct sim_disk *d, uint64_t number, bool anywhere)
     CHECK(d->map == NULL || d->fd >= 0);
     if (d->map == NULL || d->failed)
         return false;
-    if (anywhere)
-        where = slice_of(d->map, d->size < SIM_DISK_MAP_SIZE
-                                     ? (size_t)d->size
-                                     : (size_t)SIM_DISK_MAP_SIZE);
-    else
-        where = some_value(&r);
+    where = anywhere ? some_place(&r) : some_value(&r);
     if (where.size == 0)
         return false;
     bit = draw(&r, where.size * BITS - 1);

@@ -23,6 +23,12 @@
 #define LIE_AWAY_MS_MAX (30 * SECOND)
 #define CLONE_MS_MIN (5 * SECOND)
 #define CLONE_MS_MAX (90 * SECOND)
+/* Seeds that LMDB may die of, in percent: they run more than once. */
+#define LETHAL_PERCENT_DEFAULT 3
+#define LETHAL_PERCENT_STORAGE 25
+#define LETHAL_PPM 1000000
+#define LETHAL_TIMES_MAX 2
+#define LETHAL_BITS_MAX 24
 #define CLONE_BURST 6        /* writes at copy and original, soon after */
 #define CLONE_BURST_MS 20000 /* how soon */
 
@@ -181,11 +187,11 @@ static int add_clone(struct drawing *d)
 }
 
 static int add_harm(struct sim_plan *plan, uint64_t seed,
-                    enum sim_profile profile, uint64_t id)
+                    enum sim_profile profile, uint64_t *id)
 {
     static int (*const kinds[])(struct drawing *) = {add_clone, add_rots,
                                                      add_lie};
-    struct drawing d = {.plan = plan, .id = id};
+    struct drawing d = {.plan = plan, .id = *id};
     uint64_t percent = profile == SIM_PROFILE_FULL      ? 100
                        : profile == SIM_PROFILE_STORAGE ? HARM_PERCENT_STORAGE
                                                         : HARM_PERCENT_DEFAULT;
@@ -195,6 +201,44 @@ static int add_harm(struct sim_plan *plan, uint64_t seed,
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds && error == 0; i++)
         if (draw(&d, 0, 99) < percent)
             error = kinds[i](&d);
+    *id = d.id;
+    return error;
+}
+
+/* Bits of LMDB's own pages, or a lie that tears. What such a store shows until
+ * somebody notices may be anything: clients stay away from it. */
+static int add_lethal_one(struct drawing *d)
+{
+    struct sim_plan *p = d->plan;
+    struct sim_plan_line *l;
+    size_t first = p->count;
+    bool lies = draw(d, 0, 1) == 1;
+    int error = lies ? add_lie(d) : add_rot(d);
+
+    if (error != 0)
+        return error;
+    CHECK(p->count > first);
+    l = &p->lines[first];
+    l->params[SIM_PARAM_PPM] = LETHAL_PPM;
+    if (!lies)
+        l->params[SIM_PARAM_COUNT] = (int64_t)draw(d, 1, LETHAL_BITS_MAX);
+    spare(p, sim_hosts_first(&l->hosts), l->at_ms);
+    return 0;
+}
+
+static int add_lethal(struct sim_plan *plan, uint64_t seed,
+                      enum sim_profile profile, uint64_t id)
+{
+    struct drawing d = {.plan = plan, .id = id};
+    uint64_t percent = profile == SIM_PROFILE_STORAGE ? LETHAL_PERCENT_STORAGE
+                                                      : LETHAL_PERCENT_DEFAULT;
+    int error = 0;
+
+    sim_entropy_stream(&d.random, seed, "sim expand lethal", (uint64_t)profile);
+    if (profile == SIM_PROFILE_FULL || draw(&d, 0, 99) >= percent)
+        return 0;
+    for (uint64_t n = draw(&d, 1, LETHAL_TIMES_MAX); n > 0 && error == 0; n--)
+        error = add_lethal_one(&d);
     return error;
 }
 
@@ -223,5 +267,7 @@ int sim_expand_disks(struct sim_plan *plan, uint64_t seed,
     if (!may_have(profile) || plan->nodes < 3)
         return 0;
     error = add_old_disks(plan, seed, profile, &id);
-    return error != 0 ? error : add_harm(plan, seed, profile, id);
+    if (error == 0)
+        error = add_harm(plan, seed, profile, &id);
+    return error != 0 ? error : add_lethal(plan, seed, profile, id);
 }

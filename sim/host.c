@@ -9,6 +9,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/heal_facts.h"
+#include "node/heal_start.h"
 #include "sim/check.h"
 #include "sim/memory.h"
 
@@ -284,7 +285,9 @@ static int open_all(struct sim_host *h, const char *token,
     struct commit_result *first = NULL;
     bool ready = false;
 
-    int error = read_store(h, &ready, &first, detail);
+    int error = heal_start(h->directory, SIM_HOST_MAP_SIZE, detail);
+    if (error == 0)
+        error = read_store(h, &ready, &first, detail);
     if (h->place.scrub_interval_ms > 0 &&
         (error == CM_ERR_DAMAGED ||
          (error == 0 && first == NULL && token == NULL)) &&
@@ -331,6 +334,7 @@ int sim_host_boot(struct sim_host *h, const char *token,
     if (h->node != NULL)
         drain_dying(h);
     close_all(h);
+    sim_disk_revive(h->disk);
     h->dying = false;
     sim_host_done(h);
     return error;
@@ -376,6 +380,8 @@ enum death { DEATH_POWER = 1, DEATH_CRASH, DEATH_STOP };
 static void die(struct sim_host *h, enum death death)
 {
     CHECK(h->node != NULL);
+    bool failed = node_has_failed(h->node);
+
     sim_check_on_power_cut(h->place.check, h->number);
     sim_objects_set_dead(h->objects, true);
     h->dying = true;
@@ -400,6 +406,8 @@ static void die(struct sim_host *h, enum death death)
     sim_host_enter(h);
     drain_dying(h);
     close_all(h);
+    if (death == DEATH_STOP && !failed)
+        heal_end(h->directory);
     if (death == DEATH_POWER)
         sim_disk_power_cut(h->disk);
     else
@@ -539,11 +547,11 @@ static void client_done(void *context, struct intent *i)
 {
     struct client_write *w = context;
     uint64_t left = cm_alloc_fail_left();
+    bool dead = w->host->dying || sim_disk_is_doomed(w->host->disk);
 
     cm_alloc_fail_after(0); /* the client is no part of the host */
-    sim_check_on_write(w->host->place.check, w->host->number, i,
-                       !w->host->dying);
-    w->done(w->ctx, i, !w->host->dying);
+    sim_check_on_write(w->host->place.check, w->host->number, i, !dead);
+    w->done(w->ctx, i, !dead);
     cm_alloc_fail_after(left);
     intent_free(i);
     sim_free(w);

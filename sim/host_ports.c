@@ -9,6 +9,12 @@
 
 #define LOG_LINE_MAX 1024 /* folded into the trace */
 
+/* Nobody hears it any more. */
+static bool is_silent(const struct sim_host *h)
+{
+    return h->dying || sim_disk_is_doomed(h->disk);
+}
+
 static uint64_t port_mono_ms(void *ctx)
 {
     const struct sim_host *h = ctx;
@@ -43,14 +49,14 @@ static void port_send(void *ctx, const struct address *to, struct slice packet)
 {
     struct sim_host *h = ctx;
     sim_check_on_send(h->place.check, h->number, packet.size, true);
-    if (!h->dying)
+    if (!is_silent(h))
         sim_net_send(h->place.net, h->number, to, packet);
 }
 
 static void port_connect(void *ctx, uint64_t stream, const struct address *to)
 {
     struct sim_host *h = ctx;
-    if (!h->dying)
+    if (!is_silent(h))
         sim_net_connect(h->place.net, h->number, stream, to);
 }
 
@@ -58,21 +64,21 @@ static void port_write(void *ctx, uint64_t stream, struct slice bytes)
 {
     struct sim_host *h = ctx;
     sim_check_on_send(h->place.check, h->number, bytes.size, false);
-    if (!h->dying)
+    if (!is_silent(h))
         sim_net_write(h->place.net, h->number, stream, bytes);
 }
 
 static void port_close(void *ctx, uint64_t stream)
 {
     struct sim_host *h = ctx;
-    if (!h->dying)
+    if (!is_silent(h))
         sim_net_close(h->place.net, h->number, stream);
 }
 
 static void port_pause(void *ctx, uint64_t stream, bool paused)
 {
     struct sim_host *h = ctx;
-    if (!h->dying)
+    if (!is_silent(h))
         sim_net_pause(h->place.net, h->number, stream, paused);
 }
 
@@ -83,7 +89,7 @@ static int port_submit(void *ctx, struct intent *intent)
 
     if (h->writer == NULL)
         return CM_ERR_NOT_READY;
-    if (h->dying)
+    if (is_silent(h))
         return CM_ERR_CLOSED;
     if (h->queue_count >= INTENT_QUEUE_MAX ||
         h->queue_bytes + size > INTENT_QUEUE_BYTES_MAX)

@@ -7,7 +7,6 @@
  * page by pwrite through a second descriptor opened with O_DSYNC. */
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +43,6 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *vec, int count,
 int __wrap_fsync(int fd);
 int __wrap_fdatasync(int fd);
 int __wrap_ftruncate(int fd, off_t size);
-
-int __real_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data,
-                   unsigned int flags);
-int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data,
-                   unsigned int flags);
 
 static int open_watched(const char *path, int flags, mode_t mode)
 {
@@ -96,8 +90,9 @@ static uint8_t *begin_write(int fd, off_t offset, size_t size)
 {
     uint8_t *room = NULL;
 
-    CHECK(offset >= 0);
-    int error = sim_disk_begin_write(fd, (uint64_t)offset, size, &room);
+    int error =
+        offset < 0 ? EINVAL
+                   : sim_disk_begin_write(fd, (uint64_t)offset, size, &room);
     if (error == 0)
         return room;
     errno = error;
@@ -209,16 +204,6 @@ int __wrap_ftruncate(int fd, off_t size)
         }
     }
     return __real_ftruncate(fd, size);
-}
-
-/* A map that is too small cannot be had at will, for it grows with the disk:
- * what LMDB answers then is answered here. */
-int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data,
-                   unsigned int flags)
-{
-    if (sim_disk_map_is_full())
-        return MDB_MAP_FULL;
-    return __real_mdb_put(txn, dbi, key, data, flags);
 }
 
 ssize_t sim_real_pread(int fd, void *ret_bytes, size_t size, uint64_t offset)

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "crdt/base/check.h"
+#include "sim/deed_disk.h"
+#include "sim/doom.h"
 #include "sim/memory.h"
 #include "sim/restore.h"
 #include "sim/run_internal.h"
@@ -93,6 +95,10 @@ static bool advance(struct sim_run *r, uint64_t limit_us)
     while (!r->over && sim_sched_step(s, stops ? stop_us(r) : limit_us)) {
         r->result->virtual_us = s->now_us; /* should it crash */
         sim_check_step(r->world->check);
+        unsigned deaths = sim_doom_take();
+        if (deaths > 0)
+            sim_deed_bury(r->world);
+        r->result->deaths += deaths;
         if (r->options.observer != NULL)
             r->options.observer(r->options.observer_ctx, r);
         look_at_check(r);
@@ -330,6 +336,16 @@ static bool has_damage(const struct sim_plan *plan)
     for (size_t i = 0; i < plan->count; i++)
         if (plan->lines[i].deed == SIM_DEED_BIT_ROT ||
             plan->lines[i].deed == SIM_DEED_SYNC_LIE)
+            return true;
+    return false;
+}
+
+bool sim_run_may_kill(const struct sim_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        if ((plan->lines[i].deed == SIM_DEED_BIT_ROT ||
+             plan->lines[i].deed == SIM_DEED_SYNC_LIE) &&
+            plan->lines[i].params[SIM_PARAM_PPM] > 0)
             return true;
     return false;
 }

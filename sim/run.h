@@ -56,6 +56,7 @@ struct sim_run_result {
     uint64_t watched;    /* changes that watches delivered */
     uint64_t snapshots;  /* taken, verified and restored */
     uint64_t faults;
+    uint64_t deaths;                          /* of hosts, by LMDB: doom.h */
     uint64_t fault_kinds;                     /* bits of enum sim_deed */
     uint64_t core_us, heal_us;                /* what convergence took */
     uint64_t evaluated[SIM_CHECK_INVARIANTS]; /* how often each was looked at */
@@ -86,6 +87,9 @@ bool sim_run_can(enum sim_deed d);
 
 /* Executes plan (borrowed). 0 and a result, whatever the outcome; an error
  * only if there could be no run, with detail. options may be NULL. */
+/* Whether LMDB may die of something in it: run it in a child then, which
+ * sim_doom_watch watches (run_child.h does). */
+bool sim_run_may_kill(const struct sim_plan *plan);
 int sim_run_plan(const struct sim_plan *plan,
                  const struct sim_run_options *options,
                  struct sim_run_result *ret_result, struct cm_detail *detail);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "crdt/base/check.h"
+#include "sim/doom.h"
 
 #define FRAMES_MAX 64
 #define WALL_PER_CPU 6 /* seconds of real time for one of the processor */
@@ -32,39 +33,62 @@ struct sim_child_shared {
     struct cm_detail detail;
     struct sim_run_result result;
     char directory[SIM_HOST_PATH_MAX];
+    struct sim_dooms dooms; /* of which LMDB died in earlier attempts */
 };
+
+static int remove_one(const char *path, const struct stat *status, int type,
+                      struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+/* What a dead child's world has left. */
+static void remove_world(const struct sim_child *c)
+{
+    if (c->shared->directory[0] == '/')
+        (void)nftw(c->shared->directory, remove_one, TREE_DEPTH_MAX,
+                   FTW_DEPTH | FTW_PHYS);
+}
 
 /* ---- in the child ---- */
 
 /* Stack, then the signal again with its default. Only calls that a handler
  * may make. */
-static void on_crash(int signal)
+static void on_crash(int signal, siginfo_t *info, void *context)
 {
     void *frames[FRAMES_MAX];
+
+    (void)context;
+    if (signal == SIGSEGV || signal == SIGBUS)
+        sim_doom_on_fault(info->si_addr);
     int count = backtrace(frames, FRAMES_MAX);
 
     backtrace_symbols_fd(frames, count, STDERR_FILENO);
     (void)raise(signal); /* SA_RESETHAND: it kills now */
 }
 
-static void watch_crashes(void)
+/* A sanitizer tells more of where, but not of what address. */
+static void watch_crashes(bool lethal)
 {
-    static const int signals[] = {
-        SIGABRT,
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-        SIGSEGV,
-        SIGBUS,
-        SIGFPE,
-        SIGILL,
-#endif
-    };
-    struct sigaction action = {.sa_handler = on_crash,
-                               .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
+    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    struct sigaction action = {.sa_sigaction = on_crash,
+                               .sa_flags =
+                                   (int)SA_RESETHAND | SA_NODEFER | SA_SIGINFO};
     void *frame = NULL;
 
     (void)backtrace(&frame, 1); /* it loads a library the first time */
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+        if (signals[i] != SIGABRT && !lethal)
+            continue;
+#else
+        (void)lethal;
+#endif
         (void)sigaction(signals[i], &action, NULL);
+    }
 }
 
 /* Another heap and environment. What is allocated here is never freed: it
@@ -98,6 +122,58 @@ static void limit_time(unsigned cpu_s)
     (void)alarm(cpu_s * WALL_PER_CPU);
 }
 
+__attribute__((noreturn)) static void leave(void)
+{
+#ifdef __SANITIZE_ADDRESS__ /* then the leak sanitizer looks */
+    exit(0);
+#else
+    _exit(0);
+#endif
+}
+
+/* LMDB may die of this plan. Runs it in children until none does; then the
+ * calls that are not to be made are known. Whether its result is there; else it
+ * crashes. */
+static bool learn_deaths(struct sim_child *c, const struct sim_plan *plan,
+                         const struct sim_child_options *o)
+{
+    struct sim_dooms *d = &c->shared->dooms;
+    const struct sim_run_options options = {
+        .stop_us = o->stop_us, .ret_directory = c->shared->directory};
+
+    for (;;) {
+        int status = 0;
+        pid_t pid = fork();
+
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            limit_time(o->cpu_s != 0 ? o->cpu_s : SIM_CHILD_CPU_S);
+            sim_doom_watch(d);
+            c->shared->error = sim_run_plan(plan, &options, &c->shared->result,
+                                            &c->shared->detail);
+            leave();
+        }
+        while (waitpid(pid, &status, 0) < 0)
+            CHECK(errno == EINTR);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            return true;
+        remove_world(c);
+        if (WIFSIGNALED(status) &&
+            (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGALRM))
+            (void)raise(WTERMSIG(status));
+        if ((!d->inside && !d->by_file) || d->count == SIM_DOOMS_MAX)
+            return false;
+        d->at[d->count++] = d->calls;
+    }
+}
+
+static bool is_looked_at(const struct sim_child_options *o)
+{
+    return o->log != NULL || o->trace != NULL || o->links != NULL ||
+           o->observer != NULL;
+}
+
 __attribute__((noreturn)) static void
 run_here(struct sim_child *c, const struct sim_plan *plan,
          const struct sim_child_options *o)
@@ -112,15 +188,22 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
         .ret_directory = c->shared->directory,
     };
 
+    bool lethal = sim_run_may_kill(plan);
+
     if (c->output >= 0)
         (void)dup2(c->output, STDERR_FILENO);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGINT, SIG_DFL);
     (void)signal(SIGTERM, SIG_DFL);
     limit_time(o->cpu_s != 0 ? o->cpu_s : SIM_CHILD_CPU_S);
-    watch_crashes();
+    watch_crashes(lethal);
     if (o->elsewhere)
         go_elsewhere();
+    if (lethal && learn_deaths(c, plan, o) && !is_looked_at(o)) {
+        c->shared->done = true;
+        leave();
+    }
+    sim_doom_watch(lethal ? &c->shared->dooms : NULL);
     c->shared->error =
         sim_run_plan(plan, &options, &c->shared->result, &c->shared->detail);
     FILE *const files[] = {o->log, o->trace, o->links};
@@ -128,11 +211,7 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
         if (files[i] != NULL)
             (void)fflush(files[i]);
     c->shared->done = true;
-#ifdef __SANITIZE_ADDRESS__ /* then the leak sanitizer looks */
-    exit(0);
-#else
-    _exit(0);
-#endif
+    leave();
 }
 
 /* ---- in the parent ---- */
@@ -177,23 +256,6 @@ int sim_child_start(struct sim_child *ret_child, const struct sim_plan *plan,
         run_here(&c, plan, options);
     *ret_child = c;
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *status, int type,
-                      struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-/* What a dead child's world has left. */
-static void remove_world(const struct sim_child *c)
-{
-    if (c->shared->directory[0] == '/')
-        (void)nftw(c->shared->directory, remove_one, TREE_DEPTH_MAX,
-                   FTW_DEPTH | FTW_PHYS);
 }
 
 static void read_output(const struct sim_child *c, struct buffer *out)

@@ -21,6 +21,9 @@ static void tell_result(const struct sim_run_result *r)
     for (unsigned d = 0; d < SIM_DEEDS; d++)
         if ((r->fault_kinds >> d & 1) != 0)
             (void)printf(" %s", sim_deed_name((enum sim_deed)d));
+    if (r->deaths > 0)
+        (void)printf("\nLMDB died %" PRIu64 " times of a damaged file",
+                     r->deaths);
     (void)printf("\ncore alike after %.1f s, all after %.1f s\n",
                  (double)r->core_us / 1e6, (double)r->heal_us / 1e6);
 }

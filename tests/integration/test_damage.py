@@ -5,6 +5,7 @@ be opened any more. The node serves what it can, says what it cannot, mends
 itself from the others, or joins anew; alone it refuses with the remedy."""
 import glob
 import os
+import struct
 
 import harness
 from harness import check, check_equal, check_in, wait_until
@@ -134,16 +135,26 @@ def spoil(node, how):
             file.truncate(0)
 
 
+def wait_facts(node):
+    facts = os.path.join(node.data, "facts")
+    wait_until(lambda: os.path.exists(facts) and
+               open(facts, "rb").read().count(b"\npeer ") == 2,
+               "the copy of its facts")
+
+
 def check_rejoins(t, how):
     nodes = three(t)
     beta = nodes[1]
     before = beta.status()["incarnation"]
-    facts = os.path.join(beta.data, "facts")
-    wait_until(lambda: os.path.exists(facts) and
-               open(facts, "rb").read().count(b"\npeer ") == 2,
-               "the copy of beta's facts")
+    wait_facts(beta)
     beta.stop()
     spoil(beta, how)
+    check_comes_back(t, nodes, before)
+
+
+def check_comes_back(t, nodes, before):
+    """beta, which is down, joins anew by itself."""
+    beta = nodes[1]
     beta.start(deadline_s=60)
     t.converged(nodes, 60)
     check_equal(beta.ok("get", "app/7").strip(), b"value-7")
@@ -176,6 +187,124 @@ def test_a_store_of_zeroes_rejoins(t):
 
 def test_a_lost_store_rejoins(t):
     check_rejoins(t, "empty")
+
+
+class Pages:
+    """LMDB's pages of a node's data.mdb, as they are just now."""
+    META_TREES = 40  # of a meta page: the free pages' tree, then the records'
+    TREE = 48
+
+    def __init__(self, node):
+        self.path = os.path.join(node.data, "data.mdb")
+        with open(self.path, "rb") as file:
+            self.bytes = file.read()
+        self.meta = max((0, 4096), key=lambda at: self.word(at + 144))
+
+    def word(self, at):
+        return struct.unpack_from("=Q", self.bytes, at)[0]
+
+    @property
+    def root(self):
+        return 4096 * self.word(self.meta + self.META_TREES + self.TREE + 40)
+
+    def write(self, at, value):
+        with open(self.path, "r+b") as file:
+            file.seek(at)
+            file.write(value)
+
+    def kill_readers(self):
+        """A branch with one way to go: LMDB asserts that there are two."""
+        check_equal(struct.unpack_from("=H", self.bytes, self.root + 10)[0], 1,
+                    "the root is a branch")
+        self.write(self.root + 12, struct.pack("=H", 18))
+
+    def miscount(self):
+        """One leaf more than there is: nobody dies of it."""
+        for meta in (0, 4096):
+            at = meta + self.META_TREES + self.TREE + 16
+            self.write(at, struct.pack("=Q", self.word(at) + 1))
+
+
+def wait_death(node):
+    wait_until(lambda: not node.process.running(), "%s ends" % node.name, 60)
+    return node.process.wait()
+
+
+def test_a_store_that_kills_its_process(t):
+    """Whoever reads it dies of a signal; the next start does not."""
+    nodes = three(t)
+    beta = nodes[1]
+    before = beta.status()["incarnation"]
+    wait_facts(beta)
+    Pages(beta).kill_readers()
+    beta.cli("get", "app/1")
+    check(wait_death(beta) < 0, "LMDB kills it")
+    nodes[0].ok("put", "app/meanwhile", "m")
+    check_comes_back(t, nodes, before)
+    check_in(b"the last process died, and page", beta.process.stderr())
+    check_equal(beta.ok("get", "app/meanwhile").strip(), b"m")
+    beta.restart()
+    t.converged(nodes, 60)
+    check_equal(len(glob.glob(os.path.join(beta.data,
+                                           "data.mdb.damaged-*"))), 1,
+                "no other one")
+
+
+def test_a_sound_store_survives_its_process(t):
+    nodes = three(t)
+    beta = nodes[1]
+    before = beta.status()["incarnation"]
+    wait_facts(beta)
+    for _ in range(3):
+        beta.kill()
+        beta.start()
+    check_equal(beta.status()["incarnation"], before, "the same life")
+    check_equal(glob.glob(os.path.join(beta.data, "data.mdb.damaged-*")), [])
+    t.converged(nodes, 60)
+    beta.stop()
+    check(not os.path.exists(os.path.join(beta.data, "running")),
+          "an orderly end leaves no mark")
+
+
+def test_pages_that_the_scrub_finds(t):
+    """Nothing is mended through LMDB where its own pages are damaged: the node
+    ends, and its next start sets the file aside."""
+    nodes = three(t)
+    beta = nodes[1]
+    before = beta.status()["incarnation"]
+    wait_facts(beta)
+    beta.stop()
+    Pages(beta).miscount()
+    beta.flags = ["--scrub-interval", "1s"]
+    beta.start()
+    check(wait_death(beta) > 0, "it ends by itself")
+    check_in(b"counts other pages than there are", beta.process.stderr())
+    beta.flags = []
+    check_comes_back(t, nodes, before)
+
+
+def test_alone_with_damaged_pages(t):
+    """It goes on while it can, says what is wrong, and once it is dead does not
+    let LMDB near that file again."""
+    alpha = t.mesh()
+    for i in range(40):
+        alpha.ok("put", "app/%d" % i, "value-%d" % i)
+    alpha.stop()
+    Pages(alpha).miscount()
+    alpha.flags = ["--scrub-interval", "1s"]
+    alpha.start()
+    wait_until(lambda: heal(alpha)["damaged_records"] > 0, "the scrub", 30)
+    result = alpha.cli("doctor")
+    check_equal(result.returncode, 1)
+    check_in(b"counts other pages than there are", result.stdout, "doctor")
+    check_equal(alpha.ok("get", "app/7").strip(), b"value-7")
+    alpha.kill()
+    before = open(os.path.join(alpha.data, "data.mdb"), "rb").read()
+    alpha.spawn()
+    check(alpha.process.wait() > 0, "it starts")
+    check_in(b"snapshot", alpha.process.stderr(), "the remedy")
+    check_equal(open(os.path.join(alpha.data, "data.mdb"), "rb").read(),
+                before, "nothing was touched")
 
 
 def test_alone_it_refuses_with_the_remedy(t):
