@@ -172,7 +172,7 @@ static bool scrub_step(struct work *w)
 
     s->error = compare_scan_step(s->scan);
     s->pages = 0;
-    if (s->error == 0 || s->error == CM_ERR_DAMAGED)
+    if (s->error <= 0 && s->error != CM_ERR_NOMEM)
         s->pages = store_check_open(s->node->store, &s->pages_detail);
     return false; /* the next one after a pause */
 }

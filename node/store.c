@@ -38,6 +38,11 @@ struct actors *store_actors(struct store *s)
     return &s->actors;
 }
 
+const char *store_dir(const struct store *s)
+{
+    return s->dir;
+}
+
 MDB_dbi store_dbi(const struct store *s)
 {
     return s->dbi;
@@ -64,6 +69,11 @@ int store_error(int mdb_error, struct cm_detail *detail)
         return cm_fail(detail, CM_ERR_BUSY,
                        "store: all %d reader slots are in use; retry",
                        STORE_READERS_MAX);
+    /* Of no file that LMDB wrote, and that nobody else has open. */
+    case MDB_MAP_RESIZED:
+    case MDB_CURSOR_FULL:
+    case MDB_INCOMPATIBLE:
+    case MDB_BAD_VALSIZE:
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:

@@ -449,7 +449,7 @@ static bool is_of_another_version(const struct look *l)
 
 /* The page of the wanted commit, as LMDB chooses it. */
 static int read_meta(struct look *l, uint64_t txn, uint64_t map_size,
-                     struct tree ret_trees[2])
+                     uint64_t file_size, struct tree ret_trees[2])
 {
     uint8_t pages[META_PAGES][META_END];
     unsigned chosen;
@@ -477,6 +477,8 @@ static int read_meta(struct look *l, uint64_t txn, uint64_t map_size,
     if (txn != STORE_CHECK_NEWEST && l->txn != txn)
         return CM_ERR_BUSY;
     l->pages = get_word(pages[chosen] + META_LAST_AT) + 1;
+    if (map_size < file_size) /* it was greater once */
+        map_size = file_size;
     if (l->pages < META_PAGES || l->pages > map_size / l->page_size)
         return unsound(l, chosen, "it speaks of more pages than there may be");
     read_tree(pages[chosen], TREE_FREE, &ret_trees[TREE_FREE]);
@@ -497,7 +499,7 @@ int store_check_file(int fd, uint64_t map_size, uint64_t txn,
         return cm_fail(detail, CM_ERR_IO, "data.mdb: %s", strerror(errno));
     if (st.st_size == 0 || is_of_another_version(&l))
         return 0;
-    error = read_meta(&l, txn, map_size, trees);
+    error = read_meta(&l, txn, map_size, (uint64_t)st.st_size, trees);
     if (error != 0)
         return error;
     l.in_file = (uint64_t)st.st_size / l.page_size;
@@ -529,6 +531,9 @@ int store_check_open(struct store *s, struct cm_detail *detail)
         MDB_env *env;
 
         error = store_reader_begin(s, &r);
+        /* Then nobody commits either; and the next start looks again. */
+        if (error == CM_ERR_DAMAGED || error == CM_ERR_IO)
+            return store_check_dir(store_dir(s), UINT64_MAX, detail);
         if (error != 0)
             return cm_fail(detail, error, "the store cannot be read: %s",
                            cm_strerror(error));

@@ -69,6 +69,8 @@ int store_txn_own(struct store_txn *t, uint32_t actor, uint64_t seq,
 int store_txn_vv(struct store_txn *t, struct vv *ret_vv);
 
 struct actors *store_actors(struct store *s);
+/* As it was opened; lives as long as s. */
+const char *store_dir(const struct store *s);
 MDB_dbi store_dbi(const struct store *s);
 
 struct store_reader {

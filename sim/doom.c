@@ -57,6 +57,8 @@ int __real_mdb_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data);
 int __real_mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor);
 int __real_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
                           MDB_cursor_op op);
+int __real_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
+                          unsigned flags);
 int __real_mdb_cursor_del(MDB_cursor *cursor, unsigned flags);
 
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd,
@@ -81,6 +83,8 @@ int __wrap_mdb_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data);
 int __wrap_mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor);
 int __wrap_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
                           MDB_cursor_op op);
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
+                          unsigned flags);
 int __wrap_mdb_cursor_del(MDB_cursor *cursor, unsigned flags);
 
 /* ---- what is told to others ---- */
@@ -316,6 +320,16 @@ int __wrap_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
     return begin(mdb_txn_env(mdb_cursor_txn(cursor)))
                ? EIO
                : end(__real_mdb_cursor_get(cursor, key, data, op));
+}
+
+int __wrap_mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data,
+                          unsigned flags)
+{
+    if (sim_disk_map_is_full())
+        return MDB_MAP_FULL;
+    return begin(mdb_txn_env(mdb_cursor_txn(cursor)))
+               ? EIO
+               : end(__real_mdb_cursor_put(cursor, key, data, flags));
 }
 
 int __wrap_mdb_cursor_del(MDB_cursor *cursor, unsigned flags)

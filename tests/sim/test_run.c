@@ -191,6 +191,61 @@ static void test_time_is_bounded(void **state)
     assert_int_equal(r.outcome, SIM_INCONCLUSIVE);
 }
 
+/* Bits of LMDB's own pages rot at one host, once in a while, until LMDB has
+ * died of it: the run goes on, passes, and is the same elsewhere. */
+#define ROT_SEEDS 12
+#define ROT_BITS 32
+#define ROT_EVERY_MS 45000
+
+static void add_rot(struct sim_plan *plan, unsigned host)
+{
+    uint64_t id = UINT64_C(1) << 20;
+
+    for (size_t i = 0; i < plan->count; i++) /* its clients stay away */
+        if (sim_hosts_first(&plan->lines[i].hosts) == host) {
+            sim_hosts_remove(&plan->lines[i].hosts, host);
+            sim_hosts_add(&plan->lines[i].hosts, 0);
+        }
+    for (uint64_t at = ROT_EVERY_MS; at + ROT_EVERY_MS < plan->duration_ms;
+         at += ROT_EVERY_MS) {
+        struct sim_plan_line l = {.deed = SIM_DEED_BIT_ROT, .id = id++};
+
+        l.at_ms = at;
+        l.params[SIM_PARAM_COUNT] = ROT_BITS;
+        l.params[SIM_PARAM_PPM] = 1000000;
+        sim_hosts_add(&l.hosts, host);
+        assert_int_equal(sim_plan_add(plan, &l), 0);
+    }
+}
+
+static void test_lmdb_dies(void **state)
+{
+    uint64_t deaths = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= ROT_SEEDS && deaths < 3; seed++) {
+        struct sim_plan plan;
+        struct sim_run_result a, b;
+
+        assert_int_equal(sim_expand(&plan, seed, SIM_PROFILE_QUIET, 3), 0);
+        assert_false(sim_run_may_kill(&plan));
+        add_rot(&plan, 1);
+        assert_true(sim_run_may_kill(&plan));
+        run_child(&plan, false, &a);
+        if (a.outcome != SIM_PASS)
+            fail_msg("seed %" PRIu64 ": %s", seed, a.words);
+        if (a.deaths > 0) {
+            run_child(&plan, true, &b);
+            assert_true(hash_equal(&a.chain, &b.chain));
+            assert_int_equal(a.deaths, b.deaths);
+        }
+        deaths += a.deaths;
+        sim_plan_release(&plan);
+    }
+    print_message("LMDB died %" PRIu64 " times\n", deaths);
+    assert_true(deaths >= 3);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +254,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_lines_stand_alone),
         cmocka_unit_test(test_liveness_is_noticed),
         cmocka_unit_test(test_time_is_bounded),
+        cmocka_unit_test(test_lmdb_dies),
     };
 
     if (argc == 2 && strcmp(argv[1], "--hash") == 0)
