@@ -90,9 +90,9 @@ static uint8_t *begin_write(int fd, off_t offset, size_t size)
 {
     uint8_t *room = NULL;
 
-    int error =
-        offset < 0 ? EINVAL
-                   : sim_disk_begin_write(fd, (uint64_t)offset, size, &room);
+    int error = offset < 0
+                    ? EINVAL
+                    : sim_disk_begin_write(fd, (uint64_t)offset, size, &room);
     if (error == 0)
         return room;
     errno = error;
