@@ -464,7 +464,7 @@ static int choose(struct reassert *r, struct object_store *store,
     }
     error = snapshot_list_in(&l, store, NULL, &detail);
     if (error != 0)
-        return cli_failed_as(r->c, cli_exit_of(error), "%s", detail.text);
+        return cli_failed_as(r->c, CLI_TRANSPORT, "%s", detail.text);
     if (l.count == 0)
         code = cli_failed_as(r->c, CLI_TRANSPORT,
                              "%s holds no snapshot; is it the right place?",

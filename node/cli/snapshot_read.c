@@ -222,7 +222,7 @@ int cli_verb_snapshot_list(struct cli *c)
     error = snapshot_list_in(&listing, &store, NULL, &detail);
     if (error != 0) {
         object_store_close(&store);
-        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
+        return cli_failed_as(c, CLI_TRANSPORT, "%s", detail.text);
     }
     code = listing.count == 0 ? CLI_FALSE : CLI_DONE;
     for (size_t i = 0; i < listing.count && code != CLI_TRANSPORT; i++) {
@@ -274,7 +274,7 @@ static int choose(const struct cli *c, struct opened *o, const char *target)
     }
     error = snapshot_list_in(&l, &o->store, NULL, &detail);
     if (error != 0)
-        return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
+        return cli_failed_as(c, CLI_TRANSPORT, "%s", detail.text);
     if (l.count == 0) {
         snapshot_listing_release(&l);
         return cli_failed_as(c, CLI_TRANSPORT,
