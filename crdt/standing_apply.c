@@ -617,8 +617,10 @@ int standing_apply(struct standing *s, const struct standing_store *store,
         error = standing_level_raise(s, &dot->incarnation, op->level);
     else
         error = apply_ack(s, store, op, dot, hlc);
-    if (error == 0)
+    if (error == 0 && (op->kind == OP_ROSTER_ADD || op->kind == OP_FENCE))
         error = standing_due(s, store, vv, ret_changes);
+    else if (error == 0)
+        error = standing_due_pass(s, store, ret_changes);
     if (op->kind == OP_ROSTER_ADD)
         ret_changes->roster = true;
     return error;

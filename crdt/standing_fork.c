@@ -103,6 +103,39 @@ static bool is_open(const struct ballot *b, const struct incarnation *i)
             standing_is_evictee(b->also, i));
 }
 
+/* Whether f, whoever wrote it, covers another event than vv holds there. */
+static bool differs(const struct standing_fence *f, const struct vv *vv)
+{
+    static const struct hash none;
+
+    for (size_t i = 0; i < f->count; i++) {
+        const struct standing_name *n = &f->names[i];
+        const struct vv_entry *e = vv_find(vv, &n->incarnation);
+
+        if (e != NULL && e->seq == n->seq && !hash_equal(&e->head, &n->head) &&
+            !hash_equal(&n->head, &none))
+            return true;
+    }
+    return false;
+}
+
+/* Mostly nobody holds another branch than anybody else, and that is soon told:
+ * this is asked at every commit. */
+static bool may_dispute(const struct ballot *b, const struct vv *vv)
+{
+    const struct standing *all[2] = {b->s, b->also};
+
+    for (size_t k = 0; k < 2 && all[k] != NULL; k++) {
+        for (size_t i = 0; i < all[k]->fences.count; i++)
+            if (differs(&all[k]->fences.items[i], vv))
+                return true;
+        for (size_t i = 0; i < all[k]->announced.count; i++)
+            if (differs(&all[k]->announced.items[i], vv))
+                return true;
+    }
+    return false;
+}
+
 /* Whether vv holds a branch that lost. b has what is known. */
 static bool has_lost_branch(struct ballot *b, const struct vv *vv,
                             struct incarnation *ret_fork)
@@ -142,7 +175,8 @@ bool standing_holds_lost_branch(const struct standing *s,
 {
     struct ballot b = {.s = s, .self = self};
 
-    return has_fences(s) && has_lost_branch(&b, vv, ret_fork);
+    return has_fences(s) && may_dispute(&b, vv) &&
+           has_lost_branch(&b, vv, ret_fork);
 }
 
 bool standing_cut_has_lost(const struct standing *s,
@@ -154,6 +188,6 @@ bool standing_cut_has_lost(const struct standing *s,
 
     if (STANDING_OFF(RULE_FORGET_NOTHING))
         b.also = NULL;
-    return (has_fences(s) || has_fences(cut)) &&
+    return (has_fences(s) || has_fences(cut)) && may_dispute(&b, cut_vv) &&
            has_lost_branch(&b, cut_vv, ret_fork);
 }

@@ -241,5 +241,8 @@ void standing_level_unpack(struct standing *s, struct unpacker *u);
 /* Seals and passes whatever is due. */
 int standing_due(struct standing *s, const struct standing_store *store,
                  const struct vv *vv, struct standing_changes *ret_changes);
+/* As standing_due, where only acknowledgements have come. */
+int standing_due_pass(struct standing *s, const struct standing_store *store,
+                      struct standing_changes *ret_changes);
 
 #endif

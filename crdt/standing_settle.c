@@ -284,6 +284,16 @@ int standing_due(struct standing *s, const struct standing_store *store,
     return error;
 }
 
+/* An acknowledgement changes nothing that a seal hangs on. */
+int standing_due_pass(struct standing *s, const struct standing_store *store,
+                      struct standing_changes *ret_changes)
+{
+    s->sealed.count = 0;
+    ret_changes->sealed = s->sealed.items;
+    ret_changes->sealed_count = 0;
+    return pass(s, store, ret_changes);
+}
+
 /* What one side of a join had removed, the other has left something of. */
 static int drop_remains(struct standing *s, const struct standing_store *store)
 {
