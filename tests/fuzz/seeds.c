@@ -93,6 +93,12 @@ static struct op op_of(enum op_kind kind)
         op.key = slice_of(incarnation, sizeof incarnation);
         op.value = text("a certificate");
     }
+    if (kind == OP_KNOWS) {
+        static const uint8_t writer[INCARNATION_SIZE] = {5};
+
+        op.key = slice_of(writer, sizeof writer);
+        op.level = LEVEL_LAST;
+    }
     return op;
 }
 
@@ -134,6 +140,25 @@ static void seeds_event(void)
         /* One of each space: no two for one key or element. */
         if (kind == OP_PUT || kind == OP_SET_ADD || kind == OP_ROSTER_ADD)
             buffer_append_slice(&all, buffer_slice(&body));
+    }
+    /* The longer forms. */
+    for (kind = OP_REVOKE; kind <= OP_KNOWS; kind++) {
+        struct op op = op_of((enum op_kind)kind);
+        char name[32];
+
+        if (kind == OP_REVOKE || kind == OP_SET_REVOKE)
+            op.value = text("left the company");
+        else if (kind == OP_ROSTER_ADD)
+            op.level = LEVEL_LAST;
+        else if (kind != OP_KNOWS)
+            continue;
+        buffer_clear(&body);
+        event_body_add(&body, &op);
+        (void)snprintf(name, sizeof name, "%s-level", op_kind_name(op.kind));
+        seed_begin(1);
+        buffer_append_byte(&out, 1);
+        buffer_append_slice(&out, buffer_slice(&body));
+        seed_write("event", name);
     }
     seed_begin(1);
     buffer_append_byte(&out, 3);

@@ -365,6 +365,115 @@ static void test_no_way_back(void **state)
     fixture_mesh_release(&m);
 }
 
+static int never(void *context, struct entry_id *ret_id,
+                 const struct entry **ret_entry)
+{
+    (void)context;
+    (void)ret_id;
+    (void)ret_entry;
+    fail_msg("a state that cannot be read is not looked into");
+    return CM_ERR_INVALID;
+}
+
+/* Goal: a state with operations of a later level is refused before anything of
+ * it is taken, with what to install. */
+static void test_later_state_is_refused(void **state)
+{
+    struct fixture_mesh m;
+    struct fixture_node *a, *b;
+    struct replacement r = {.next = never};
+    struct store_reader *reader;
+    struct intent *i = intent_new(INTENT_REPLACE);
+
+    (void)state;
+    old_mesh(&m, 1);
+    a = &m.nodes[0];
+    b = &m.nodes[1];
+    fixture_keys(b, 2);
+    fixture_certify(&m, b, "node-2", ROLE_READER, "");
+    b->level = LEVEL_FIRST;
+    fixture_identity(&m, b, false);
+    m.count = 2;
+    restart(a, LEVEL_LAST);
+    nudge(a);
+    assert_int_equal(revoke_for(a, "k", "why"), 0);
+    assert_int_equal(store_reader_begin(a->store, &reader), 0);
+    r.vv = &a->vv;
+    r.generation_order = buffer_slice(&m.order);
+    assert_int_equal(store_meta(reader, META_STANDING, &r.standing), 0);
+    i->replacement = &r;
+    commit_result_free(fixture_commit(b, i));
+    assert_int_equal(i->result, CM_ERR_FORMAT_VERSION);
+    assert_non_null(strstr(i->detail.text, "level 2"));
+    intent_free(i);
+    store_reader_release(reader);
+    fixture_mesh_release(&m);
+}
+
+/* ---- in any order ---- */
+
+static uint32_t draw(uint32_t *random, uint32_t below)
+{
+    *random = *random * 1664525 + 1013904223;
+    return (*random >> 8) % below;
+}
+
+/* Updates, writes with and without what is new, and single events that come
+ * anywhere in any order. */
+static void step(struct fixture_mesh *m, uint32_t *random)
+{
+    struct fixture_node *n = &m->nodes[draw(random, (uint32_t)m->count)];
+    struct fixture_node *from = &m->nodes[draw(random, (uint32_t)m->count)];
+    const char *keys[] = {"a", "b", "c"};
+    const char *key = keys[draw(random, 3)];
+    uint32_t kind = draw(random, 20);
+
+    if (kind == 0 && n->level == LEVEL_FIRST) {
+        restart(n, LEVEL_LAST);
+        nudge(n);
+    } else if (kind < 3) {
+        int result = revoke_for(n, key, kind == 1 ? "why" : "");
+
+        assert_true(result == 0 || result == CM_ERR_LEVEL);
+    } else if (kind < 4) {
+        struct intent *i = intent_new(INTENT_PROPOSE);
+
+        commit_result_free(fixture_commit(n, i));
+        intent_free(i);
+    } else if (from != n && from->events_count > 0) {
+        const struct fixture_event *e =
+            &from->events[draw(random, (uint32_t)from->events_count)];
+
+        (void)fixture_deliver(n, slice_of(e->bytes, e->size));
+    }
+}
+
+/* Goal: levels, and what is needed to read a state, are functions of the
+ * version vector like everything. Method: whenever two nodes show one vector
+ * after a step, they show one proof; in the end all are alike. */
+static void test_any_order(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 1; seed <= 12; seed++) {
+        struct fixture_mesh m;
+        uint32_t random = seed;
+
+        old_mesh(&m, 3);
+        for (int k = 0; k < 150; k++) {
+            step(&m, &random);
+            for (size_t a = 1; a < m.count; a++) {
+                if (vv_equal(&m.nodes[0].vv, &m.nodes[a].vv))
+                    assert_true(
+                        hash_equal(&m.nodes[0].proof, &m.nodes[a].proof));
+            }
+        }
+        for (int k = 0; k < 3; k++)
+            spread(&m);
+        expect_all_equal(&m);
+        fixture_mesh_release(&m);
+    }
+}
+
 /* ---- the operations ---- */
 
 /* The first event of that body, by the last node. */
@@ -582,6 +691,8 @@ int main(void)
         cmocka_unit_test(test_early_event_waits_everywhere),
         cmocka_unit_test(test_sponsor_keeps_its_word),
         cmocka_unit_test(test_no_way_back),
+        cmocka_unit_test(test_later_state_is_refused),
+        cmocka_unit_test(test_any_order),
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_announcement_of_another),
         cmocka_unit_test(test_record),
