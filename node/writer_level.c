@@ -125,7 +125,6 @@ int level_check_add(const struct writer *w, uint32_t level,
 
     if (level >= own)
         return 0;
-    CM_MARK("sponsor: who knows less than was announced is refused");
     return cm_fail(detail, CM_ERR_LEVEL,
                    "its program knows format level %u, members of this mesh "
                    "have announced %u: install a newer one on it",
