@@ -206,7 +206,10 @@ $(BUILD)/libconfmesh.a: $(call objects,$(LIB_SRC)) $(BUILD)/sources
 # What the command line has beyond the library, for its tests.
 $(BUILD)/libcli.a: $(call objects,$(CLI_SRC)) $(BUILD)/sources
 	$(archive)
-$(BUILD)/libsim.a: $(call objects,$(SIM_SRC)) $(BUILD)/sources
+# The operator of a simulated mesh chooses and joins by confmesh-restore's code.
+SIM_RESTORE_SRC := node/restore/restore_choose.c node/restore/restore_gather.c
+$(BUILD)/libsim.a: $(call objects,$(SIM_SRC) $(SIM_RESTORE_SRC)) \
+    $(BUILD)/sources
 	$(archive)
 
 # ---- Link ------------------------------------------------------------------

@@ -99,6 +99,12 @@ static const char *target_path(const char *target, struct cm_detail *detail)
     return path;
 }
 
+const char *object_dir_target_path(const char *target)
+{
+    CHECK(target != NULL);
+    return target_path(target, NULL);
+}
+
 int object_dir_target_check(const char *target, struct cm_detail *detail)
 {
     CHECK(target != NULL);

@@ -27,6 +27,8 @@ struct object_dir {
 int object_dir_open(struct object_dir *ret_dir, const char *target, bool create,
                     struct cm_detail *detail);
 void object_dir_close(struct object_dir *d);
+/* The directory that target names, within it; NULL: it names none. */
+const char *object_dir_target_path(const char *target);
 /* 0, or CM_ERR_INVALID with detail: what is neither a path nor file:PATH. */
 int object_dir_target_check(const char *target, struct cm_detail *detail);
 

@@ -54,6 +54,25 @@ int object_store_check(const char *target, bool may_exec,
     return 0;
 }
 
+/* Without what says nothing: the scheme of a directory, slashes at the end. */
+static struct slice place_of(const char *target)
+{
+    const char *path =
+        has_scheme(target, SCHEME_S3) ? target : object_dir_target_path(target);
+    size_t size = path != NULL ? strlen(path) : 0;
+
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return slice_of(path, size);
+}
+
+bool object_store_same(const char *a, const char *b)
+{
+    CHECK(a != NULL && b != NULL);
+    return !has_scheme(a, SCHEME_EXEC) && !has_scheme(b, SCHEME_EXEC) &&
+           slice_equal(place_of(a), place_of(b));
+}
+
 int object_store_open(struct object_store *ret_store, const char *target,
                       unsigned flags, struct cm_detail *detail)
 {

@@ -51,6 +51,9 @@ const char *object_store_ca_file(void); /* as set; NULL: none was */
 /* 0, or CM_ERR_INVALID with detail: what is no target this program knows. */
 int object_store_check(const char *target, bool may_exec,
                        struct cm_detail *detail);
+/* Whether both name one place, as far as the texts tell: DIR, DIR/ and file:DIR
+ * do; commands never do. */
+bool object_store_same(const char *a, const char *b);
 /* Waits for no network: what is wrong over there is told by the first call. The
  * struct stays where it is until _close. CM_ERR_INVALID, CM_ERR_NOT_FOUND (a
  * directory without _CREATE, credentials), CM_ERR_IO. */

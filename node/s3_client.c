@@ -9,7 +9,6 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
-#include "crdt/base/mark.h"
 #include "node/object_retry.h"
 #include "node/s3_sign.h"
 #include "node/s3_transfer.h"
@@ -364,8 +363,6 @@ static int run(struct call *k, struct cm_detail *detail)
                            cm_strerror(error));
         }
         verdict = judge(k);
-        if (verdict == VERDICT_RESIGN)
-            CM_MARK("s3: a request was signed anew");
         if (verdict == VERDICT_DONE || verdict == VERDICT_FAIL ||
             (verdict == VERDICT_AGAIN &&
              !object_retry_wait(&retry, t->after_ms))) {

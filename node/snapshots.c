@@ -684,10 +684,27 @@ static void refuse(node_snapshot_done done, void *ctx, int error,
         done(ctx, &r);
 }
 
+/* Which of the configured targets are meant; false: it is none of them. One
+ * that is must go on with its own chain of manifests: deltas behind an older
+ * one would be taken for part of the newer one. */
+static bool find_wanted(const struct node *n, const char *to,
+                        bool ret_wanted[UPLOAD_TARGETS_MAX])
+{
+    bool any = false;
+
+    for (size_t i = 0; i < UPLOAD_TARGETS_MAX; i++) {
+        ret_wanted[i] =
+            to == NULL ||
+            (i < n->targets_count && object_store_same(n->targets[i].url, to));
+        any = any || ret_wanted[i];
+    }
+    return any;
+}
+
 void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
                        void *ctx)
 {
-    static const bool all[UPLOAD_TARGETS_MAX] = {true, true, true, true};
+    bool wanted[UPLOAD_TARGETS_MAX];
     struct cm_detail detail = {""};
     struct request *r;
     int error;
@@ -711,8 +728,8 @@ void node_snapshot_now(struct node *n, const char *to, node_snapshot_done done,
         return;
     }
     *r = (struct request){.done = done, .ctx = ctx, .open = 1};
-    error = to == NULL ? scan_start(n, all, r, &detail)
-                       : start_foreign(n, to, r, &detail);
+    error = find_wanted(n, to, wanted) ? scan_start(n, wanted, r, &detail)
+                                       : start_foreign(n, to, r, &detail);
     if (error == 0)
         return;
     n->status.snapshot_failures++;

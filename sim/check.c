@@ -77,6 +77,7 @@ void sim_check_free(struct sim_check *c)
         return;
     check_watches_free(c);
     check_snapshots_free(c);
+    check_cover_free(c);
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         struct check_host *h = &c->hosts[i];
         vv_release(&h->vv);
@@ -93,6 +94,7 @@ void sim_check_free(struct sim_check *c)
         cm_free(c->known[i].seqs);
     cm_free(c->known);
     cm_free(c->suspects);
+    cm_free(c->branches);
     cm_free(c->names);
     cm_free(c->uniques);
     cm_free(c->vectors);
@@ -307,6 +309,7 @@ static void take_boot(struct sim_check *c, unsigned host,
     c->next_tick_us = 0; /* its alive counter is looked at as it begins */
     h->up = true;
     h->dying = false;
+    h->told_wall_ms = 0; /* a commit of this life tells what is due */
     h->asked = 0;
     memset(h->views, 0, c->options.hosts_count * sizeof *h->views);
     h->gossip_seen = 0;
@@ -378,6 +381,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
 
     CHECK(!h->up);
     check_unique_rob(c, h);
+    check_branches_forget(c, h);
     forget_tentative(c, h);
     vv_init(&empty);
     if (c->forked)
@@ -440,15 +444,6 @@ static void keep_tentative(struct sim_check *c, struct check_host *h,
         if (e != NULL && e->decoded.dot.seq > known)
             e->tentative = true;
     }
-}
-
-static const struct intent *find_adoption(const struct commit_result *r)
-{
-    for (const struct intent *i = r->intents; i != NULL; i = i->next) {
-        if (i->kind == INTENT_REPLACE && i->result == 0)
-            return i;
-    }
-    return NULL;
 }
 
 /* A commit that failed may yet be on the platter, as one that a power cut
@@ -522,6 +517,7 @@ static void adopt(struct sim_check *c, struct check_host *h,
         h->returned = true;
     }
     (void)check_adopt(c, h, &before, adoption->revision);
+    h->joined_cut = replacement->mode == ADOPT_JOIN;
     vv_release(&before);
 }
 
@@ -536,6 +532,8 @@ static void take_commit(struct sim_check *c, unsigned host,
         check_unique_commit(c, h, r);
     if (check_forks(c, h, r)) {
         h->pending = r->pending_events;
+        if (check_adoption(h, r) != NULL)
+            check_branches_forget(c, h);
         check_names(c, h, r);
         if (!r->stale && !h->dying)
             check_weakly(h, &r->vv, &r->digest, r->revision);
@@ -552,7 +550,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     }
     check_result(c, h, r);
     size_t contested = c->recent_count;
-    const struct intent *adoption = find_adoption(r);
+    const struct intent *adoption = check_adoption(h, r);
     if (adoption != NULL)
         adopt(c, h, r, adoption);
     size_t first = h->applied_count;
@@ -569,6 +567,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     if (!vv_equal(&h->vv, &r->vv) && h->doubtful)
         check_catch_up(c, h, &r->vv, r->revision, wall_ms);
     h->doubtful = has_failed(r);
+    check_ends_clock(h, wall_ms);
     h->revision = r->revision;
     check_state(c, h, &r->vv, &r->digest);
     check_standing(c, h);
@@ -736,6 +735,8 @@ static void step(struct sim_check *c)
     check_tick_members(c);
     check_forks_tick(c);
     check_watches_poll(c);
+    for (unsigned i = 0; i < c->options.uploaders; i++)
+        check_cover_look(c, &c->hosts[i]);
     look(c, c->tick_host++ % c->options.hosts_count);
 }
 

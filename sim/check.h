@@ -129,6 +129,7 @@ struct sim_check_options {
     uint64_t bytes_per_second_max; /* sent by a host, over 10 s; 0: default */
     uint64_t dead_within_us; /* a member away is dead to all; 0: default */
     uint32_t false_deaths_per_hour_ppm; /* of a watched pair; 0: default */
+    unsigned uploaders; /* so many hosts, from 0, put deltas by themselves */
 };
 
 /* CM_ERR_NOMEM. */
@@ -178,10 +179,16 @@ void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
 /* The disk is empty from now on (the host is down): what only it held may be
  * lost. */
 void sim_check_on_wipe(struct sim_check *c, unsigned host);
+/* Every machine is about to be lost: what its hosts say of their targets is
+ * looked at for the last time. */
+void sim_check_on_loss(struct sim_check *c);
+/* Whether a name was given twice, which puts the model to silence. */
+bool sim_check_is_forked(const struct sim_check *c);
 /* After total loss (every host was wiped) host begins again as incarnation,
- * from a snapshot with the vector vv (borrowed): the newest one that was
- * acknowledged, unless damaged. Whatever else was acknowledged is lost, and no
- * one may ever hold it again. */
+ * from snapshots and deltas with the vector vv (borrowed). Unless damaged, that
+ * is no less than each snapshot of this generation that was acknowledged, and
+ * than what any host had when, by its own word, the target covered it. Whatever
+ * else was acknowledged is lost, and no one may ever hold it again. */
 void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged);
@@ -197,6 +204,12 @@ void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn);
 /* Its store was unreadable and is set aside; the node joins anew, with its key.
  * What that disk alone held is lost. Only rot and torn sectors excuse it. */
 void sim_check_on_rebuild(struct sim_check *c, unsigned host);
+/* An entry that is written once is about to go from its store, and nothing says
+ * so: until the mesh has mended it, its digest may be any. */
+void sim_check_on_lapse(struct sim_check *c, unsigned host);
+/* The operator brings snapshots into it: it may write again what others wrote
+ * in earlier generations. */
+void sim_check_on_merge(struct sim_check *c, unsigned host);
 /* An earlier image of it is put back (the host is down): what it wrote since is
  * where others have it, or lost, and names may be given twice; where that
  * happens, nothing can be said of states any more but that they get alike. */

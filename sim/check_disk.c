@@ -35,6 +35,22 @@ bool sim_check_is_rotten(const struct sim_check *c, unsigned host)
     return c == NULL || c->hosts[host].rotten;
 }
 
+void sim_check_on_lapse(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    CHECK(host < c->options.hosts_count);
+    c->hosts[host].lapsed = true;
+}
+
+void sim_check_on_merge(struct sim_check *c, unsigned host)
+{
+    if (c == NULL)
+        return;
+    CHECK(host < c->options.hosts_count);
+    c->hosts[host].returned = true;
+}
+
 void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn)
 {
     if (c == NULL)

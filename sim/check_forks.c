@@ -6,7 +6,8 @@
  * that one sequence number (`suspect`). Only such a name may come to bear two
  * events, each of them made by a host that has the name; any other one is a
  * violation as ever. The model has one event for a name and is silent from then
- * on; which events there are is kept here. Two hosts that hold different events
+ * on; which events there are is kept here, and of the names that may be given
+ * twice who holds which (`branches`). Two hosts that hold different events
  * under one name, and that nothing troubles, have to know it within
  * CHECK_FORK_US: one of them raises the alarm or returns. */
 #include <string.h>
@@ -82,6 +83,60 @@ static void grow(struct sim_check *c)
     cm_free(old);
 }
 
+/* ---- who holds which ---- */
+
+static struct check_branch *
+branch_of(struct sim_check *c, const struct dot *dot, const struct hash *hash)
+{
+    struct check_branch *b;
+
+    for (size_t i = 0; i < c->branches_count; i++)
+        if (dot_equal(&c->branches[i].dot, dot) &&
+            hash_equal(&c->branches[i].hash, hash))
+            return &c->branches[i];
+    c->branches =
+        cm_realloc(c->branches, (c->branches_count + 1) * sizeof *c->branches);
+    CHECK(c->branches != NULL);
+    b = &c->branches[c->branches_count++];
+    *b = (struct check_branch){.dot = *dot, .hash = *hash};
+    return b;
+}
+
+/* h has committed it; and whoever has what the model knows by that name has
+ * applied it while the model could still tell. */
+static void hold(struct sim_check *c, const struct check_host *h,
+                 const struct dot *dot, const struct hash *hash,
+                 const struct sim_model_event *known)
+{
+    if (known != NULL && !hash_equal(&known->hash, hash)) {
+        size_t before = c->branches_count;
+        struct check_branch *b = branch_of(c, dot, &known->hash);
+
+        for (unsigned i = 0; i < c->options.hosts_count; i++)
+            if (c->branches_count > before &&
+                known->actor < c->hosts[i].seqs_count &&
+                c->hosts[i].seqs[known->actor] >= dot->seq)
+                b->holders[i / 64] |= UINT64_C(1) << i % 64;
+    }
+    branch_of(c, dot, hash)->holders[h->number / 64] |= UINT64_C(1)
+                                                        << h->number % 64;
+}
+
+void check_branches_forget(struct sim_check *c, const struct check_host *h)
+{
+    for (size_t i = 0; i < c->branches_count; i++)
+        c->branches[i].holders[h->number / 64] &=
+            ~(UINT64_C(1) << h->number % 64);
+}
+
+static bool holds(const struct check_branch *b, const struct check_host *h)
+{
+    return (b->holders[h->number / 64] >> h->number % 64 & 1) != 0 &&
+           vv_seq(&h->vv, &b->dot.incarnation) >= b->dot.seq;
+}
+
+/* ---- what is committed ---- */
+
 static void take_name(struct sim_check *c, const struct check_host *h,
                       const struct commit_event *e)
 {
@@ -94,14 +149,21 @@ static void take_name(struct sim_check *c, const struct check_host *h,
     struct hash hash;
     struct event decoded;
 
+    bool suspect = check_is_suspect(c, &e->dot);
+    bool same = known != NULL &&
+                slice_equal(e->bytes, slice_of(known->bytes, known->size));
+
     check_evaluated(c, SIM_CHECK_ONE_EVENT);
-    if (known != NULL &&
-        slice_equal(e->bytes, slice_of(known->bytes, known->size)))
+    if (same && !suspect)
         return;
     if (event_decode(&decoded, e->bytes) != 0)
         return;
     hash = event_hash(&decoded);
     event_release(&decoded);
+    if (suspect && !h->dying)
+        hold(c, h, &e->dot, &hash, known);
+    if (same)
+        return;
     grow(c);
     n = slot_of(c, &e->dot, &hash, &other);
     if (n->dot.seq != 0) {
@@ -113,7 +175,7 @@ static void take_name(struct sim_check *c, const struct check_host *h,
     *n = (struct check_name){e->dot, hash, h->dying};
     c->names_count++;
     dot_format(text, &e->dot);
-    if (other && !h->dying && !check_is_suspect(c, &e->dot))
+    if (other && !h->dying && !suspect)
         sim_check_report(c, SIM_CHECK_ONE_EVENT, h->number,
                          "has another event under %s than others, and no "
                          "fault gave that name to two of them",
@@ -140,14 +202,16 @@ static bool knows(const struct sim_check *c, const struct check_host *h)
 static bool are_apart(const struct sim_check *c, const struct check_host *a,
                       const struct check_host *b)
 {
-    for (size_t i = 0; i < c->suspects_count; i++) {
-        const struct incarnation *name = &c->suspects[i].incarnation;
-        const struct vv_entry *x = vv_find(&a->vv, name);
-        const struct vv_entry *y = vv_find(&b->vv, name);
+    for (size_t i = 0; i < c->branches_count; i++) {
+        const struct check_branch *x = &c->branches[i];
 
-        if (x != NULL && y != NULL && x->seq == y->seq &&
-            !hash_equal(&x->head, &y->head))
-            return true;
+        for (size_t k = 0; k < c->branches_count && holds(x, a); k++) {
+            const struct check_branch *y = &c->branches[k];
+
+            if (dot_equal(&x->dot, &y->dot) &&
+                !hash_equal(&x->hash, &y->hash) && holds(y, b))
+                return true;
+        }
     }
     return false;
 }
@@ -155,25 +219,40 @@ static bool are_apart(const struct sim_check *c, const struct check_host *a,
 static bool may_be_asked(const struct sim_check *c, const struct check_host *h)
 {
     return check_node(c, h) != NULL && h->has_identity && !h->hostile &&
-           check_is_calm(c, h, CHECK_FORK_US);
+           check_is_calm(c, h, 0);
+}
+
+/* Somebody that nothing troubles, has another event than h, and does not know
+ * it; NULL: nobody. */
+static const struct check_host *find_apart(struct sim_check *c,
+                                           const struct check_host *h)
+{
+    for (unsigned i = 0; i < c->options.hosts_count; i++) {
+        const struct check_host *other = &c->hosts[i];
+
+        if (i == h->number || !may_be_asked(c, other) ||
+            !are_apart(c, h, other))
+            continue;
+        check_evaluated(c, SIM_CHECK_FORK);
+        if (!knows(c, other))
+            return other;
+    }
+    return NULL;
 }
 
 static void look(struct sim_check *c, struct check_host *h)
 {
-    const struct check_host *other = NULL;
+    const struct check_host *other = find_apart(c, h);
 
-    for (unsigned i = 0; i < c->options.hosts_count && other == NULL; i++)
-        if (i != h->number && may_be_asked(c, &c->hosts[i]) &&
-            are_apart(c, h, &c->hosts[i]) && !knows(c, &c->hosts[i]))
-            other = &c->hosts[i];
     if (other == NULL || knows(c, h)) {
         h->apart_since_us = 0;
         return;
     }
-    check_evaluated(c, SIM_CHECK_FORK);
     if (h->apart_since_us == 0)
         h->apart_since_us = check_now(c);
-    if (check_now(c) - h->apart_since_us >= CHECK_FORK_US)
+    if (check_now(c) - h->apart_since_us >= CHECK_FORK_US &&
+        check_is_calm(c, h, CHECK_FORK_US) &&
+        check_is_calm(c, other, CHECK_FORK_US))
         sim_check_report(c, SIM_CHECK_FORK, h->number,
                          "n%u and it hold two events under one name, and "
                          "neither has found it",
@@ -201,6 +280,7 @@ void sim_check_on_clone(struct sim_check *c, unsigned from, unsigned to)
 
     CHECK(from != to && !copy->up);
     original->rolled_back = copy->rolled_back = c->any_rolled_back = true;
+    original->calm_since_us = copy->calm_since_us = check_now(c);
     original->twin = to + 1;
     copy->twin = from + 1;
     copy->cloned = true;
@@ -212,6 +292,8 @@ void sim_check_on_clone_over(struct sim_check *c, unsigned from, unsigned to)
     if (c == NULL)
         return;
     c->hosts[from].twin = c->hosts[to].twin = 0;
+    c->hosts[from].calm_since_us = check_now(c);
+    c->hosts[to].calm_since_us = check_now(c);
     c->hosts[to].cloned = false;
 }
 

@@ -17,6 +17,7 @@ struct walk {
     uint64_t wall_ms;
     struct sim_model_event *event; /* NULL: none */
     unsigned used;                 /* operations that intents explained */
+    bool succeeds;                 /* the batch gave the node its next name */
 };
 
 static struct sim_model_view view_now(const struct walk *w)
@@ -39,7 +40,11 @@ static void end_event(struct walk *w)
         return;
     w->event = NULL;
     if (e->decoded.ops_count == 1 && e->decoded.ops[0].kind > OP_ROSTER_ADD)
-        w->used = 1;                      /* a duty: no client asks for it */
+        w->used = 1; /* a duty: no client asks for it */
+    /* So is a lone node's add of its own next name. */
+    if (e->decoded.ops_count == 1 && e->decoded.ops[0].kind == OP_ROSTER_ADD &&
+        w->succeeds)
+        w->used = 1;
     if (w->used == 0 && w->h->returned) { /* asked for long ago */
         w->used = (unsigned)e->decoded.ops_count;
         check_reissue(w->c, w->h, e);
@@ -299,6 +304,7 @@ void check_intents(struct sim_check *c, struct check_host *h,
     };
 
     for (const struct intent *i = r->intents; i != NULL; i = i->next) {
+        w.succeeds = w.succeeds || i->kind == INTENT_SUCCEED;
         if (i->kind == INTENT_LOCAL && !h->unsure)
             check_intent(&w, i);
     }

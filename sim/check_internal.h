@@ -41,6 +41,7 @@ struct check_host {
     bool rotten;   /* some of it may be, until the run is judged */
     bool torn;     /* and what can be read may be anything */
     bool harmed;   /* so may it be: LMDB's own pages have rotted */
+    bool lapsed;   /* an entry of it is gone, and not mended yet */
     bool rebuilt;  /* its store was set aside; it has not booted since */
     bool restored; /* from a snapshot; it has not booted since */
     struct vv restored_vv;
@@ -63,7 +64,9 @@ struct check_host {
     uint64_t print[2];  /* names the vector among those seen */
     struct hash digest; /* as of its last commit */
     uint64_t revision;
-    hlc_t hlc; /* the greatest of what it applied */
+    uint64_t told_wall_ms; /* its clock at its last commit */
+    uint64_t wall_max_ms;  /* and the greatest of all of them */
+    hlc_t hlc;             /* the greatest of what it applied */
     size_t pending;
     size_t parked; /* of its unsent writes, as of its last commit */
 
@@ -75,6 +78,8 @@ struct check_host {
     size_t log_capacity;
     uint64_t adoptions;
     uint64_t adopted_revision; /* log and applied begin after it */
+    uint64_t adopted_wall_ms;
+    bool joined_cut; /* the last adoption joined a cut to what was there */
 
     unsigned asked; /* by clients, not answered yet */
     uint64_t asked_since_us;
@@ -84,16 +89,17 @@ struct check_host {
     unsigned trouble;
     uint64_t calm_since_us; /* up, and no trouble, since */
     uint64_t down_since_us;
-    uint64_t counter;         /* the greatest own alive counter ever seen */
-    uint64_t counter_of_life; /* the last one since its boot; 0: none */
-    uint64_t boot_wall_ms;    /* its clock when it booted */
-    uint64_t bytes;           /* sent, ever */
-    uint64_t rest_bytes;      /* of them, before it came to rest */
-    struct check_view *views; /* owned; by host */
-    uint8_t public_key[32];   /* as last seen */
-    struct key_id key_id;     /* of it */
-    uint64_t gossip_seen;     /* of its counters, at the last walk */
-    struct entry_id cursor;   /* where the next look at its store begins */
+    uint64_t counter;          /* the greatest own alive counter ever seen */
+    uint64_t counter_of_life;  /* the last one since its boot; 0: none */
+    uint64_t boot_wall_ms;     /* its clock when it booted */
+    uint64_t bytes;            /* sent, ever */
+    uint64_t rest_bytes;       /* of them, before it came to rest */
+    struct check_view *views;  /* owned; by host */
+    uint8_t public_key[32];    /* as last seen */
+    struct key_id key_id;      /* of it */
+    uint64_t gossip_seen;      /* of its counters, at the last walk */
+    struct check_cover *cover; /* owned; NULL: it puts no deltas */
+    struct entry_id cursor;    /* where the next look at its store begins */
     struct buffer cursor_bytes;
 };
 
@@ -112,8 +118,16 @@ struct check_name {
     bool tentative; /* a power cut hit its commit */
 };
 
-#define CHECK_UNIQUE_KEY_SIZE 40
 #define CHECK_HOSTS_MAX 256
+
+/* One of the events that bear a name which may be given twice. */
+struct check_branch {
+    struct dot dot;
+    struct hash hash;
+    uint64_t holders[CHECK_HOSTS_MAX / 64]; /* bits of hosts */
+};
+
+#define CHECK_UNIQUE_KEY_SIZE 40
 
 /* A key that is written once: check_unique.c. */
 struct check_unique {
@@ -136,6 +150,7 @@ struct check_again {
 struct check_snapshot {
     char name[SNAPSHOT_NAME_SIZE];
     struct vv vv;
+    uint64_t generation; /* the model's number of it */
 };
 
 /* A version vector that some host showed. */
@@ -170,6 +185,8 @@ struct sim_check {
     size_t snapshots_count;
     struct check_suspect *suspects; /* owned */
     size_t suspects_count;
+    struct check_branch *branches; /* owned */
+    size_t branches_count;
     struct check_name *names; /* owned hash table; used once forked */
     size_t names_size, names_count;
     struct check_unique *uniques; /* owned */
@@ -328,6 +345,10 @@ void check_reissue(struct sim_check *c, const struct check_host *h,
 void check_reissue_end(struct sim_check *c, struct check_host *h,
                        const struct commit_result *r);
 
+/* The state that a commit adopted; NULL: none. */
+const struct intent *check_adoption(const struct check_host *h,
+                                    const struct commit_result *r);
+
 /* check_forks.c */
 void check_suspect(struct sim_check *c, const struct incarnation *i,
                    uint64_t seq);
@@ -336,9 +357,42 @@ bool check_is_suspect(const struct sim_check *c, const struct dot *dot);
 void check_names(struct sim_check *c, const struct check_host *h,
                  const struct commit_result *r);
 void check_forks_tick(struct sim_check *c);
+/* It has another state from now on. */
+void check_branches_forget(struct sim_check *c, const struct check_host *h);
 /* The first boot of a copy, which shows vv. */
 void check_cloned(struct sim_check *c, struct check_host *h,
                   const struct vv *vv);
+
+/* check_cover.c */
+/* A look at what an uploader has and says; nothing at others. */
+void check_cover_look(struct sim_check *c, struct check_host *h);
+/* As if it said that all is covered which was ever noted. */
+void check_cover_say(struct sim_check *c, struct check_host *h);
+void check_cover_restored(struct sim_check *c, const struct vv *vv,
+                          bool damaged);
+void check_cover_free(struct sim_check *c);
+
+/* check_ends.c */
+#define CHECK_ENDS_US                                                          \
+    UINT64_C(60000000) /* between comparisons of a watcher                     \
+                        */
+struct check_ends;
+/* Its clock at a commit. */
+void check_ends_clock(struct check_host *h, uint64_t wall_ms);
+struct check_ends *check_ends_new(void);
+void check_ends_free(struct check_ends *e);
+/* Nothing was told yet: the watcher has read all at this vector, then or when
+ * the host's clock was latest. */
+void check_ends_begin(struct check_ends *e, const struct check_host *h,
+                      const uint64_t *seqs, size_t count, uint64_t wall_ms);
+void check_ends_told(struct check_ends *e, const struct sim_model_entry *entry,
+                     const struct change *change);
+/* When all was taken, at the vector seqs; false, and the entry: it believes
+ * what is not so. Now and then; at once, and of everything, if all. */
+bool check_ends_compare(struct check_ends *e, struct sim_check *c,
+                        const struct check_host *h, const uint64_t *seqs,
+                        size_t count, const char *prefix, bool all,
+                        char ret_text[CHECK_KEY_TEXT_SIZE]);
 
 /* check_disk.c */
 /* Whether that is no wonder on this disk. */

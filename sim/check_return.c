@@ -75,6 +75,7 @@ void check_put_back(struct sim_check *c, struct check_host *h,
             break;
         c->names_free = true;
         h->adoptions++; /* nothing that was applied here is pointed to */
+        h->joined_cut = false;
         h->applied_count = 0;
         h->log_count = 0;
         if (h->actor < h->seqs_count)
@@ -125,6 +126,27 @@ void check_weakly(struct check_host *h, const struct vv *vv,
     h->unsure = true;
     h->fresh = false;
     h->doubtful = false;
+}
+
+/* Who ran short of memory or disk behind the commit has the state all the
+ * same. */
+static bool is_there_yet(const struct check_host *h,
+                         const struct commit_result *r, const struct intent *i)
+{
+    const struct replacement *state = i->replacement;
+
+    return state != NULL && !vv_equal(&h->vv, &r->vv) &&
+           vv_dominates(&r->vv, state->vv) && !vv_dominates(&h->vv, state->vv);
+}
+
+const struct intent *check_adoption(const struct check_host *h,
+                                    const struct commit_result *r)
+{
+    for (const struct intent *i = r->intents; i != NULL; i = i->next)
+        if (i->kind == INTENT_REPLACE &&
+            (i->result == 0 || is_there_yet(h, r, i)))
+            return i;
+    return NULL;
 }
 
 /* ---- what a returning node keeps ---- */

@@ -191,6 +191,7 @@ void sim_check_on_snapshot(struct sim_check *c, unsigned host,
         (void)snprintf(s->name, sizeof s->name, "%s", name);
         vv_init(&s->vv);
         CHECK(vv_copy(&s->vv, &m.vv) == 0);
+        s->generation = sim_model_generation_of(c->model, &m.generation);
         manifest_release(&m);
     }
     object_store_close(&d);
@@ -237,12 +238,16 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
                          "goes on as an incarnation that has events already");
     for (size_t i = 0; i < c->snapshots_count && !damaged; i++) {
         const struct check_snapshot *s = &c->snapshots[i];
-        if (vv_dominates(&s->vv, vv) && !vv_equal(&s->vv, vv))
+        bool newest = s->generation == sim_model_generations(c->model);
+
+        if (newest ? !vv_dominates(vv, &s->vv)
+                   : vv_dominates(&s->vv, vv) && !vv_equal(&s->vv, vv))
             sim_check_report(c, SIM_CHECK_RESTORE, host,
                              "%s was acknowledged and holds more than what "
                              "was restored",
                              s->name);
     }
+    check_cover_restored(c, vv, damaged);
     lose(c, vv);
     sim_model_found(c->model, actor, vv);
     h->restored = true;

@@ -103,17 +103,19 @@ static void compare_forgetting(const struct look *l, const struct entry_id *id,
 {
     const struct sim_model_entry *entry = sim_model_entry(l->c->model, id);
     struct sim_model_view v = check_view_of(l->h);
-    struct resolution found = entry_resolve(e, l->now);
+    /* A value whose time the floor's has passed is gone, though that time may
+     * not have come by this host's clock. */
+    hlc_t now = l->h->floor_time > l->now ? l->h->floor_time : l->now;
+    struct resolution found = entry_resolve(e, now);
     struct sim_model_answer never;
     char key[CHECK_KEY_TEXT_SIZE];
 
-    /* An expiry that the floor time has passed may not have come here yet. */
-    if (entry == NULL || sim_model_entry_expires(entry))
+    if (entry == NULL)
         return;
     check_evaluated(l->c, SIM_CHECK_COMPACTION);
     v.taken = NULL;
     v.taken_size = 0;
-    never = sim_model_resolve(l->c->model, &v, entry, l->now);
+    never = sim_model_resolve(l->c->model, &v, entry, now);
     if (found.present == never.present &&
         (!found.present ||
          dot_equal(&found.winner->dot, &never.winner->event->decoded.dot)))
@@ -143,7 +145,7 @@ static bool begin(struct look *ret, struct sim_check *c, struct check_host *h)
     int error;
 
     *ret = (struct look){.c = c, .h = h};
-    if (n == NULL || h->unsure)
+    if (n == NULL || h->unsure || (h->lapsed && !c->judging))
         return false;
     check_evaluated(c, SIM_CHECK_STORE);
     ret->now = hlc_make(sim_host_wall_ms(c->options.hosts[h->number]), 0);

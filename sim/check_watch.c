@@ -37,6 +37,7 @@ struct sim_check_watch {
     bool failed; /* reported: it looks no further */
     bool polled; /* to the end, at the revision that follows */
     uint64_t polled_revision;
+    struct check_ends *ends; /* owned; what it believes: check_ends.c */
 };
 
 int sim_check_watch_create(struct sim_check_watch **ret_watch,
@@ -55,6 +56,7 @@ int sim_check_watch_create(struct sim_check_watch **ret_watch,
         return CM_ERR_NOMEM;
     }
     memcpy(w->prefix, prefix, size);
+    w->ends = check_ends_new();
     w->check = c;
     w->host = &c->hosts[host];
     w->adoptions = UINT64_MAX; /* starts over at its first poll */
@@ -67,6 +69,7 @@ int sim_check_watch_create(struct sim_check_watch **ret_watch,
 static void free_watch(struct sim_check_watch *w)
 {
     cm_free(w->prefix);
+    check_ends_free(w->ends);
     cm_free(w->seqs);
     cm_free(w->expected);
     cm_free(w);
@@ -240,9 +243,12 @@ static int on_change(void *context, const struct change *change)
         sim_model_entry(w->check->model, &change->id);
     struct expected *e;
 
+    if (!slice_starts_with(change->id.key, slice_of_string(w->prefix)))
+        return 0;
+    if (entry != NULL)
+        check_ends_told(w->ends, entry, change);
     /* When an end is told is the host's own business. */
-    if (!slice_starts_with(change->id.key, slice_of_string(w->prefix)) ||
-        (entry != NULL && sim_model_entry_expires(entry)))
+    if (entry != NULL && sim_model_entry_expires(entry))
         return 0;
     e = find_expected(w, &change->id);
     t->count++;
@@ -280,6 +286,7 @@ static void start_over(struct sim_check_watch *w)
         const struct sim_model_event *e = h->applied[i - 1];
         w->seqs[e->actor] = e->decoded.dot.seq - 1;
     }
+    check_ends_begin(w->ends, h, w->seqs, w->seqs_count, h->adopted_wall_ms);
 }
 
 /* What it did not take in time lies below a floor: it reads everything anew,
@@ -307,6 +314,51 @@ static void begin_here(struct sim_check_watch *w, struct store_reader *r)
     memcpy(w->seqs, h->seqs, h->seqs_count * sizeof *w->seqs);
     w->revision = store_revision(r);
     w->at = h->log_count;
+    check_ends_begin(w->ends, h, w->seqs, w->seqs_count, 0);
+}
+
+static int on_change_of_cut(void *context, const struct change *change)
+{
+    struct sim_check_watch *w = context;
+    const struct sim_model_entry *entry =
+        sim_model_entry(w->check->model, &change->id);
+
+    if (entry != NULL &&
+        slice_starts_with(change->id.key, slice_of_string(w->prefix)))
+        check_ends_told(w->ends, entry, change);
+    return 0;
+}
+
+/* Over a state that was joined to the host's: whatever is told up to now has to
+ * make of what the watcher believed what the host shows. false: it is told to
+ * start over, which it may be. */
+static bool follow_cut(struct sim_check_watch *w, struct store_reader *r)
+{
+    struct check_host *h = w->host;
+    char text[CHECK_KEY_TEXT_SIZE];
+    uint64_t revision = 0;
+    int error = 0;
+
+    if (!h->joined_cut || w->adoptions + 1 != h->adoptions ||
+        w->revision > h->adopted_revision || h->rotten)
+        return false;
+    while (error == 0) {
+        error = store_changes(r, w->revision, &revision, on_change_of_cut, w);
+        if (error == 0)
+            w->revision = revision;
+    }
+    if (error != CM_ERR_NOT_FOUND)
+        return false;
+    w->adoptions = h->adoptions;
+    w->at = h->log_count;
+    w->expected_count = 0;
+    reserve_seqs(w);
+    memset(w->seqs, 0, w->seqs_count * sizeof *w->seqs);
+    memcpy(w->seqs, h->seqs, h->seqs_count * sizeof *w->seqs);
+    if (!check_ends_compare(w->ends, w->check, h, w->seqs, w->seqs_count,
+                            w->prefix, true, text))
+        fail(w, text, w->revision);
+    return true;
 }
 
 /* The next commit of the host's log that tells something; NULL: none. */
@@ -346,6 +398,9 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
     if (error == CM_ERR_NOT_FOUND) {
         if (commit != NULL)
             fail(w, "nothing of a commit", commit->revision);
+        else if (!check_ends_compare(w->ends, w->check, w->host, w->seqs,
+                                     w->seqs_count, w->prefix, false, t.text))
+            fail(w, t.text, w->revision);
         return false;
     }
     if (is_left_behind(w, r, error)) {
@@ -394,9 +449,9 @@ void sim_check_watch_poll(struct sim_check_watch *w, unsigned limit)
     w->polled = false;
     cm_alloc_fail_after(0); /* not meant for the check */
     if (store_reader_begin(node_store(n), &r) == 0) {
-        if (w->adoptions != h->adoptions)
+        if (w->adoptions != h->adoptions && !follow_cut(w, r))
             start_over(w);
-        while ((limit == 0 || taken < limit) && take_commit(w, r))
+        while (!w->failed && (limit == 0 || taken < limit) && take_commit(w, r))
             taken++;
         w->polled = !w->failed && (limit == 0 || taken < limit);
         w->polled_revision = h->revision;

@@ -20,7 +20,8 @@
     X(SIM_PARAM_COUNT, "count", 1, 100000) /* of whatever the deed counts */   \
     X(SIM_PARAM_PPM, "ppm", -1000000, 1000000)                                 \
     X(SIM_PARAM_MS, "ms", -(int64_t)SIM_DEED_MS_MAX, SIM_DEED_MS_MAX)          \
-    X(SIM_PARAM_RATE, "rate", 1, 1000000) /* bytes in a ms */
+    X(SIM_PARAM_RATE, "rate", 1, 1000000)       /* bytes in a ms */            \
+    X(SIM_PARAM_TTL, "ttl", 0, SIM_DEED_MS_MAX) /* ms that a value lives */
 
 enum sim_param {
 #define SIM_PARAM_ENUM(name, text, low, high) name,
@@ -54,20 +55,21 @@ enum sim_targets {
  * that begin or end at one of them. */
 #define SIM_DEED_MAP(X)                                                        \
     /* key = KEY; the value is SIZE bytes made of the line's id */             \
-    X(PUT, "put", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))                         \
+    X(PUT, "put", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE) | SIM_P(TTL))            \
     /* a key of its own, written once: must be there in the end */             \
     X(UNIQUE, "unique", WORK, ONE, SIM_P(SIZE))                                \
     X(DEL, "del", WORK, ONE, SIM_P(KEY))                                       \
     X(REVOKE, "revoke", WORK, ONE, SIM_P(KEY))                                 \
     /* a put that names the revoke it has read */                              \
     X(UNREVOKE, "unrevoke", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))               \
-    X(ADD, "add", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))                      \
+    X(ADD, "add", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT) | SIM_P(TTL))         \
     X(REMOVE, "remove", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))                \
     X(SET_REVOKE, "set-revoke", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))        \
     /* COUNT keys of family KEY at once */                                     \
-    X(TXN, "txn", WORK, ONE, SIM_P(KEY) | SIM_P(COUNT) | SIM_P(SIZE))          \
+    X(TXN, "txn", WORK, ONE,                                                   \
+      SIM_P(KEY) | SIM_P(COUNT) | SIM_P(SIZE) | SIM_P(TTL))                    \
     /* put if the version is still the one just read */                        \
-    X(CAS, "cas", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE))                         \
+    X(CAS, "cas", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE) | SIM_P(TTL))            \
     /* follows all changes, looking every MS, until `for` is over; resumes     \
      * after the host was down */                                              \
     X(WATCH, "watch", WORK, ONE, SIM_P(MS) | SIM_P(FOR))                       \
@@ -133,9 +135,11 @@ enum sim_targets {
     /* says goodbye, comes back after `for` */                                 \
     X(LEAVE, "leave", CHURN, ONE, SIM_P(FOR))                                  \
     /* all machines are gone for good; host 0 is restored from the newest      \
-     * whole snapshot FOR ms later, the others join it with empty disks.       \
-     * Nothing happens while there is no such snapshot */                      \
-    X(LOSE_ALL, "lose-all", CHURN, ONE, SIM_P(FOR))                            \
+     * whole snapshot and what else the target holds, FOR ms later, the others \
+     * join it with empty disks. Nothing happens while there is no such        \
+     * snapshot. The operator's copy of the target lacks what is younger than  \
+     * MS (optional) */                                                        \
+    X(LOSE_ALL, "lose-all", CHURN, ONE, SIM_P(FOR) | SIM_P(MS))                \
     /* the host hears an order of the authority that evicts `to`, and whoever  \
      * is rostered and runs nowhere any more */                                \
     X(EVICT, "evict", CHURN, PAIR, 0)                                          \
@@ -161,7 +165,15 @@ enum sim_targets {
                                                                                \
     /* where programs are of an earlier format (format=): theirs is brought up \
      * to date, by a restart */                                                \
-    X(UPDATE, "update", CHURN, SET, 0)
+    X(UPDATE, "update", CHURN, SET, 0)                                         \
+    /* it loses its power; its disk is in another machine when it is back */   \
+    X(MOVE, "move", STORAGE, ONE, SIM_P(FOR))                                  \
+    /* an entry of its store is not there any more, and nothing says so: what  \
+     * a write that went astray would do, or a bug */                          \
+    X(LAPSE, "lapse", STORAGE, ONE, 0)                                         \
+    /* the operator brings into its node whatever the target of snapshots      \
+     * holds, of earlier generations too */                                    \
+    X(MERGE, "merge", CHURN, ONE, 0)
 
 enum sim_deed {
 #define SIM_DEED_ENUM(name, text, family, targets, params) SIM_DEED_##name,
@@ -175,5 +187,7 @@ const char *sim_deed_name(enum sim_deed d);
 enum sim_family sim_deed_family(enum sim_deed d);
 enum sim_targets sim_deed_targets(enum sim_deed d);
 bool sim_deed_takes(enum sim_deed d, enum sim_param p);
+/* It takes it, and a line may lack it: then it is 0. */
+bool sim_deed_spares(enum sim_deed d, enum sim_param p);
 
 #endif

@@ -2,6 +2,8 @@
 #include "sim/deed_disk.h"
 
 #include "crdt/base/check.h"
+#include "node/heal_change.h"
+#include "node/merge.h"
 #include "sim/check.h"
 #include "sim/memory.h"
 #include "sim/world.h"
@@ -32,6 +34,7 @@ void sim_deed_put_back(struct sim_world *w, unsigned host,
     sim_presence_kick(p);
 }
 
+#define LAPSE_AMONG 16     /* of the first entries, one is gone */
 #define OTHER_MACHINE 1000 /* so many more than the host's number */
 
 static void empty(struct sim_world *w, unsigned host)
@@ -109,4 +112,105 @@ void sim_deed_bury(struct sim_world *w)
         sim_host_crash(w->hosts[i]);
         sim_presence_kick(&w->presences[i]);
     }
+}
+
+void sim_deed_move(struct sim_world *w, unsigned host, uint64_t id)
+{
+    struct sim_presence *p = &w->presences[host];
+
+    if (!p->member || p->by_hand || !p->joined)
+        return;
+    sim_presence_power_cut(p);
+    sim_host_set_machine(w->hosts[host],
+                         (unsigned)(2 * OTHER_MACHINE + id % OTHER_MACHINE));
+    sim_fault_happened(&w->faults, SIM_DEED_MOVE);
+}
+
+/* ---- entries that are gone ---- */
+
+/* Among the first keys that are written once: nobody writes to an entry that is
+ * not there. */
+static bool pick_entry(struct store_reader *r, uint64_t pick,
+                       struct schema_key *ret_key)
+{
+    const struct store_item *item = NULL;
+    struct store_cursor *cursor = NULL;
+    uint64_t left = pick % LAPSE_AMONG + 1;
+    bool any = false;
+
+    if (store_cursor_open(r, SPACE_REGISTER, slice_of_string("unique/"), false,
+                          NULL, &cursor) != 0)
+        return false;
+    while (left-- > 0 && store_cursor_next(cursor, &item) == 0) {
+        schema_key_entry(ret_key, &item->id);
+        any = true;
+    }
+    store_cursor_close(cursor);
+    return any;
+}
+
+static void lapsed(void *ctx, const struct intent *i, bool answered)
+{
+    struct heal_change *c = ctx;
+
+    (void)i, (void)answered;
+    heal_change_free(c);
+}
+
+void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id)
+{
+    uint64_t pick = sim_fate_draw(&w->fate, SIM_FATE_ROT, id, 0);
+    struct sim_host *h = w->hosts[host];
+    struct store_reader *r = NULL;
+    struct heal_change *c;
+    struct schema_key key;
+    struct intent *i;
+    struct vv vv;
+
+    if (!sim_world_is_ready(w, host) ||
+        store_reader_begin(sim_host_store(h), &r) != 0)
+        return;
+    vv_init(&vv);
+    bool any = pick_entry(r, pick, &key) && store_vv(r, &vv) == 0;
+    store_reader_release(r);
+    c = any ? heal_change_new() : NULL;
+    i = intent_new(INTENT_HEAL);
+    if (c != NULL && i != NULL) {
+        c->vv = vv_hash(&vv);
+        CHECK(heal_change_add(c, &key, slice_of(NULL, 0)) == 0);
+        i->replacement = c;
+        sim_check_on_lapse(w->check, host);
+        sim_fault_happened(&w->faults, SIM_DEED_LAPSE);
+        if (sim_host_write(h, i, lapsed, c) != 0)
+            heal_change_free(c);
+    } else {
+        heal_change_free(c);
+        intent_free(i);
+    }
+    vv_release(&vv);
+}
+
+/* ---- merging ---- */
+
+static void merged(void *ctx, const struct merge_report *report)
+{
+    struct sim_world *w = ctx;
+
+    if (report->joined + report->retained > 0)
+        sim_fault_happened(&w->faults, SIM_DEED_MERGE);
+}
+
+void sim_deed_merge(struct sim_world *w, unsigned host)
+{
+    struct merge_request request = {
+        .targets = {{.url = w->target}}, .targets_count = 1, .yes = true};
+    struct cm_detail detail = {""};
+
+    if (!sim_world_is_ready(w, host))
+        return;
+    sim_check_on_merge(w->check, host);
+    sim_host_enter(w->hosts[host]);
+    (void)node_merge(sim_host_node(w->hosts[host]), &request, merged, w,
+                     &detail);
+    sim_host_settle(w->hosts[host]);
 }

@@ -28,4 +28,12 @@ void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
 /* Whoever's LMDB has died (doom.h) crashes: its code has returned. */
 void sim_deed_bury(struct sim_world *w);
 
+/* It loses its power, and has its disk in another machine when it is back: id
+ * is that machine's. */
+void sim_deed_move(struct sim_world *w, unsigned host, uint64_t id);
+/* Nothing happens where there is no entry that is written once. */
+void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id);
+/* Whatever the world's target holds. */
+void sim_deed_merge(struct sim_world *w, unsigned host);
+
 #endif

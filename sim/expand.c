@@ -271,7 +271,8 @@ static void draw_params(struct expansion *e, struct sim_plan_line *l)
         l->params[SIM_PARAM_COUNT] = draw_value(e, k->low, k->high);
     if (sim_deed_takes(l->deed, SIM_PARAM_RATE))
         l->params[SIM_PARAM_RATE] = draw_value(e, k->low, k->high);
-    if (sim_deed_takes(l->deed, SIM_PARAM_MS))
+    if (sim_deed_takes(l->deed, SIM_PARAM_MS) &&
+        !sim_deed_spares(l->deed, SIM_PARAM_MS))
         l->params[SIM_PARAM_MS] = ppm || count
                                       ? draw_value(e, k->ms_low, k->ms_high)
                                       : draw_value(e, k->low, k->high);
@@ -553,6 +554,8 @@ int sim_expand(struct sim_plan *ret, uint64_t seed, enum sim_profile profile,
     e.error = sim_expand_floors(ret, profile);
     if (e.error == 0)
         e.error = sim_expand_levels(ret, profile);
+    if (e.error == 0)
+        e.error = sim_expand_late(ret, profile);
     if (e.error != 0) {
         sim_plan_release(ret);
         return e.error;

@@ -42,4 +42,7 @@ int sim_expand_floors(struct sim_plan *plan, enum sim_profile profile);
 /* expand_level.c: programs of an earlier format, and updates. */
 int sim_expand_levels(struct sim_plan *plan, enum sim_profile profile);
 
+/* expand_late.c: values that end, hosts that put deltas, disks that move. */
+int sim_expand_late(struct sim_plan *plan, enum sim_profile profile);
+
 #endif

@@ -15,6 +15,10 @@
 #define MILLION 1000000
 #define OLD_SIZE_MAX (64u << 20)
 
+int __real_object_dir_open(struct object_dir *ret_dir, const char *target,
+                           bool create, struct cm_detail *detail);
+int __wrap_object_dir_open(struct object_dir *ret_dir, const char *target,
+                           bool create, struct cm_detail *detail);
 int __real_object_dir_put(struct object_dir *d, const char *name,
                           struct slice bytes, struct cm_detail *detail);
 int __real_object_dir_put_later(struct object_dir *d, const char *name,
@@ -138,6 +142,43 @@ uint64_t sim_objects_take_wait_us(struct sim_objects *o)
 void sim_objects_enter(struct sim_objects *o)
 {
     entered = o;
+}
+
+/* ---- where targets lie ---- */
+
+static char targets[SIM_OBJECTS_TARGETS_MAX][PATH_MAX]; /* empty: free */
+
+unsigned sim_objects_mount(const char *real)
+{
+    unsigned place = 0;
+
+    while (place < SIM_OBJECTS_TARGETS_MAX && targets[place][0] != 0)
+        place++;
+    CHECK(place < SIM_OBJECTS_TARGETS_MAX && strlen(real) < PATH_MAX);
+    (void)snprintf(targets[place], PATH_MAX, "%s", real);
+    return place;
+}
+
+void sim_objects_unmount(unsigned place)
+{
+    CHECK(place < SIM_OBJECTS_TARGETS_MAX && targets[place][0] != 0);
+    targets[place][0] = 0;
+}
+
+int __wrap_object_dir_open(struct object_dir *ret_dir, const char *target,
+                           bool create, struct cm_detail *detail)
+{
+    unsigned place = 0;
+    char name[64];
+
+    for (; place < SIM_OBJECTS_TARGETS_MAX; place++) {
+        (void)snprintf(name, sizeof name, SIM_OBJECTS_TARGET, place);
+        if (targets[place][0] != 0 && strcmp(target, name) == 0)
+            break;
+    }
+    return __real_object_dir_open(
+        ret_dir, place < SIM_OBJECTS_TARGETS_MAX ? targets[place] : target,
+        create, detail);
 }
 
 /* ---- what was put ---- */

@@ -44,6 +44,13 @@ void sim_objects_free(struct sim_objects *o);
 /* ppm of the host's calls. */
 void sim_objects_set_rate(struct sim_objects *o, enum sim_object_fault fault,
                           uint32_t ppm);
+/* A target is known to hosts by a name which is the same in every process: the
+ * place, counted from 0, among the targets that there are at the time. real
+ * (copied) is where it lies. Returns the number of the place. */
+#define SIM_OBJECTS_TARGETS_MAX 8
+#define SIM_OBJECTS_TARGET "/simulated/%u/objects"
+unsigned sim_objects_mount(const char *real);
+void sim_objects_unmount(unsigned place);
 /* Every call takes so much longer. */
 void sim_objects_set_slow(struct sim_objects *o, uint64_t us);
 /* Its process is dying: no call is done any more. */

@@ -86,6 +86,13 @@ bool sim_deed_takes(enum sim_deed d, enum sim_param p)
     return (deeds[d].params >> p & 1) != 0;
 }
 
+bool sim_deed_spares(enum sim_deed d, enum sim_param p)
+{
+    return sim_deed_takes(d, p) &&
+           (p == SIM_PARAM_TTL ||
+            (p == SIM_PARAM_MS && d == SIM_DEED_LOSE_ALL));
+}
+
 /* ---- the plan ---- */
 
 void sim_plan_init(struct sim_plan *p)

@@ -60,6 +60,8 @@ struct sim_plan {
     uint64_t heal_ms;      /* bound of everyone's, once all is healed */
     uint64_t floor_ms;     /* quiet time before a floor is proposed; 0: never */
     uint32_t format_level; /* of all programs at first; 0: the newest */
+    unsigned uploaders;    /* so many hosts put snapshots and deltas… */
+    uint64_t delta_ms;     /* …by themselves, so often; 0: none does */
     struct sim_hosts core;
     uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;

@@ -31,6 +31,8 @@ static const struct {
     X("heal-within", heal_ms, SIM_PLAN_MS_MAX)                                 \
     X("floor", floor_ms, SIM_PLAN_MS_MAX)                                      \
     X("format", format_level, LEVEL_LAST)                                      \
+    X("uploaders", uploaders, SIM_PLAN_HOSTS_MAX)                              \
+    X("delta", delta_ms, SIM_PLAN_MS_MAX)                                      \
     X("sync-min", sync_us_min, 10000000)                                       \
     X("sync-max", sync_us_max, 10000000)                                       \
     X("latency", net.latency_us, 10000000)                                     \
@@ -75,7 +77,8 @@ void sim_plan_print_line(const struct sim_plan_line *l, struct buffer *out)
         print_hosts(&l->to, out);
     }
     for (unsigned p = 0; p < SIM_PARAMS; p++)
-        if (sim_deed_takes(l->deed, (enum sim_param)p))
+        if (sim_deed_takes(l->deed, (enum sim_param)p) &&
+            (l->params[p] != 0 || !sim_deed_spares(l->deed, (enum sim_param)p)))
             buffer_printf(out, " %s=%" PRId64, params[p].name, l->params[p]);
 }
 
@@ -284,7 +287,8 @@ static int read_rest(struct reader *r, struct sim_plan_line *l)
             return error;
     }
     for (unsigned p = 0; p < SIM_PARAMS; p++)
-        if (sim_deed_takes(l->deed, (enum sim_param)p) && !(seen >> p & 1))
+        if (sim_deed_takes(l->deed, (enum sim_param)p) && !(seen >> p & 1) &&
+            !sim_deed_spares(l->deed, (enum sim_param)p))
             return refuse(r, params[p].name, "parameter is missing");
     return 0;
 }

@@ -335,7 +335,8 @@ static bool has_damage(const struct sim_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++)
         if (plan->lines[i].deed == SIM_DEED_BIT_ROT ||
-            plan->lines[i].deed == SIM_DEED_SYNC_LIE)
+            plan->lines[i].deed == SIM_DEED_SYNC_LIE ||
+            plan->lines[i].deed == SIM_DEED_LAPSE)
             return true;
     return false;
 }
@@ -360,6 +361,8 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     options.sync_us_max = plan->sync_us_max;
     options.floor_interval_ms = plan->floor_ms;
     options.format_level = plan->format_level;
+    options.uploaders = plan->delta_ms > 0 ? plan->uploaders : 0;
+    options.delta_ms = plan->delta_ms;
     if (has_damage(plan))
         options.scrub_interval_ms = SCRUB_MS;
     options.net = plan->net;

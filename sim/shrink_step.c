@@ -235,6 +235,10 @@ enum sim_step_answer sim_step_packets(const struct sim_plan *from,
         ret->floor_ms = 0;
         return SIM_STEP_PROPOSED;
     }
+    if (index == count + 1 && ret->delta_ms > 0) {
+        ret->delta_ms = ret->uploaders = 0;
+        return SIM_STEP_PROPOSED;
+    }
     if (index<count && * fields[index]> 0) {
         *fields[index] = 0;
         return SIM_STEP_PROPOSED;
@@ -362,6 +366,10 @@ static bool halve(struct sim_plan_line *l, enum sim_param p)
         l->params[p] = 128; /* a value's bytes hardly ever matter */
     if (p == SIM_PARAM_FOR && l->params[p] <= PAUSE_MS)
         return false;
+    if (p == SIM_PARAM_TTL) {
+        l->params[p] = 0; /* for ever */
+        return true;
+    }
     l->params[p] /= 2;
     return true;
 }

@@ -115,9 +115,11 @@ static bool says_why(const struct sim_plan_line *l)
            (l->id % 3 == 0 || l->params[SIM_PARAM_KEY] >= WHY_KEY);
 }
 
+/* now_ms: the clock of the client, which is the host's. */
 static int add_op(struct node *n, const struct sim_plan_line *l,
-                  unsigned number, struct intent *i)
+                  unsigned number, uint64_t now_ms, struct intent *i)
 {
+    uint64_t ttl_ms = (uint64_t)l->params[SIM_PARAM_TTL];
     char key[SIM_WORKLOAD_KEY_MAX];
     char element[SIM_WORKLOAD_KEY_MAX];
     struct buffer value;
@@ -130,6 +132,7 @@ static int add_op(struct node *n, const struct sim_plan_line *l,
         .key = slice_of_string(key),
         .element = slice_of_string(element),
         .flags = l->deed == SIM_DEED_PUT ? l->id : 0,
+        .expires = ttl_ms > 0 ? hlc_make(now_ms + ttl_ms, 0) : 0,
     };
     if (sim_deed_takes(l->deed, SIM_PARAM_SIZE)) {
         sim_workload_value(l, &value);
@@ -146,8 +149,10 @@ static int add_op(struct node *n, const struct sim_plan_line *l,
     return error;
 }
 
-static struct intent *make_intent(struct node *n, const struct sim_plan_line *l)
+static struct intent *make_intent(struct sim_host *h,
+                                  const struct sim_plan_line *l)
 {
+    struct node *n = sim_host_node(h);
     struct intent *i = intent_new(INTENT_LOCAL);
     unsigned count =
         l->deed == SIM_DEED_TXN ? (unsigned)l->params[SIM_PARAM_COUNT] : 1;
@@ -156,7 +161,7 @@ static struct intent *make_intent(struct node *n, const struct sim_plan_line *l)
         return NULL;
     int error = intent_set_author(i, slice_of_string(AUTHOR));
     for (unsigned k = 0; k < count && error == 0; k++)
-        error = add_op(n, l, k, i);
+        error = add_op(n, l, k, sim_host_wall_ms(h), i);
     if (error == 0)
         return i;
     intent_free(i);
@@ -244,7 +249,7 @@ void sim_workload_begin(struct sim_run_deed *d)
         sim_host_settle(h);
         return;
     }
-    struct intent *i = make_intent(sim_host_node(h), d->line);
+    struct intent *i = make_intent(h, d->line);
     if (i == NULL || sim_host_write(h, i, write_done, d) != 0)
         r->result->refused++;
 }

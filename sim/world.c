@@ -88,6 +88,7 @@ static const struct sim_net_handler handler = {
 static int make_directory(struct sim_world *w, struct cm_detail *detail)
 {
     const char *root = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    char objects[SIM_HOST_PATH_MAX + 16];
 
     (void)snprintf(w->directory, sizeof w->directory, "%s/confmesh-sim-XXXXXX",
                    root);
@@ -96,6 +97,8 @@ static int make_directory(struct sim_world *w, struct cm_detail *detail)
         return cm_fail(detail, CM_ERR_IO, "cannot make a directory in %s",
                        root);
     }
+    (void)snprintf(objects, sizeof objects, "%s/objects", w->directory);
+    w->target_place = sim_objects_mount(objects);
     return 0;
 }
 
@@ -215,6 +218,9 @@ static int make_check(struct sim_world *w)
         .sched = &w->sched,
         .hosts_count = w->options.hosts,
         .hosts = w->hosts,
+        .uploaders = w->options.uploaders < w->options.hosts
+                         ? w->options.uploaders
+                         : w->options.hosts,
     };
 
     memcpy(options.authority_public_key, w->authority.public_key,
@@ -279,6 +285,8 @@ void sim_world_free(struct sim_world *w)
     }
     if (w->directory[0] != 0)
         (void)nftw(w->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (w->directory[0] != 0)
+        sim_objects_unmount(w->target_place);
     sim_world_orders_release(w);
     sim_check_free(w->check);
     sim_net_free(w->net);
@@ -291,9 +299,8 @@ void sim_world_free(struct sim_world *w)
 void sim_world_target(const struct sim_world *w,
                       char ret_target[SIM_HOST_PATH_MAX])
 {
-    int length =
-        snprintf(ret_target, SIM_HOST_PATH_MAX, "%s/objects", w->directory);
-    CHECK(length > 0 && length < SIM_HOST_PATH_MAX);
+    (void)snprintf(ret_target, SIM_HOST_PATH_MAX, SIM_OBJECTS_TARGET,
+                   w->target_place);
 }
 
 /* ---- hosts ---- */

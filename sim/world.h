@@ -54,6 +54,7 @@ struct sim_world {
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
     char target[SIM_HOST_PATH_MAX];    /* below it: sim_world_target */
+    unsigned target_place;             /* sim/objects.h */
     struct authority authority;
     struct sim_world_orders *orders; /* owned; world_order.c; NULL: none yet */
     unsigned restores;               /* how often all was lost and restored */

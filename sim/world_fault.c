@@ -193,7 +193,7 @@ static void hold_presence(struct sim_world *w, enum sim_deed d, unsigned host)
         &w->presences[host],
         any(w, SIM_DEED_CRASH, host) || any(w, SIM_DEED_POWER_CUT, host) ||
             any(w, SIM_DEED_WIPE, host) || any(w, SIM_DEED_LEAVE, host) ||
-            any(w, SIM_DEED_LOSE_ALL, host));
+            any(w, SIM_DEED_LOSE_ALL, host) || any(w, SIM_DEED_MOVE, host));
 }
 
 static void hold_pause(struct sim_world *w, enum sim_deed d, unsigned host)
@@ -315,16 +315,18 @@ static void begin_loss(struct sim_fault *f, unsigned host)
 {
     struct sim_world *w = f->world;
     struct cm_detail detail = {""};
-    struct manifest m;
-    struct buffer bytes;
+    struct sim_restore *r = NULL;
 
     (void)host;
-    buffer_init(&bytes, SNAPSHOT_MANIFEST_MAX);
     f->line.hosts = (struct sim_hosts){{0}};
-    if (sim_restore_choose(w, &bytes, &m) != 0) {
-        buffer_release(&bytes);
+    int error = sim_restore_gather(&r, w, times_ms(f) / SIM_MS, &detail);
+    /* What was altered or bears two names the operator has to put away. */
+    if (error != 0 && error != CM_ERR_NOT_FOUND && !sim_restore_is_damaged(w) &&
+        !sim_check_is_forked(w->check))
+        sim_check_report(w->check, SIM_CHECK_RESTORE, 0, "%s", detail.text);
+    if (error != 0)
         return;
-    }
+    sim_check_on_loss(w->check);
     for (unsigned h = 0; h < w->options.hosts; h++) {
         if (!w->presences[h].member)
             continue;
@@ -336,14 +338,13 @@ static void begin_loss(struct sim_fault *f, unsigned host)
         if (w->presences[h].member)
             sim_presence_lose(&w->presences[h]);
     hold_disks(w, 0, false);
-    int error = sim_restore_found(w, &m, &detail);
+    error = sim_restore_found(w, r, &detail);
     hold_disks(w, 0, true);
     if (error != 0)
         sim_check_report(w->check, SIM_CHECK_RESTORE, 0, "%s: %s",
                          cm_strerror(error), detail.text);
     sim_fault_happened(&w->faults, SIM_DEED_LOSE_ALL);
-    manifest_release(&m);
-    buffer_release(&bytes);
+    sim_restore_free(r);
 }
 
 /* One wrong to each of the line's `to` in turn. */
@@ -448,6 +449,21 @@ static void begin_rot(struct sim_fault *f, unsigned host)
                  (uint32_t)f->line.params[SIM_PARAM_PPM]);
 }
 
+static void begin_move(struct sim_fault *f, unsigned host)
+{
+    sim_deed_move(f->world, host, f->line.id);
+}
+
+static void begin_lapse(struct sim_fault *f, unsigned host)
+{
+    sim_deed_lapse(f->world, host, f->line.id);
+}
+
+static void begin_merge(struct sim_fault *f, unsigned host)
+{
+    sim_deed_merge(f->world, host);
+}
+
 /* ---- kinds ---- */
 
 /* What a kind does when it begins, and what it makes of a host, or of a link,
@@ -486,6 +502,9 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_WIPE] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_LEAVE] = {.begin = begin_death, .hold = hold_presence},
     [SIM_DEED_LOSE_ALL] = {.begin = begin_loss, .hold = hold_presence},
+    [SIM_DEED_MOVE] = {.begin = begin_move, .hold = hold_presence},
+    [SIM_DEED_LAPSE] = {.begin = begin_lapse},
+    [SIM_DEED_MERGE] = {.begin = begin_merge},
     [SIM_DEED_PAUSE] = {.begin = begin_counted, .hold = hold_pause},
     [SIM_DEED_SLOW] = {.hold = hold_slow},
     [SIM_DEED_DISK_SLOW] = {.hold = hold_slow},
@@ -526,9 +545,11 @@ static bool troubles(const struct sim_fault *f, unsigned host)
         return true;
     case SIM_FAMILY_OBJECTS:
         return false;
+    case SIM_FAMILY_STORAGE:
+        /* Two that run under one key have to find it: check_forks.c. */
+        return f->line.deed != SIM_DEED_CLONE && has(&f->line.hosts, host);
     default:
-        return has(&f->line.hosts, host) ||
-               (f->line.deed == SIM_DEED_CLONE && has(&f->line.to, host));
+        return has(&f->line.hosts, host);
     }
 }
 

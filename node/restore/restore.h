@@ -51,6 +51,7 @@ struct restore_options {
     uint64_t min_sequence; /* an older one is stale */
     const char *prefix;    /* of the keys that are wanted; NULL: all */
     bool dry_run;
+    bool one_thread; /* nothing is fetched ahead: in a simulation */
     /* --mode merge: writes of other generations, too, as new ones. */
     bool merge;
     bool adopt; /* snapshots of another mesh than the authority's, too */

@@ -345,9 +345,9 @@ static int list_target(struct restore *r, size_t target)
     struct snapshot_listing l;
     size_t before = r->listing.count;
     int code;
-    int error =
-        object_store_open(&r->stores[target], t->url,
-                          OBJECT_STORE_MAY_EXEC | OBJECT_STORE_HURRY, &detail);
+    unsigned flags =
+        OBJECT_STORE_MAY_EXEC | (r->o->one_thread ? 0u : OBJECT_STORE_HURRY);
+    int error = object_store_open(&r->stores[target], t->url, flags, &detail);
 
     if (error == 0)
         error = snapshot_list_in(&l, &r->stores[target], NULL, &detail);

@@ -34,7 +34,9 @@ zoo-shrink: $(ZOO_PROGRAMS)
 # The page is bytes of an object: see sim/html_page.c.
 $(BUILD)/obj/sim/html_page.o: sim/html_page.html
 
-# Which named places the default seeds come by; a build of its own.
+# Which named places the default seeds and the regression plans come by; a build
+# of its own.
 marks:
 	$(Q)$(MAKE) BUILD=build/marks MARKS=1 WERROR=0 build/marks/confmesh-sim
-	$(Q)build/marks/confmesh-sim marks --seeds $(SEEDS)
+	$(Q)build/marks/confmesh-sim marks --seeds $(SEEDS) \
+	    $(sort $(wildcard sim/regress/*.plan))

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crdt/base/alloc.h"
 #include "node/writer_internal.h"
 #include "sim/check_internal.h"
 #include "sim/world.h"
@@ -255,17 +256,24 @@ static void test_fork_unfound(void **state)
     await(&m, all_alike, "alike");
     struct sim_check *c = m.w->check;
     sim_world_run_for(m.w, 10 * SIM_SECOND); /* nothing is written any more */
-    check_suspect(c, &c->hosts[0].vv.entries[1].incarnation, 0);
-    for (unsigned s = 0; s < 150; s++) {
+    c->branches = cm_calloc(2, sizeof *c->branches);
+    assert_non_null(c->branches);
+    c->branches_count = 2;
+    for (unsigned b = 0; b < 2; b++) {
+        c->branches[b].dot = (struct dot){
+            .incarnation = c->hosts[0].vv.entries[1].incarnation, .seq = 1};
+        c->branches[b].hash.bytes[0] = (uint8_t)b;
+        c->branches[b].holders[0] = UINT64_C(1) << b;
+    }
+    for (unsigned s = 0; s < 80; s++) {
         c->forked = true;
-        c->hosts[0].vv.entries[1].head.bytes[3] ^= 1;
         check_forks_tick(c);
-        c->hosts[0].vv.entries[1].head.bytes[3] ^= 1;
         c->forked = false; /* the check knows better */
         sim_world_run_for(m.w, SIM_SECOND);
-        if (s == 80)
+        if (s == 40)
             expect_silence(&m);
     }
+    assert_true(c->counters.evaluated[SIM_CHECK_FORK] > 0);
     end_with(&m, SIM_CHECK_FORK);
 }
 
@@ -425,6 +433,70 @@ static void test_lie_untold(void **state)
     end_with(&m, SIM_CHECK_VECTOR_BACK);
 }
 
+/* ---- values that end ---- */
+
+/* A watcher believes in a value whose end the host's last commit has passed
+ * (late), or was told of an end before any clock had come to it. */
+static void watch_end(bool late)
+{
+    struct sim_check_watch *watch = NULL;
+    struct local_op op = {.kind = OP_PUT,
+                          .key = slice_of_string("ends"),
+                          .value = slice_of_string("value")};
+    struct intent *i = intent_new(INTENT_LOCAL);
+    struct mesh m;
+
+    start(&m, 1, 0);
+    struct check_host *h = &m.w->check->hosts[1];
+    uint64_t now_ms = sim_host_wall_ms(m.w->hosts[1]);
+    op.expires = hlc_make(now_ms + (late ? 500000 : 5000), 0);
+    assert_non_null(i);
+    assert_int_equal(intent_add_op(i, &op), 0);
+    assert_int_equal(sim_check_watch_create(&watch, m.w->check, 1, ""), 0);
+    assert_int_equal(sim_host_write(m.w->hosts[1], i, written, &m), 0);
+    sim_world_run_for(m.w, 10 * SIM_SECOND);
+    sim_check_watch_poll(watch, 0);
+    expect_silence(&m);
+    put_for(&m, "0", SIM_SECOND / 4);
+    sim_world_run_for(m.w, SIM_SECOND);
+    h->wall_max_ms = h->told_wall_ms = late ? now_ms + 600000 : now_ms;
+    h->floor_time = 0;          /* no floor has passed it either */
+    m.w->check->judging = true; /* looks at once */
+    h->revision++;              /* something came since */
+    sim_check_watch_poll(watch, 0);
+    end_with(&m, SIM_CHECK_WATCH);
+}
+
+static void test_watch_end(void **state)
+{
+    (void)state;
+    watch_end(true);
+    watch_end(false);
+}
+
+/* What an uploader said its target covered is not restored. */
+static void test_cover(void **state)
+{
+    struct check_cover *k;
+    struct mesh m;
+    struct vv empty;
+
+    (void)state;
+    start(&m, 1, 0);
+    put_for(&m, "0", SIM_SECOND);
+    m.w->check->options.uploaders = 1;
+    check_cover_look(m.w->check, &m.w->check->hosts[0]);
+    k = m.w->check->hosts[0].cover;
+    assert_non_null(k);
+    vv_init(&empty);
+    check_cover_restored(m.w->check, &empty, false);
+    expect_silence(&m); /* it has not said so yet */
+    check_cover_look(m.w->check, &m.w->check->hosts[0]);
+    check_cover_say(m.w->check, &m.w->check->hosts[0]);
+    check_cover_restored(m.w->check, &empty, false);
+    end_with(&m, SIM_CHECK_RESTORE);
+}
+
 /* ---- a clock ten years ahead ---- */
 
 /* It boots with such a clock, alone, and writes: nobody can take that. */
@@ -479,6 +551,8 @@ int main(void)
         cmocka_unit_test(test_rot_unmended),
         cmocka_unit_test(test_lie),
         cmocka_unit_test(test_lie_untold),
+        cmocka_unit_test(test_watch_end),
+        cmocka_unit_test(test_cover),
         cmocka_unit_test(test_years),
     };
 
