@@ -130,6 +130,9 @@ struct replacement {
     const struct incarnation *forked;
     size_t forked_count;
     uint64_t *kept; /* RETAIN: how many siblings were kept; or NULL */
+    /* RETAIN: of another mesh, which this one was begun from: its generations
+     * have nothing to do with those here. */
+    bool other_mesh;
 };
 /* EMPTY: CM_ERR_EXISTS unless the replica is empty; sets META_READY. All modes:
  * CM_ERR_WRONG_GENERATION (but RETURN), CM_ERR_SEALED beyond a seal,

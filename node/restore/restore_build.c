@@ -289,6 +289,7 @@ static int write_anew(struct restore *r, struct writer *w,
             .generation_order = s->manifest.generation_order,
             .next = snapshot_state_next,
             .context = s,
+            .other_mesh = restore_is_new_mesh(r),
         };
 
         error = snapshot_state_begin(s, detail);

@@ -178,6 +178,35 @@ def test_merge_into_the_same_generation(t):
     check_equal(alpha.get("only"), b"beta's")
 
 
+def test_generations_into_a_new_mesh(t):
+    """Two generations of a mesh whose authority is lost, too: with --mode
+    merge the new mesh has what both knew."""
+    node = t.mesh()
+    node.ok("put", "k", "v")
+    node.ok("snapshot", "now", "--to", t.path("s"))
+    node.ok("put", "late", "1")
+    node.ok("set", "add", "set", "late")
+    node.ok("snapshot", "now", "--to", t.path("late"))
+    lose(node)
+    node = restored(t, "second", t.path("s")).start()
+    node.ok("put", "new", "2")
+    node.ok("snapshot", "now", "--to", t.path("s"))
+    lose(node)
+    both = [t.path("s"), t.path("late"), "--new-authority", t.path("new.key"),
+            "--no-passphrase"]
+    restore(*both, "--data", t.path("one"), "--name", "one")
+    node = t.node("one").start()
+    check_equal(node.values(), {"k": b"v", "new": b"2"})
+    node.kill()
+    os.unlink(t.path("new.key"))
+    restore(*both, "--data", t.path("two"), "--name", "two", "--mode", "merge")
+    node = t.node("two").start()
+    check_equal(node.values(), {"k": b"v", "new": b"2", "late": b"1"})
+    check_equal(node.set_members("set"), ["late"])
+    other = t.join(node, "other")
+    t.converged([node, other])
+
+
 def test_many_in_any_order(t):
     """Old and new snapshots of two signers in three places, one of them twice:
     every order of the targets gives the same values."""
