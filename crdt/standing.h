@@ -133,17 +133,21 @@ enum standing_verdict standing_judge(const struct standing *s,
                                      const struct incarnation *self,
                                      const struct dot *dot,
                                      const struct hash *hash);
+struct standing_lost {
+    struct incarnation fork; /* whose branch is lost */
+    struct incarnation to;   /* who covers the one that stands */
+};
 /* "Of two branches of a fork that fences cover, the one with the lower hash
  * stands; whoever applied the other is a returner": whether vv holds one that
  * lost, by what fences of incarnations that stay cover, applied or announced.
  * Only branches of one length can be told apart by fences; of others the nodes
  * compare what they hold. Of several forked incarnations they are looked at in
  * order, and who lost one has no say about those that follow: else each of all
- * could lose some. ret_fork (may be NULL) is the first that is lost. */
+ * could lose some. ret_lost (may be NULL) is the first that is lost. */
 bool standing_holds_lost_branch(const struct standing *s,
                                 const struct incarnation *self,
                                 const struct vv *vv,
-                                struct incarnation *ret_fork);
+                                struct standing_lost *ret_lost);
 
 /* "It forgets no announced fence: a cut that loses by what the returner itself
  * knows is none to come back to": whether self, which returns, has to refuse
@@ -153,7 +157,7 @@ bool standing_holds_lost_branch(const struct standing *s,
 bool standing_cut_has_lost(const struct standing *s,
                            const struct incarnation *self,
                            const struct standing *cut, const struct vv *cut_vv,
-                           struct incarnation *ret_fork);
+                           struct standing_lost *ret_lost);
 
 /* Whether everything is applied that op names beside its event's own deps; if
  * not, the event is not applicable yet. CM_ERR_NOMEM. */

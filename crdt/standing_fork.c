@@ -32,7 +32,8 @@ struct ballot {
     const struct incarnation *self;
     const struct vv_entry *mine;
     struct losers *losers;
-    struct hash lowest; /* that is covered at mine's seq */
+    struct hash lowest;           /* that is covered at mine's seq… */
+    struct incarnation lowest_by; /* …by a fence of this one */
     bool disputed;
 };
 
@@ -67,8 +68,10 @@ static void hear(struct ballot *b, const struct standing_fence *f)
     if (head == NULL)
         return;
     b->disputed = b->disputed || !hash_equal(head, &b->mine->head);
-    if (memcmp(head->bytes, b->lowest.bytes, HASH_SIZE) < 0)
+    if (memcmp(head->bytes, b->lowest.bytes, HASH_SIZE) < 0) {
         b->lowest = *head;
+        b->lowest_by = f->writer;
+    }
 }
 
 static void exclude(struct ballot *b, const struct standing_fence *f)
@@ -138,7 +141,7 @@ static bool may_dispute(const struct ballot *b, const struct vv *vv)
 
 /* Whether vv holds a branch that lost. b has what is known. */
 static bool has_lost_branch(struct ballot *b, const struct vv *vv,
-                            struct incarnation *ret_fork)
+                            struct standing_lost *ret_lost)
 {
     struct losers losers = {.count = 0};
 
@@ -153,8 +156,9 @@ static bool has_lost_branch(struct ballot *b, const struct vv *vv,
         if (!b->disputed)
             continue;
         if (!hash_equal(&b->lowest, &b->mine->head)) {
-            if (ret_fork != NULL)
-                *ret_fork = b->mine->incarnation;
+            if (ret_lost != NULL)
+                *ret_lost = (struct standing_lost){.fork = b->mine->incarnation,
+                                                   .to = b->lowest_by};
             return true;
         }
         each_fence(b, exclude);
@@ -171,23 +175,23 @@ static bool has_fences(const struct standing *s)
 bool standing_holds_lost_branch(const struct standing *s,
                                 const struct incarnation *self,
                                 const struct vv *vv,
-                                struct incarnation *ret_fork)
+                                struct standing_lost *ret_lost)
 {
     struct ballot b = {.s = s, .self = self};
 
     return has_fences(s) && may_dispute(&b, vv) &&
-           has_lost_branch(&b, vv, ret_fork);
+           has_lost_branch(&b, vv, ret_lost);
 }
 
 bool standing_cut_has_lost(const struct standing *s,
                            const struct incarnation *self,
                            const struct standing *cut, const struct vv *cut_vv,
-                           struct incarnation *ret_fork)
+                           struct standing_lost *ret_lost)
 {
     struct ballot b = {.s = cut, .also = s, .self = self};
 
     if (STANDING_OFF(RULE_FORGET_NOTHING))
         b.also = NULL;
     return (has_fences(s) || has_fences(cut)) && may_dispute(&b, cut_vv) &&
-           has_lost_branch(&b, cut_vv, ret_fork);
+           has_lost_branch(&b, cut_vv, ret_lost);
 }

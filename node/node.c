@@ -765,7 +765,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     n->found_reason = r->reason;
     n->lost_branch = r->lost_branch;
     if (r->lost_branch)
-        node_note_fork(n, &r->lost_fork);
+        returning_note_lost(n, &r->lost);
     returning_begin(n, r->reason);
     refusals_join(&n->status.refused, &r->refused);
     memcpy(n->status.waits, r->waits, sizeof n->status.waits);

@@ -819,6 +819,9 @@ static void on_refused(struct node *n, const struct frame *f)
     try_later(n, text);
     if (f->code != CM_ERR_AUTHORITY) {
         r->signer_too = r->signer_too || f->code == CM_ERR_NOT_READY;
+        /* Who has lost a branch itself gives nothing before it returned. */
+        if (f->code == CM_ERR_NOT_READY && r->reason == RETURN_FORK)
+            r->failures = FAILURES_MAX - 1;
         count_failure(n);
         return;
     }

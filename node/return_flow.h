@@ -75,6 +75,8 @@ void returning_begin_with(struct node *n, enum return_reason reason,
  * it has lost, it is the first to be asked. */
 void returning_note_branch(struct node *n, const struct key_id *peer,
                            const struct address *address);
+/* The fences say so, and who has the one that stands. */
+void returning_note_lost(struct node *n, const struct standing_lost *lost);
 /* At the start, once the identity is there: what was under way goes on, and
  * what is told by the disk alone is found. */
 void returning_load(struct node *n);

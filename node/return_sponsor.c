@@ -62,3 +62,15 @@ bool returning_choose(struct node *n)
 
     return choose_of(n, signer) || (why != RETURN_ISSUER && choose_of(n, true));
 }
+
+void returning_note_lost(struct node *n, const struct standing_lost *lost)
+{
+    const struct roster_member *m =
+        n->roster != NULL ? roster_find(n->roster, &lost->to) : NULL;
+    struct member_view view;
+
+    node_note_fork(n, &lost->fork);
+    if (m != NULL && n->gossip != NULL &&
+        gossip_member_find(n->gossip, &m->certificate.key_id, &view))
+        returning_note_branch(n, &m->certificate.key_id, &view.address);
+}

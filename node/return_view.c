@@ -58,10 +58,10 @@ static bool is_ahead_of_clocks(const struct writer *w, uint64_t wall_ms)
     return hlc_wall_ms(w->head.hlc) > bound;
 }
 
-bool return_look_for_fork(struct writer *w, struct incarnation *ret_fork)
+bool return_look_for_fork(struct writer *w, struct standing_lost *ret_lost)
 {
     w->lost_branch = w->ready && standing_holds_lost_branch(
-                                     w->standing, &w->self, &w->vv, ret_fork);
+                                     w->standing, &w->self, &w->vv, ret_lost);
     return w->lost_branch;
 }
 

@@ -17,8 +17,8 @@ hlc_t return_floor_time(const struct writer *w);
 /* Equal as long as no seal and no floor came. */
 struct hash return_standing_mark(const struct batch *b);
 /* Whether the state holds the branch of a fork that lost by the fences known
- * here; ret_fork is whose, and set only then. Kept for return_reason_of. */
-bool return_look_for_fork(struct writer *w, struct incarnation *ret_fork);
+ * here; ret_lost is set only then. Kept for return_reason_of. */
+bool return_look_for_fork(struct writer *w, struct standing_lost *ret_lost);
 /* wall_ms 0: the clock is not known. */
 enum return_reason return_reason_of(const struct writer *w, uint64_t wall_ms);
 

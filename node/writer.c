@@ -131,7 +131,7 @@ static void result_note(struct commit_result *r, struct writer *w)
     r->alarm_conflict = w->conflict;
     r->alarm_overrun = w->overrun;
     r->unsent = w->unsent;
-    r->lost_branch = return_look_for_fork(w, &r->lost_fork);
+    r->lost_branch = return_look_for_fork(w, &r->lost);
     r->reason = return_reason_of(w, r->wall_ms);
     r->expiry_wall_ms = expire_wall_ms(w);
     r->collect_wall_ms = collapse_wall_ms(w);

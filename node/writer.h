@@ -181,8 +181,8 @@ struct commit_result {
     bool alarm_conflict; /* two orders of one epoch were heard */
     bool alarm_overrun;  /* something beyond a seal has been applied here */
     bool lost_branch;    /* of a fork, by what fences cover… */
-    struct incarnation lost_fork; /* …and of whose */
-    size_t pending_events;        /* waiting for what they depend on */
+    struct standing_lost lost; /* …and which */
+    size_t pending_events;     /* waiting for what they depend on */
     size_t pending_bytes;
     struct held_events held;
     uint32_t waits[REFUSAL_KINDS]; /* pending events by what they wait for */

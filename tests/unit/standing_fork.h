@@ -74,12 +74,12 @@ static inline bool fork_seals_both(void)
 }
 
 static inline bool fork_loses(const struct mesh *m, int node,
-                              struct incarnation *ret_fork)
+                              struct standing_lost *ret_lost)
 {
     struct incarnation self = actor_id(m->nodes[node].self);
 
     return standing_holds_lost_branch(m->nodes[node].standing, &self,
-                                      &m->nodes[node].vv, ret_fork);
+                                      &m->nodes[node].vv, ret_lost);
 }
 
 /* B has nothing of A when it fences, and lets C's branch in afterwards. C falls

@@ -8,7 +8,8 @@
 static void M15_two_branches(void **state)
 {
     const int evicted[] = {FORK_A};
-    struct incarnation a = actor_id(FORK_A), fork;
+    struct incarnation a = actor_id(FORK_A), c = actor_id(FORK_C);
+    struct standing_lost lost;
     struct mesh *m = fork_mesh(3);
     uint64_t last = 9;
     int next;
@@ -25,8 +26,9 @@ static void M15_two_branches(void **state)
     assert_false(sealed_at(m, FORK_C, FORK_A, NULL));
     assert_false(sealed_at(m, FORK_B, FORK_A, NULL));
     assert_false(fork_loses(m, FORK_C, NULL));
-    assert_true(fork_loses(m, FORK_B, &fork));
-    assert_true(incarnation_equal(&fork, &a));
+    assert_true(fork_loses(m, FORK_B, &lost));
+    assert_true(incarnation_equal(&lost.fork, &a));
+    assert_true(incarnation_equal(&lost.to, &c));
     /* B returns: a cut of C under a further name; the former is retired. */
     next = mesh_actor(m, FORK_B);
     assert_non_null(mesh_add(m, FORK_C, next, 300));
@@ -82,7 +84,8 @@ static void test_one_after_another(void **state)
     enum { A2 = 3 };
     const int evicted[] = {FORK_A, A2};
     struct mesh *m = fork_mesh(4);
-    struct incarnation first, fork;
+    struct incarnation first;
+    struct standing_lost lost;
     struct incarnation x = actor_id(FORK_A), y = actor_id(A2);
 
     (void)state;
@@ -97,8 +100,8 @@ static void test_one_after_another(void **state)
     }
     fork_evict(m, evicted, 2);
     fork_exchange(m);
-    assert_true(fork_loses(m, FORK_C, &fork));
-    assert_true(incarnation_equal(&fork, &first));
+    assert_true(fork_loses(m, FORK_C, &lost));
+    assert_true(incarnation_equal(&lost.fork, &first));
     assert_false(fork_loses(m, FORK_B, NULL));
     mesh_free(m);
 }

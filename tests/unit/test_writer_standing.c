@@ -788,7 +788,7 @@ static bool has_lost(struct fixture_node *n, const struct fixture_node *fork)
     ret = r->lost_branch;
     assert_int_equal(r->reason, ret ? RETURN_FORK : RETURN_NONE);
     if (ret)
-        assert_true(incarnation_equal(&r->lost_fork, &fork->incarnation));
+        assert_true(incarnation_equal(&r->lost.fork, &fork->incarnation));
     commit_result_free(r);
     return ret;
 }
