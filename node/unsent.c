@@ -366,15 +366,21 @@ int unsent_look_again(struct batch *b, const struct replacement *r,
                       unsent_same_branch same)
 {
     struct unsent u = {.id = 0};
+    struct incarnation asked = {{0}}; /* records of one name stand together */
+    bool is_same = false;
     int error;
 
     while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
         bool covered = vv_covers(r->vv, &u.dot);
 
-        if (u.state != UNSENT_SHARED ||
-            (covered && same(b, r, &u.dot.incarnation)))
+        if (u.state != UNSENT_SHARED)
             continue;
-        CM_MARK("return: what an earlier one had shared is unsent again");
+        if (covered && !incarnation_equal(&asked, &u.dot.incarnation)) {
+            asked = u.dot.incarnation;
+            is_same = same(b, r, &asked);
+        }
+        if (covered && is_same)
+            continue;
         u.state = UNSENT_WAITS;
         u.doubtful = covered;
         u.foreign_generation =
@@ -608,7 +614,6 @@ int unsent_keep_own(struct batch *b, const struct replacement *r,
     }
     if (!beyond)
         return 0; /* nearly always: every entry would be looked at */
-    CM_MARK("return: an earlier name's writes are beyond the cut");
     error = read_kept(b, &k.events);
     if (error == 0)
         error = keep_entries(b, &k);

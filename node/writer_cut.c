@@ -132,7 +132,6 @@ int adopt_check_branches(struct batch *b, const struct replacement *r,
         return refuse(detail, error);
     if (!lost)
         return 0;
-    CM_MARK("return: a cut with a lost branch is refused");
     return cm_fail(detail, CM_ERR_FORK,
                    "the state to adopt holds the branch of a fork that lost, "
                    "by the fences known here: another member is asked");
