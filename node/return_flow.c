@@ -581,8 +581,10 @@ static void count_failure(struct node *n)
     }
     r->failures = messages > r->messages_before ? 1 : r->failures + 1;
     r->messages_before = messages;
-    if (r->failures >= FAILURES_MAX)
-        another(n);
+    if (r->failures < FAILURES_MAX)
+        return;
+    r->signer_too = true; /* the others may be gone for ever */
+    another(n);
 }
 
 /* ---- offering, asking ---- */

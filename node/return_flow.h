@@ -33,7 +33,7 @@ struct returning {
         bool known;
     } newer; /* a peer of a newer generation, or with the branch that stands */
     bool elsewhere;  /* that one was of no use: another is asked, by turns */
-    bool signer_too; /* others wait, and perhaps for this node */
+    bool signer_too; /* others wait, perhaps for this node, or are gone */
     struct address address; /* of the sponsor that is asked */
     struct key_id sponsor;
     bool sponsor_known;
