@@ -567,7 +567,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     if (!vv_equal(&h->vv, &r->vv) && h->doubtful)
         check_catch_up(c, h, &r->vv, r->revision, wall_ms);
     h->doubtful = has_failed(r);
-    check_ends_clock(h, wall_ms);
+    check_ends_clock(h, wall_ms, r->wrote);
     h->revision = r->revision;
     check_state(c, h, &r->vv, &r->digest);
     check_standing(c, h);

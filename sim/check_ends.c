@@ -27,7 +27,8 @@ struct check_ends {
     size_t size, count;
     uint64_t *seqs; /* owned; the vector that it began with */
     size_t seqs_count;
-    uint64_t begun_ms; /* when, by the host's clock */
+    hlc_t begun; /* when, by the host's clock, or by its floor if that is ahead:
+                    what this has ended is gone from the state already */
     uint64_t next_us;
 };
 
@@ -56,7 +57,9 @@ void check_ends_begin(struct check_ends *e, const struct check_host *h,
     if (count > 0)
         memcpy(e->seqs, seqs, count * sizeof *seqs);
     e->seqs_count = count;
-    e->begun_ms = wall_ms > h->wall_max_ms ? wall_ms : h->wall_max_ms;
+    e->begun = hlc_make(wall_ms > h->wall_max_ms ? wall_ms : h->wall_max_ms, 0);
+    if (h->floor_time > e->begun)
+        e->begun = h->floor_time;
     if (e->size > 0)
         memset(e->beliefs, 0, e->size * sizeof *e->beliefs);
     e->count = 0;
@@ -105,9 +108,11 @@ void check_ends_told(struct check_ends *e, const struct sim_model_entry *entry,
     };
 }
 
-void check_ends_clock(struct check_host *h, uint64_t wall_ms)
+void check_ends_clock(struct check_host *h, uint64_t wall_ms, bool wrote)
 {
-    if (!h->doubtful) /* a commit that failed tells nothing */
+    /* One that failed tells nothing, nor does a batch of what is known here
+     * already, which ends before anything is looked for. */
+    if (wrote && !h->doubtful)
         h->told_wall_ms = wall_ms;
     if (wall_ms > h->wall_max_ms)
         h->wall_max_ms = wall_ms;
@@ -126,22 +131,29 @@ struct comparison {
     char text[CHECK_KEY_TEXT_SIZE];
 };
 
-/* What nothing was told of is as it was in the beginning. */
-static struct belief belief_of(const struct comparison *k,
-                               const struct sim_model_entry *entry)
+/* What nothing was told of is as it was in the beginning. What had ended then
+ * by the latest of the host's clocks may have been there by the one that it had
+ * just then, after years ahead: false. */
+static bool belief_of(const struct comparison *k,
+                      const struct sim_model_entry *entry,
+                      struct belief *ret_belief)
 {
     const struct check_ends *e = k->ends;
     struct sim_model_view v = {
         .seqs = e->seqs, .count = e->seqs_count, .actor = SIM_MODEL_NO_ACTOR};
-    struct sim_model_answer a;
+    struct sim_model_answer a = {0};
 
-    if (e->size > 0 && slot_of(e, entry)->entry != NULL)
-        return *slot_of(e, entry);
-    a = sim_model_resolve(k->c->model, &v, entry, hlc_make(e->begun_ms, 0));
-    return (struct belief){.entry = entry,
-                           .present = a.present,
-                           .dot = a.present ? a.winner->event->decoded.dot
-                                            : (struct dot){.seq = 0}};
+    if (e->size > 0 && slot_of(e, entry)->entry != NULL) {
+        *ret_belief = *slot_of(e, entry);
+        return true;
+    }
+    a = sim_model_resolve(k->c->model, &v, entry, e->begun);
+    *ret_belief =
+        (struct belief){.entry = entry,
+                        .present = a.present,
+                        .dot = a.present ? a.winner->event->decoded.dot
+                                         : (struct dot){.seq = 0}};
+    return a.present || !sim_model_resolve(k->c->model, &v, entry, 0).present;
 }
 
 /* Whether the end of what wins must have been told, and may have been. */
@@ -150,8 +162,8 @@ static void judge_end(const struct comparison *k, hlc_t expires, bool *ret_must,
 {
     hlc_t latest = hlc_make(k->h->wall_max_ms, 0);
 
-    if (hlc_make(k->ends->begun_ms, 0) > latest)
-        latest = hlc_make(k->ends->begun_ms, 0);
+    if (k->ends->begun > latest)
+        latest = k->ends->begun;
     if (k->h->floor_time > latest)
         latest = k->h->floor_time;
     *ret_must = expires != 0 && expires <= hlc_make(k->h->told_wall_ms, 0);
@@ -170,8 +182,10 @@ static void compare(void *context, const struct sim_model_entry *entry)
         return;
     struct sim_model_answer a =
         sim_model_resolve(k->c->model, &k->now, entry, 0);
-    struct belief b = belief_of(k, entry);
+    struct belief b;
 
+    if (!belief_of(k, entry, &b))
+        return;
     check_evaluated(k->c, SIM_CHECK_WATCH);
     if (a.present)
         judge_end(k, a.winner->op->expires, &must, &may);

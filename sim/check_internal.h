@@ -378,7 +378,7 @@ void check_cover_free(struct sim_check *c);
                         */
 struct check_ends;
 /* Its clock at a commit. */
-void check_ends_clock(struct check_host *h, uint64_t wall_ms);
+void check_ends_clock(struct check_host *h, uint64_t wall_ms, bool wrote);
 struct check_ends *check_ends_new(void);
 void check_ends_free(struct check_ends *e);
 /* Nothing was told yet: the watcher has read all at this vector, then or when

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Between snapshots: what was acknowledged a moment ago comes back, too."""
 import json
 import os

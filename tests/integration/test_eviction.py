@@ -1,3 +1,4 @@
+# parallel-safe
 """The floor, what goes below it, and evictions, with real processes."""
 import json
 import os

@@ -1,3 +1,4 @@
+# parallel-safe
 """Who certifies others: a second issuer, and what the first one's key is worth
 once it was evicted. Real processes."""
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 # timeout: 900 s
 """SIGKILL at every step of a merge into a living node: before the n-th call
 that changes a file or a directory, for many n. After another start the state is

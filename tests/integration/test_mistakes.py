@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """What may go wrong when somebody restores, drills or prunes at night: each
 mistake has its exit code, says what to do next, and answers a program by the
 same in JSON; nothing is made and nothing hangs."""

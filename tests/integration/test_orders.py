@@ -1,3 +1,4 @@
+# parallel-safe
 """Eviction orders that contradict one another, overlap, arrive amid a cut or
 hit a sponsor; what doctor and metrics say of bad ones. Real processes."""
 import json

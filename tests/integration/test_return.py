@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Returning: a node whose incarnation has to end (its directory was copied, or
 rolled back, or it was evicted) goes on under another one by itself, and what
 it wrote and nobody has is written again or kept for a person."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Somebody has an uploader's key and may write to the target: it can neither
 make an event of another origin, nor make another's history go."""
 import ctypes

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 # timeout: 600 s
 """Directories and commands as targets that are full, read-only, slow, or out of
 order throughout: told with the reason and what to do, the other target goes on,

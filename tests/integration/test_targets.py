@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Several targets at once: each has its own state, and one that fails or hangs
 never keeps another waiting."""
 import http.server

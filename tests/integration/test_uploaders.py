@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# parallel-safe
 """Who uploads: two of those who share a target, the next when one is gone;
 two who do not see each other do no harm."""
 import os
