@@ -161,11 +161,26 @@ void heal_fail(struct node *n, int error, const char *text)
     end(n);
 }
 
+static bool peer_lives(const struct node *n)
+{
+    struct member_view view;
+
+    return n->gossip == NULL ||
+           (gossip_member_find(n->gossip, &n->heal.peer, &view) &&
+            (view.state == MEMBER_ALIVE || view.state == MEMBER_SUSPECT));
+}
+
 void heal_wait(struct node *n)
 {
     struct heal *h = &n->heal;
 
     h->waiting = false;
+    if (!peer_lives(n)) { /* another one, and soon */
+        give_up_on_peer(h);
+        report(n, CM_ERR_TIMEOUT, "it does not live any more");
+        end(n);
+        return;
+    }
     h->due_ms = node_now(n) + HEAL_RETRY_MS;
     /* With events waiting for what is damaged, the vectors will hardly meet. */
     if (++h->attempts < (h->purpose == HEAL_DAMAGE && n->pending_events > 0
@@ -347,9 +362,7 @@ void heal_link_gone(struct node *n, const struct link *l)
     heal_serve_gone(n, l);
     if (!h->waiting || h->stream != l->stream)
         return;
-    h->waiting = false; /* asked again over another one */
-    h->due_ms = node_now(n) + HEAL_RETRY_MS;
-    h->attempts++;
+    heal_wait(n); /* asked again over another one, but not for ever */
 }
 
 /* ---- mending ---- */
