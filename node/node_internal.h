@@ -529,6 +529,8 @@ void levels_tick(struct node *n, uint64_t now);
 uint64_t levels_deadline(const struct node *n);
 
 /* orders.c */
+/* Whether an incarnation of that key is rostered and stays. */
+bool orders_key_stays(const struct node *n, const struct key_id *peer);
 /* Whether nothing but returning is listened to from that peer. */
 bool orders_refuse(const struct node *n, const struct key_id *peer);
 /* Likewise from that link's peer, for who signed its certificate; l is

@@ -22,13 +22,13 @@
 
 /* ---- who stays ---- */
 
-static bool has_staying(const struct node *n, const struct key_id *peer)
+bool orders_key_stays(const struct node *n, const struct key_id *peer)
 {
-    for (size_t i = 0; i < n->roster->count; i++) {
+    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
         const struct roster_member *m = &n->roster->members[i];
         const struct standing_view_member *v;
 
-        if (!key_id_equal(&m->certificate.key_id, peer))
+        if (n->standing == NULL || !key_id_equal(&m->certificate.key_id, peer))
             continue;
         v = standing_view_find(n->standing, &m->incarnation);
         if (v != NULL && v->stays)
@@ -170,7 +170,7 @@ void orders_forget_distrusted(struct node *n)
         if (i > gossip_member_total(n->gossip))
             continue;
         gossip_member_at(n->gossip, i - 1, &m);
-        if (m.has_certificate && !has_staying(n, &m.key_id) &&
+        if (m.has_certificate && !orders_key_stays(n, &m.key_id) &&
             certificate_decode(&c, gossip_certificate(n->gossip, &m.key_id),
                                n->authority_public_key) == 0 &&
             !sponsor_trusts(n, &c)) {
@@ -208,7 +208,7 @@ static void readmit(struct node *n)
     size_t kept = 0;
 
     for (size_t i = 0; i < n->barred_count; i++) {
-        if (!has_staying(n, &n->barred[i])) {
+        if (!orders_key_stays(n, &n->barred[i])) {
             n->barred[kept++] = n->barred[i];
             continue;
         }
@@ -227,7 +227,7 @@ static void bar_evicted(struct node *n, const struct roster *members)
         const struct roster_member *m = &members->members[i];
 
         if (!stays_itself(n, &w, &m->incarnation) &&
-            !has_staying(n, &m->certificate.key_id))
+            !orders_key_stays(n, &m->certificate.key_id))
             bar(n, &m->certificate.key_id);
     }
 }
@@ -252,7 +252,7 @@ void orders_take_barred(struct node *n, struct slice keys)
         struct key_id peer;
 
         memcpy(peer.bytes, keys.data + at, KEY_ID_SIZE);
-        if (n->roster == NULL || n->standing == NULL || !has_staying(n, &peer))
+        if (!orders_key_stays(n, &peer))
             bar(n, &peer);
     }
 }

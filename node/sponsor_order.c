@@ -104,19 +104,6 @@ void sponsor_note_order(struct node *n)
     orders_forget_distrusted(n);
 }
 
-static bool stays(const struct node *n, const struct key_id *id)
-{
-    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
-        const struct roster_member *m = &n->roster->members[i];
-        const struct standing_view_member *s =
-            standing_view_find(n->standing, &m->incarnation);
-
-        if (key_id_equal(&m->certificate.key_id, id) && s != NULL && s->stays)
-            return true;
-    }
-    return false;
-}
-
 static bool has_order(const struct node *n)
 {
     return n->standing != NULL && n->standing->epoch > 0;
@@ -132,7 +119,8 @@ static bool is_issued(const struct node *n, const struct certificate *c)
         return true;
     if (certificate_decode(&issuer, c->issuer, n->authority_public_key) != 0)
         return false;
-    return issuer.not_before_ms > n->order_ms || stays(n, &issuer.key_id);
+    return issuer.not_before_ms > n->order_ms ||
+           orders_key_stays(n, &issuer.key_id);
 }
 
 bool sponsor_signed_own(const struct node *n, const struct key_id *peer)
@@ -147,7 +135,7 @@ bool sponsor_signed_own(const struct node *n, const struct key_id *peer)
 
 bool sponsor_trusts(const struct node *n, const struct certificate *c)
 {
-    return !has_order(n) || stays(n, &c->key_id) || is_issued(n, c);
+    return !has_order(n) || orders_key_stays(n, &c->key_id) || is_issued(n, c);
 }
 
 /* The chain of orders begins anew with a generation that a restore has begun;
@@ -170,7 +158,7 @@ static bool is_of_generation(const struct node *n, const struct certificate *c)
 bool sponsor_refuses(const struct node *n, const struct certificate *c,
                      enum refusal *ret_why)
 {
-    if (stays(n, &c->key_id))
+    if (orders_key_stays(n, &c->key_id))
         return false;
     if (orders_refuse(n, &c->key_id) && !is_of_generation(n, c)) {
         *ret_why = REFUSAL_ENTRY_ORDER;

@@ -12,6 +12,7 @@
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
 #include "node/return_view.h"
+#include "node/unsent_dots.h"
 #include "node/writer_internal.h"
 
 #define KEY_SIZE 9
@@ -394,50 +395,14 @@ int unsent_look_again(struct batch *b, const struct replacement *r,
     return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
-/* Names of events that are kept, sorted. */
-struct kept_events {
-    struct dot *dots; /* owned */
-    size_t count;
-    size_t capacity;
-};
-
 /* Which siblings are kept. */
 struct keeping {
     const struct vv *covered;         /* those beyond it… */
     const struct incarnation *former; /* …and not kept as its events… */
-    struct kept_events events;        /* …or as any of these; if given… */
+    struct unsent_dots events;        /* …or as any of these; if given… */
     struct slice own;                 /* …only those of incarnations in it */
     const struct incarnation *branch; /* or this one's above the floor */
 };
-
-static int compare_dots(const void *a, const void *b)
-{
-    return dot_compare(a, b);
-}
-
-static int read_kept(struct batch *b, struct kept_events *k)
-{
-    struct unsent u = {.id = 0};
-    int error;
-
-    while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
-        if (u.sibling)
-            continue;
-        if (k->count == k->capacity) {
-            size_t capacity = k->capacity > 0 ? 2 * k->capacity : 64;
-            struct dot *grown = cm_realloc(k->dots, capacity * sizeof *grown);
-
-            if (grown == NULL)
-                return CM_ERR_NOMEM;
-            k->dots = grown;
-            k->capacity = capacity;
-        }
-        k->dots[k->count++] = u.dot;
-    }
-    if (k->count > 1)
-        qsort(k->dots, k->count, sizeof *k->dots, compare_dots);
-    return error == CM_ERR_NOT_FOUND ? 0 : error;
-}
 
 int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
                         const struct sibling *s, enum unsent_keep why)
@@ -468,19 +433,13 @@ int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
     return error;
 }
 
-static bool is_in_list(const struct kept_events *k, const struct dot *dot)
-{
-    return k->count > 0 && bsearch(dot, k->dots, k->count, sizeof *k->dots,
-                                   compare_dots) != NULL;
-}
-
 /* As an event of the incarnation that ends, or of one before. */
 static bool is_kept_as_event(struct batch *b, const struct sibling *s,
                              const struct keeping *k)
 {
     struct slice bytes;
 
-    return is_in_list(&k->events, &s->dot) ||
+    return unsent_dots_have(&k->events, &s->dot) ||
            (incarnation_equal(&s->dot.incarnation, k->former) &&
             store_txn_event(&b->txn, &s->dot, &bytes) == 0);
 }
@@ -502,7 +461,7 @@ static bool is_wanted(struct batch *b, const struct keeping *k,
     if (k->branch != NULL)
         return incarnation_equal(&s->dot.incarnation, k->branch) &&
                !return_floor_covers(b->w, &s->dot) &&
-               !is_in_list(&k->events, &s->dot);
+               !unsent_dots_have(&k->events, &s->dot);
     return !vv_covers(k->covered, &s->dot) && is_asked_for(k, s) &&
            !is_kept_as_event(b, s, k);
 }
@@ -589,11 +548,11 @@ int unsent_keep_siblings(struct batch *b, const struct replacement *r,
                          const struct incarnation *former)
 {
     struct keeping k = {.covered = r->vv, .former = former};
-    int error = read_kept(b, &k.events);
+    int error = unsent_dots_read(&k.events, b, false);
 
     if (error == 0)
         error = keep_entries(b, &k);
-    cm_free(k.events.dots);
+    unsent_dots_release(&k.events);
     return error;
 }
 
@@ -614,10 +573,10 @@ int unsent_keep_own(struct batch *b, const struct replacement *r,
     }
     if (!beyond)
         return 0; /* nearly always: every entry would be looked at */
-    error = read_kept(b, &k.events);
+    error = unsent_dots_read(&k.events, b, false);
     if (error == 0)
         error = keep_entries(b, &k);
-    cm_free(k.events.dots);
+    unsent_dots_release(&k.events);
     return error;
 }
 
@@ -627,9 +586,9 @@ int unsent_keep_branch(struct batch *b, const struct incarnation *branch)
     int error;
 
     CM_MARK("return: the branch that lost was kept");
-    error = read_kept(b, &k.events);
+    error = unsent_dots_read(&k.events, b, false);
     if (error == 0)
         error = keep_entries(b, &k);
-    cm_free(k.events.dots);
+    unsent_dots_release(&k.events);
     return error;
 }

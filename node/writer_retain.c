@@ -7,60 +7,11 @@
  * never enter the vector, so what came once would come again with the next
  * merge of the same snapshot: what the state already shows, as new or newer,
  * and what is kept already, is left out. */
-#include <stdlib.h>
-
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "crdt/base/mark.h"
+#include "node/unsent_dots.h"
 #include "node/writer_internal.h"
-
-/* Names of what is kept already, sorted. */
-struct kept {
-    struct dot *dots; /* owned */
-    size_t count;
-    size_t capacity;
-};
-
-static int compare_dots(const void *a, const void *b)
-{
-    return dot_compare(a, b);
-}
-
-static int add_kept(struct kept *k, const struct dot *dot)
-{
-    if (k->count == k->capacity) {
-        size_t capacity = k->capacity > 0 ? 2 * k->capacity : 64;
-        struct dot *grown = cm_realloc(k->dots, capacity * sizeof *grown);
-
-        if (grown == NULL)
-            return CM_ERR_NOMEM;
-        k->dots = grown;
-        k->capacity = capacity;
-    }
-    k->dots[k->count++] = *dot;
-    return 0;
-}
-
-static int read_kept(struct batch *b, struct kept *k)
-{
-    struct unsent u = {.id = 0};
-    int error;
-
-    while ((error = unsent_next(&b->txn, u.id, &u)) == 0) {
-        error = u.sibling ? add_kept(k, &u.dot) : 0;
-        if (error != 0)
-            return error;
-    }
-    if (k->count > 1)
-        qsort(k->dots, k->count, sizeof *k->dots, compare_dots);
-    return error == CM_ERR_NOT_FOUND ? 0 : error;
-}
-
-static bool is_kept(const struct kept *k, const struct dot *dot)
-{
-    return k->count > 0 && bsearch(dot, k->dots, k->count, sizeof *k->dots,
-                                   compare_dots) != NULL;
-}
 
 /* Whether the state says the same, at that time or later. */
 static bool is_shown(const struct entry *here, const struct sibling *s)
@@ -76,7 +27,7 @@ static bool is_shown(const struct entry *here, const struct sibling *s)
 }
 
 static int retain_entry(struct batch *b, const struct entry_id *id,
-                        const struct entry *theirs, const struct kept *k,
+                        const struct entry *theirs, const struct unsent_dots *k,
                         uint64_t *kept)
 {
     int error = 0;
@@ -86,7 +37,7 @@ static int retain_entry(struct batch *b, const struct entry_id *id,
     for (size_t i = 0; i < theirs->count && error == 0; i++) {
         const struct sibling *s = &theirs->siblings[i];
 
-        if (vv_covers(&b->w->vv, &s->dot) || is_kept(k, &s->dot))
+        if (vv_covers(&b->w->vv, &s->dot) || unsent_dots_have(k, &s->dot))
             continue;
         /* Read anew for each: keeping is a write, which moves records. */
         error = store_txn_entry(&b->txn, id, &b->w->entry, NULL);
@@ -133,7 +84,7 @@ static int check(const struct writer *w, const struct replacement *r,
 int writer_retain(struct writer *w, const struct replacement *r,
                   uint64_t wall_ms, struct cm_detail *detail)
 {
-    struct kept kept = {.dots = NULL};
+    struct unsent_dots kept;
     uint64_t count = 0;
     struct batch b;
     int error = check(w, r, detail);
@@ -143,7 +94,7 @@ int writer_retain(struct writer *w, const struct replacement *r,
         error = batch_begin(&b, w, wall_ms, detail);
     if (error != 0)
         return error;
-    error = read_kept(&b, &kept);
+    error = unsent_dots_read(&kept, &b, true);
     while (error == 0) {
         const struct entry *entry;
         struct entry_id id;
@@ -154,7 +105,7 @@ int writer_retain(struct writer *w, const struct replacement *r,
         if (error == 0)
             error = retain_entry(&b, &id, entry, &kept, &count);
     }
-    cm_free(kept.dots);
+    unsent_dots_release(&kept);
     if (error == CM_ERR_NOT_FOUND)
         error = b.meta_changed ? store_txn_commit(&b.txn, detail) : 0;
     else if (detail != NULL && detail->text[0] == '\0')

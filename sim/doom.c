@@ -105,11 +105,6 @@ void sim_doom_watch(struct sim_dooms *d)
     arena = room;
 }
 
-bool sim_doom_is_watching(void)
-{
-    return watched != NULL;
-}
-
 unsigned sim_doom_take(void)
 {
     unsigned ret = taken;

@@ -37,7 +37,6 @@ struct sim_dooms {
 
 /* From now on calls of this process are counted (borrowed; NULL: not). */
 void sim_doom_watch(struct sim_dooms *d);
-bool sim_doom_is_watching(void);
 /* A signal came because of that address: for a signal's handler. */
 void sim_doom_on_fault(const void *address);
 /* So many disks have killed their host's process since this was asked last. */

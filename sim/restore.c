@@ -126,11 +126,6 @@ void sim_restore_free(struct sim_restore *r)
     sim_free(r);
 }
 
-uint64_t sim_restore_deltas(const struct sim_restore *r)
-{
-    return r->restore.deltas;
-}
-
 /* ---- founding ---- */
 
 /* One generation later, everything that is restored sealed at what it holds, so

@@ -19,8 +19,7 @@ struct sim_restore;
  * confmesh-restore: it asks the operator to put something away first. */
 int sim_restore_gather(struct sim_restore **ret_restore, struct sim_world *w,
                        uint64_t age_ms, struct cm_detail *detail);
-void sim_restore_free(struct sim_restore *r);             /* NULL is fine */
-uint64_t sim_restore_deltas(const struct sim_restore *r); /* that were used */
+void sim_restore_free(struct sim_restore *r); /* NULL is fine */
 /* Makes host 0, which is down and wiped, that founder, and tells the check. */
 int sim_restore_found(struct sim_world *w, struct sim_restore *r,
                       struct cm_detail *detail);

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 
+import exec_shelf
 import harness
 import namespaces
 from harness import RESTORE, check, check_equal, check_in, wait_until
@@ -60,20 +61,7 @@ for line in source:
         with open(path, "wb") as f:
             f.write(body)
         say("ok 0")
-    elif verb == "get":
-        if os.path.isfile(path):
-            with open(path, "rb") as f:
-                content = f.read()
-            say("ok %d" % len(content), content)
-        else:
-            say("absent")
-    elif verb == "list":
-        below = os.path.join(root, words[0].strip("/"))
-        names = sorted(os.listdir(below)) if os.path.isdir(below) else []
-        text = "".join("%s%s\n" % (n, "/" if os.path.isdir(
-            os.path.join(below, n)) else "") for n in names).encode()
-        say("ok %d" % len(text), text)
-'''
+''' + exec_shelf.READS
 
 
 def told(node, url):

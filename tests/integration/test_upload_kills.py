@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import exec_shelf
 import harness
 import snapshot_reader as reader
 from harness import RESTORE, check, check_equal, cli, wait_until
@@ -71,25 +72,11 @@ for line in source:
             f.write("%s %d\n" % (words[0], len(body)))
         kill("after")
         say("ok 0")
-    elif verb == "get":
-        if os.path.isfile(path):
-            with open(path, "rb") as f:
-                content = f.read()
-            say("ok %d" % len(content), content)
-        else:
-            say("absent")
     elif verb == "delete":
         if os.path.exists(path):
             os.unlink(path)
         say("ok 0")
-    elif verb == "list":
-        below = os.path.join(root, words[0].strip("/"))
-        names = sorted(n for n in os.listdir(below) if n[-1] != "+") \
-            if os.path.isdir(below) else []
-        text = "".join("%s%s\n" % (n, "/" if os.path.isdir(
-            os.path.join(below, n)) else "") for n in names).encode()
-        say("ok %d" % len(text), text)
-'''
+''' + exec_shelf.READS
 
 # Kills its process in the N-th write to a file that has no name (the spool) or
 # is the upload's log.
