@@ -79,6 +79,7 @@ static void put_return(struct buffer *out, const struct node_status *s)
     buffer_append_byte(out, '{');
     field_number(out, "waiting", s->unsent.waiting);
     field_number(out, "parked", s->unsent.parked);
+    field_number(out, "others", s->unsent.others);
     buffer_append_byte(out, '}');
 }
 

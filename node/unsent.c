@@ -19,8 +19,8 @@
 #define SIBLING_BYTES_MAX (VALUE_SIZE_MAX + 4096)
 
 static const char *const state_names[] = {
-    "waiting",   "lost",    "revoked", "absent",
-    "collapsed", "refused", "twice",   "shared",
+    "waiting", "lost",  "revoked", "absent", "collapsed",
+    "refused", "twice", "shared",  "others",
 };
 static const char *const state_texts[] = {
     "waits until its earlier incarnation is sealed",
@@ -31,6 +31,7 @@ static const char *const state_texts[] = {
     "it cannot be written as it is",
     "its name was given to another event, too, which stands",
     "the state that this node returned to has it",
+    "another node wrote it, and the mesh ended that node's name without it",
 };
 _Static_assert(sizeof state_names / sizeof state_names[0] ==
                    UNSENT_STATE_LAST + 1,
@@ -211,6 +212,7 @@ int unsent_count(struct store_txn *t, struct unsent_counts *ret_counts)
         counts.waiting += u.state == UNSENT_WAITS;
         counts.shared += u.state == UNSENT_SHARED;
         counts.parked += u.state != UNSENT_WAITS && u.state != UNSENT_SHARED;
+        counts.others += u.state == UNSENT_OTHERS;
     }
     if (error != CM_ERR_NOT_FOUND)
         return error;
@@ -345,6 +347,51 @@ int unsent_keep_shared(struct batch *b, const struct dot *dot,
     return error == CM_ERR_DAMAGED ? 0 : error;
 }
 
+/* What was void here left nothing, and would leave nothing anywhere. */
+static bool counted(const struct writer *w, const struct event *e)
+{
+    const struct roster_member *m = roster_find(w->roster, &e->dot.incarnation);
+
+    for (size_t i = 0; m != NULL && i < e->ops_count; i++) {
+        struct entry_id id = op_entry_id(&e->ops[i]);
+
+        if (unsent_is_client_op(&e->ops[i]) &&
+            !certificate_may_write(&m->certificate, &id))
+            return false;
+    }
+    return true;
+}
+
+/* CM_ERR_NOT_FOUND, CM_ERR_DAMAGED: its bytes are not here. */
+static int keep_others_event(struct batch *b, const struct dot *dot)
+{
+    struct buffer copy;
+    struct slice bytes;
+    struct event e;
+    bool counts = false;
+    int error = store_txn_event(&b->txn, dot, &bytes);
+
+    if (error != 0)
+        return error;
+    buffer_init(&copy, EVENT_SIZE_MAX);
+    buffer_append_slice(&copy, bytes); /* out of the map */
+    error = copy.error;
+    if (error == 0)
+        error = event_decode(&e, buffer_slice(&copy));
+    if (error == 0) {
+        counts = counted(b->w, &e);
+        event_release(&e);
+    }
+    if (error == 0 && counts) {
+        CM_MARK("return: an event of another node was kept apart");
+        error = keep_event(b, (struct unsent){.state = UNSENT_OTHERS,
+                                              .dot = *dot,
+                                              .bytes = buffer_slice(&copy)});
+    }
+    buffer_release(&copy);
+    return error;
+}
+
 int unsent_set_state(struct batch *b, const struct unsent *u)
 {
     struct buffer bytes;
@@ -399,10 +446,21 @@ int unsent_look_again(struct batch *b, const struct replacement *r,
 struct keeping {
     const struct vv *covered;         /* those beyond it… */
     const struct incarnation *former; /* …and not kept as its events… */
-    struct unsent_dots events;        /* …or as any of these; if given… */
-    struct slice own;                 /* …only those of incarnations in it */
+    struct unsent_dots events;        /* …or as any of these… */
+    struct unsent_dots siblings;      /* …nor by themselves; if given… */
+    struct slice own; /* …only those of incarnations in it… */
+    bool others;      /* …or only those of any other… */
     const struct incarnation *branch; /* or this one's above the floor */
 };
+
+static enum unsent_keep why_kept(const struct keeping *k)
+{
+    if (k->branch != NULL)
+        return KEEP_BRANCH;
+    if (k->others)
+        return KEEP_OTHERS;
+    return k->own.size > 0 ? KEEP_OWN : KEEP_FOREIGN;
+}
 
 int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
                         const struct sibling *s, enum unsent_keep why)
@@ -413,6 +471,7 @@ int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
         .sibling = true,
         .foreign_generation = why == KEEP_FOREIGN,
         .doubtful = why == KEEP_BRANCH,
+        .state = why == KEEP_OTHERS ? UNSENT_OTHERS : UNSENT_WAITS,
     };
     struct entry one;
     struct buffer bytes;
@@ -440,19 +499,27 @@ static bool is_kept_as_event(struct batch *b, const struct sibling *s,
     struct slice bytes;
 
     return unsent_dots_have(&k->events, &s->dot) ||
+           unsent_dots_have(&k->siblings, &s->dot) ||
            (incarnation_equal(&s->dot.incarnation, k->former) &&
             store_txn_event(&b->txn, &s->dot, &bytes) == 0);
 }
 
+static bool is_in(struct slice names, const struct incarnation *name)
+{
+    bool ret = false;
+
+    for (size_t i = 0; i + INCARNATION_SIZE <= names.size && !ret;
+         i += INCARNATION_SIZE)
+        ret = memcmp(names.data + i, name->bytes, INCARNATION_SIZE) == 0;
+    return ret;
+}
+
 static bool is_asked_for(const struct keeping *k, const struct sibling *s)
 {
-    bool ret = k->own.size == 0;
-
-    for (size_t i = 0; i + INCARNATION_SIZE <= k->own.size && !ret;
-         i += INCARNATION_SIZE)
-        ret = memcmp(k->own.data + i, s->dot.incarnation.bytes,
-                     INCARNATION_SIZE) == 0;
-    return ret;
+    if (k->others)
+        return !incarnation_equal(&s->dot.incarnation, k->former) &&
+               !is_in(k->own, &s->dot.incarnation);
+    return k->own.size == 0 || is_in(k->own, &s->dot.incarnation);
 }
 
 static bool is_wanted(struct batch *b, const struct keeping *k,
@@ -488,10 +555,7 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
             done = i + 1;
             if (!is_wanted(b, k, s))
                 continue;
-            error = unsent_keep_sibling(b, &id, s,
-                                        k->branch != NULL ? KEEP_BRANCH
-                                        : k->own.size > 0 ? KEEP_OWN
-                                                          : KEEP_FOREIGN);
+            error = unsent_keep_sibling(b, &id, s, why_kept(k));
             more = true; /* look again: it was a write */
         }
     }
@@ -577,6 +641,64 @@ int unsent_keep_own(struct batch *b, const struct replacement *r,
     if (error == 0)
         error = keep_entries(b, &k);
     unsent_dots_release(&k.events);
+    return error;
+}
+
+/* The events of one incarnation that the cut lacks. *ret_missing: bytes of one
+ * are not here. */
+static int keep_others_of(struct batch *b, const struct keeping *k,
+                          const struct vv_entry *here, bool *ret_missing)
+{
+    struct dot dot = {.incarnation = here->incarnation,
+                      .seq = vv_seq(k->covered, &here->incarnation) + 1};
+    int error = 0;
+
+    for (; dot.seq <= here->seq && error == 0; dot.seq++) {
+        if (unsent_dots_have(&k->events, &dot) ||
+            unsent_dots_have(&k->siblings, &dot))
+            continue; /* by an earlier return, or as of a lost branch */
+        error = keep_others_event(b, &dot);
+        if (error == CM_ERR_NOT_FOUND || error == CM_ERR_DAMAGED) {
+            *ret_missing = true;
+            error = 0;
+        }
+    }
+    return error;
+}
+
+static int keep_others(struct batch *b, struct keeping *k)
+{
+    bool missing = false;
+    int error = unsent_dots_read(&k->siblings, b, true);
+
+    if (error == 0)
+        error = unsent_dots_read(&k->events, b, false);
+    for (size_t i = 0; i < b->w->vv.count && error == 0; i++) {
+        struct vv_entry here = b->w->vv.entries[i];
+
+        if (!incarnation_equal(&here.incarnation, k->former) &&
+            !is_in(k->own, &here.incarnation))
+            error = keep_others_of(b, k, &here, &missing);
+    }
+    if (error != 0 || !missing)
+        return error; /* nearly always: every entry would be looked at */
+    CM_MARK("return: what another node's event had left was kept apart");
+    unsent_dots_release(&k->events);
+    error = unsent_dots_read(&k->events, b, false); /* those just kept, too */
+    return error == 0 ? keep_entries(b, k) : error;
+}
+
+int unsent_keep_others(struct batch *b, const struct replacement *r,
+                       const struct incarnation *former, struct slice own)
+{
+    struct keeping k = {
+        .covered = r->vv, .former = former, .own = own, .others = true};
+    int error;
+
+    CHECK(own.size % INCARNATION_SIZE == 0);
+    error = keep_others(b, &k);
+    unsent_dots_release(&k.events);
+    unsent_dots_release(&k.siblings);
     return error;
 }
 

@@ -16,6 +16,12 @@
  * as well, as SHARED, until the floor covers them, which no evictee can pass
  * alone. Nobody is shown these: they become unsent, or go.
  *
+ * Nor is "its writer has it" any proof: that one's disk may have gone back, or
+ * be gone. So what others wrote and the cut does not cover is kept as well, as
+ * OTHERS. It is never written again by itself, because its writer may have been
+ * evicted as a thief, or write it again as well; it goes when the state shows
+ * it, or when a person decides (unsent_others.c).
+ *
  * An event is one unit: the boundaries of the transactions that share one are
  * not in it, and a transaction is never split. */
 #ifndef NODE_UNSENT_H
@@ -39,8 +45,10 @@ enum unsent_state {
     UNSENT_REFUSED = 5,   /* by the checks of ordinary writes; see text */
     UNSENT_TWICE = 6,     /* another event bears its name, and stands */
     UNSENT_SHARED = 7,    /* none yet: the state that was returned to had it */
+    UNSENT_OTHERS = 8,    /* another node wrote it; that one writes it again,
+                             unless its disk is gone */
 };
-#define UNSENT_STATE_LAST UNSENT_SHARED
+#define UNSENT_STATE_LAST UNSENT_OTHERS
 
 struct unsent {
     uint64_t id; /* of this node, counted from 1 */
@@ -81,8 +89,9 @@ int unsent_read(struct store_reader *r, uint64_t after,
 /* How many wait, how many are parked, how many are kept in case. */
 struct unsent_counts {
     size_t waiting;
-    size_t parked;
+    size_t parked; /* those of others included */
     size_t shared;
+    size_t others;
 };
 int unsent_count(struct store_txn *t, struct unsent_counts *ret_counts);
 
@@ -129,6 +138,7 @@ enum unsent_keep {
     KEEP_FOREIGN, /* of another generation */
     KEEP_BRANCH,  /* of a branch that lost */
     KEEP_OWN,     /* of an earlier incarnation of this node */
+    KEEP_OTHERS,  /* of any other one */
 };
 /* s must not lie in the map. */
 int unsent_keep_sibling(struct batch *b, const struct entry_id *id,
@@ -142,6 +152,14 @@ int unsent_keep_siblings(struct batch *b, const struct replacement *r,
  * and got again from somebody who did not know of his own eviction. */
 int unsent_keep_own(struct batch *b, const struct replacement *r,
                     const struct incarnation *former, struct slice own);
+/* Likewise, of incarnations that are neither former nor in own. */
+int unsent_keep_others(struct batch *b, const struct replacement *r,
+                       const struct incarnation *former, struct slice own);
+
+/* unsent_others.c: whether nothing is left to be decided about a record of
+ * OTHERS, because the state covers it, or shows the same as new or newer. */
+int unsent_others_are_shown(struct batch *b, const struct unsent *u,
+                            bool *ret_are);
 /* Every sibling above the floor that events of branch left: it was forked, and
  * the cut has the other branch of it. Likewise before anything is dropped. */
 int unsent_keep_branch(struct batch *b, const struct incarnation *branch);

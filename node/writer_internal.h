@@ -79,6 +79,7 @@ struct writer {
     struct unsent_counts unsent; /* as of the last commit */
     bool unsent_looked;          /* nothing more of it can be settled… */
     struct hash unsent_mark;     /* …while the standing is this one */
+    uint64_t others_looked_ms;   /* by the wall clock */
 
     /* Scratch of the batch, kept from one to the next. */
     struct own_event own;

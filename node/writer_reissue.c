@@ -24,6 +24,7 @@
 #include "node/writer_internal.h"
 
 #define BUCKETS 4096
+#define OTHERS_LOOK_MS 10000
 
 /* What the scratch copy knows of one entry: all its siblings. */
 struct scratch {
@@ -53,6 +54,7 @@ struct reissue {
     struct batch *b;
     struct incarnation branch; /* whose common is known */
     uint64_t common;           /* the mesh has its events up to there */
+    bool writes;               /* this node may, now */
     bool has_branch;
     struct scratch *buckets[BUCKETS];
     struct verdict *verdicts; /* owned, in the order of ids */
@@ -420,6 +422,20 @@ static int judge_covered(struct reissue *r, const struct unsent *u,
     return 0;
 }
 
+/* Another node's: as soon as the state shows it, by whomever, it is settled. */
+static int judge_others(struct reissue *r, const struct unsent *u,
+                        struct verdict *v)
+{
+    bool shown = false;
+    int error = unsent_others_are_shown(r->b, u, &shown);
+
+    if (error == 0 && shown) {
+        CM_MARK("reissue: another node's write is there after all");
+        v->fate = FATE_DROP;
+    }
+    return error;
+}
+
 static int judge(struct reissue *r, const struct unsent *u, struct verdict *v)
 {
     struct unsent_ops ops;
@@ -427,6 +443,10 @@ static int judge(struct reissue *r, const struct unsent *u, struct verdict *v)
     int error;
 
     *v = (struct verdict){.id = u->id, .dot = u->dot};
+    if (u->state == UNSENT_OTHERS)
+        return judge_others(r, u, v);
+    if (!r->writes)
+        return 0;
     if (u->state == UNSENT_SHARED)
         v->fate = share(r, u);
     if (u->state != UNSENT_WAITS)
@@ -680,29 +700,47 @@ static int anything_lacks(struct reissue *r, bool *ret_lacks)
     return error == CM_ERR_NOT_FOUND ? 0 : error;
 }
 
+/* Their writer's next life comes as ordinary events, which no mark tells of;
+ * the more there are, the more seldom all are looked at. */
+static bool others_are_due(struct batch *b)
+{
+    struct writer *w = b->w;
+
+    if (w->unsent.others == 0)
+        return false;
+    if (b->wall_ms < w->others_looked_ms + OTHERS_LOOK_MS + w->unsent.others &&
+        b->wall_ms >= w->others_looked_ms)
+        return false;
+    w->others_looked_ms = b->wall_ms;
+    return true;
+}
+
 int reissue_due(struct batch *b)
 {
-    bool lacks = false;
+    bool lacks = false, looked = false, writes;
     struct writer *w = b->w;
     struct reissue *r;
     struct hash mark;
-    int error;
+    int error = 0;
 
-    if (w->unsent.waiting + w->unsent.shared == 0 || !local_may_write(b))
-        return 0;
     mark = return_standing_mark(b);
-    if (w->unsent_looked && hash_equal(&mark, &w->unsent_mark))
+    writes = w->unsent.waiting + w->unsent.shared > 0 && local_may_write(b) &&
+             !(w->unsent_looked && hash_equal(&mark, &w->unsent_mark));
+    if (!writes && !others_are_due(b))
         return 0; /* no seal came since */
     r = cm_calloc(1, sizeof *r);
     if (r == NULL)
         return CM_ERR_NOMEM;
     r->b = b;
-    error = anything_lacks(r, &lacks);
+    if (writes)
+        error = anything_lacks(r, &lacks);
     CM_MARK_IF(lacks, "reissue: waits for what an operation had seen");
-    if (error == 0 && !lacks)
+    r->writes = writes && !lacks;
+    if (error == 0)
         error = judge_all(r);
-    if (error == 0 && !lacks)
-        error = settle(r, &b->unsent_looked);
+    if (error == 0)
+        error = settle(r, &looked);
+    b->unsent_looked = r->writes && looked;
     b->unsent_mark = mark;
     scratch_release(r);
     cm_free(r);

@@ -246,6 +246,17 @@ static int note_generation(struct batch *b, const struct replacement *r)
     return 0;
 }
 
+static int keep_same_generation(struct batch *b, const struct replacement *r,
+                                const struct incarnation *former,
+                                struct slice own)
+{
+    int error = unsent_keep_own(b, r, former, own);
+
+    if (error == 0 && r->unsent != NULL)
+        error = unsent_keep_others(b, r, former, own);
+    return error;
+}
+
 int adopt_return(struct batch *b, const struct replacement *r,
                  struct cm_detail *detail)
 {
@@ -265,8 +276,8 @@ int adopt_return(struct batch *b, const struct replacement *r,
         !generation_id_equal(&b->returns_to, &w->generation))
         error = unsent_keep_siblings(b, r, &former);
     else if (error == 0 && fact_of(r, META_GIVEN_UP) != NULL)
-        error =
-            unsent_keep_own(b, r, &former, fact_of(r, META_GIVEN_UP)->value);
+        error = keep_same_generation(b, r, &former,
+                                     fact_of(r, META_GIVEN_UP)->value);
     if (error == 0)
         error = drop_state(b);
     if (error == 0)

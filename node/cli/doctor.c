@@ -129,6 +129,7 @@ static void examine_return(json_t *findings, const json_t *status)
     const json_t *returning = json_object_get(status, "returning");
     const json_t *unsent = json_object_get(status, "unsent");
     const char *waits = text_in(returning, "waits");
+    int64_t own = number_in(unsent, "parked") - number_in(unsent, "others");
 
     if (text_in(returning, "reason")[0] != '\0' && waits[0] != '\0')
         find(findings, "returning",
@@ -139,11 +140,19 @@ static void examine_return(json_t *findings, const json_t *status)
              "this node has to begin a new incarnation (%s) and cannot yet: "
              "%s",
              text_in(returning, "reason"), waits);
-    if (number_in(unsent, "parked") > 0)
+    if (own > 0)
         find(findings, "unsent",
              "look at them with \"confmesh unsent\", then drop or apply each",
              "%lld writes of this node never reached the mesh and lost there",
-             (long long)number_in(unsent, "parked"));
+             (long long)own);
+    if (number_in(unsent, "others") > 0)
+        find(findings, "unsent",
+             "their nodes write them again, and they go from the list, unless "
+             "a disk is gone: then look at them with \"confmesh unsent\", and "
+             "drop or apply each",
+             "%lld writes of other nodes, which this one had when it returned, "
+             "are not in the mesh",
+             (long long)number_in(unsent, "others"));
     if (number_in(unsent, "waiting") > 0)
         find(findings, "unsent",
              "every member that stays has to be reached once; see 'confmesh "

@@ -351,7 +351,8 @@ const struct cli_verb cli_verbs[] = {
      "or to a restored mesh keeps what it wrote and nobody has. Once its "
      "earlier\n"
      "incarnation is sealed, what still wins is written again; the rest is\n"
-     "parked here with the reason until it is dropped or applied.\n\n"
+     "parked here with the reason until it is dropped or applied. What other\n"
+     "nodes wrote and this one alone brought is listed until it shows.\n\n"
      "  confmesh unsent --json | jq -r '.unsent[].operations[].key'\n",
      0, 0, cli_verb_unsent},
     {"snapshot now", "", "to", "take a signed snapshot",

@@ -1,6 +1,7 @@
 /* Goal: what a node wrote is in the mesh or among its unsent writes also where
  * the member that let it in again was evicted and did not know: then it returns
- * a second time, to a state that never had what that sponsor had.
+ * a second time, to a state that never had what that sponsor had. And what
+ * others wrote that the mesh never got is listed by who had it and returned.
  * Method: whole writers; B returns by A, then by X, which has evicted A. */
 #include "tests/unit/cut_fixture.h"
 
@@ -334,6 +335,141 @@ static void shared_goes_with_the_floor(void **state)
     release(&t);
 }
 
+/* ---- what others wrote ---- */
+
+static void expect_others(struct twice *t, size_t others)
+{
+    assert_int_equal(counts(t).others, others);
+    expect_counts(t, 0, others, 0);
+}
+
+/* Looked at now and then only. */
+static void let_look(struct twice *t)
+{
+    t->b->wall_ms += 60000;
+    commit_result_free(fixture_commit(t->b, NULL));
+}
+
+/* A wrote it, B alone got it, and A is gone. */
+static void write_of_a(struct twice *t, const char *key, const char *value)
+{
+    assert_int_equal(fixture_write(t->a, OP_PUT, key, NULL, value), 0);
+    tell(t->b, t->a);
+    fixture_expect(t->b, key, value);
+}
+
+static void others_are_listed(void **state)
+{
+    struct twice t;
+
+    (void)state;
+    make(&t);
+    write_of_a(&t, "of-a", "1");
+    return_by_x(&t);
+    let_look(&t);
+    fixture_expect(t.x, "of-a", "");
+    expect_others(&t, 1);
+    release(&t);
+}
+
+/* As A does in its next life, or anybody. */
+static void others_go_when_they_show(void **state)
+{
+    struct twice t;
+
+    (void)state;
+    make(&t);
+    write_of_a(&t, "again", "1");
+    write_of_a(&t, "otherwise", "1");
+    write_of_a(&t, "revoked", "1");
+    return_by_x(&t);
+    t.x->wall_ms += 1000;
+    assert_int_equal(fixture_write(t.x, OP_PUT, "again", NULL, "1"), 0);
+    assert_int_equal(fixture_write(t.x, OP_PUT, "otherwise", NULL, "2"), 0);
+    assert_int_equal(fixture_write(t.x, OP_REVOKE, "revoked", NULL, NULL), 0);
+    tell(t.b, t.x);
+    let_look(&t);
+    expect_others(&t, 1);
+    release(&t);
+}
+
+/* Whoever had A's write in a state only, without its bytes. */
+static void others_without_bytes(void **state)
+{
+    struct twice t;
+
+    (void)state;
+    make(&t);
+    assert_int_equal(fixture_write(t.a, OP_PUT, "of-a", NULL, "1"), 0);
+    return_by(&t, t.a);
+    fixture_expect(t.b, "of-a", "1");
+    return_by_x(&t);
+    let_look(&t);
+    expect_others(&t, 1);
+    release(&t);
+}
+
+/* The cut came too early, and nobody was evicted: they come as all events. */
+static void others_come_later(void **state)
+{
+    struct twice t;
+
+    (void)state;
+    make(&t);
+    write_of_a(&t, "of-a", "1");
+    return_by(&t, t.x);
+    expect_others(&t, 1);
+    tell(t.b, t.a);
+    fixture_expect(t.b, "of-a", "1");
+    let_look(&t);
+    expect_others(&t, 0);
+    release(&t);
+}
+
+static void others_are_kept_once(void **state)
+{
+    struct twice t;
+
+    (void)state;
+    make(&t);
+    write_of_a(&t, "of-a", "1");
+    return_by(&t, t.x);
+    tell(t.b, t.a);
+    return_by_x(&t);
+    let_look(&t);
+    expect_others(&t, 1);
+    release(&t);
+}
+
+static void decide(struct twice *t, bool apply)
+{
+    struct intent *i = intent_new(INTENT_UNSENT);
+
+    i->unsent_id = apply ? 1 : 0;
+    i->unsent_apply = apply;
+    commit_result_free(fixture_commit(t->b, i));
+    assert_int_equal(i->result, 0);
+    assert_int_equal(i->unsent_count, 1);
+    intent_free(i);
+    expect_others(t, 0);
+}
+
+static void a_person_decides_about_others(void **state)
+{
+    for (int apply = 0; apply < 2; apply++) {
+        struct twice t;
+
+        (void)state;
+        make(&t);
+        write_of_a(&t, "of-a", "1");
+        return_by_x(&t);
+        decide(&t, apply);
+        tell_present(&t, t.x);
+        fixture_expect(t.x, "of-a", apply ? "1" : "");
+        release(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +479,12 @@ int main(void)
         cmocka_unit_test(three_returns),
         cmocka_unit_test(only_in_the_state),
         cmocka_unit_test(shared_goes_with_the_floor),
+        cmocka_unit_test(others_are_listed),
+        cmocka_unit_test(others_go_when_they_show),
+        cmocka_unit_test(others_without_bytes),
+        cmocka_unit_test(others_come_later),
+        cmocka_unit_test(others_are_kept_once),
+        cmocka_unit_test(a_person_decides_about_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
