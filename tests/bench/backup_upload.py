@@ -57,7 +57,7 @@ def cpu_s(pid):
     return (int(words[11]) + int(words[12])) / TICK
 
 
-def copy_cpu_s(node, directory):
+def copy_costs(node, directory):
     """Of one copy, and its time; so many that the clock can tell."""
     used, copies, begun = 0, 0, time.monotonic()
     while used < COPIES_S:
@@ -81,7 +81,7 @@ def full(test, node):
         node.ok("snapshot", "now", "--to", target, timeout=LIMIT_S)
         took = time.monotonic() - begun
         ours.append(cpu_s(node.pid) - before)
-        copy, copy_took = copy_cpu_s(node, test.path("copy"))
+        copy, copy_took = copy_costs(node, test.path("copy"))
         theirs.append(copy)
         ratios.append(ours[-1] / theirs[-1])
         times.append(took / copy_took)
