@@ -170,6 +170,8 @@ void sim_check_on_write(struct sim_check *c, unsigned host,
  * be. */
 void sim_check_on_snapshot(struct sim_check *c, unsigned host,
                            const char *target, const char *name);
+/* The object of that name was pruned away: nobody will find it. */
+void sim_check_on_prune(struct sim_check *c, const char *name);
 /* What it sends: a datagram, or bytes into a stream. */
 void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
                        bool datagram);

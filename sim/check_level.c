@@ -49,6 +49,17 @@ static bool votes(const struct sim_check *c, const struct check_host *g,
                                 sim_model_incarnation(c->model, g->actor));
 }
 
+/* A copy of a disk runs on a machine with an older program, and what its name
+ * has announced was said by the other one. */
+static bool is_older_copy(const struct sim_check *c, const struct check_host *g,
+                          uint32_t level)
+{
+    const struct check_host *twin = g->twin > 0 ? &c->hosts[g->twin - 1] : NULL;
+
+    return twin != NULL && twin->actor == g->actor &&
+           program_of(c, twin->number) >= level;
+}
+
 static void check_origin_level(struct sim_check *c, const struct check_host *h,
                                const struct sim_model_event *e)
 {
@@ -58,7 +69,9 @@ static void check_origin_level(struct sim_check *c, const struct check_host *h,
         !sim_model_state_is_member(h->state, h->actor))
         return;
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
-        if (program_of(c, i) >= e->decoded.level || !votes(c, &c->hosts[i], s))
+        if (program_of(c, i) >= e->decoded.level ||
+            is_older_copy(c, &c->hosts[i], e->decoded.level) ||
+            !votes(c, &c->hosts[i], s))
             continue;
         sim_check_report(c, SIM_CHECK_LEVEL, h->number,
                          "writes event %" PRIu64 " of format level %" PRIu32

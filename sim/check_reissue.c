@@ -9,7 +9,8 @@
  * - it wins against all that stands in a mesh that never forgets anything: what
  *   is gone below a floor may have been a later delete;
  * - a remove takes adds away that its writer had seen, none below the floor,
- *   where two may have become one;
+ *   where two may have become one, and none below a cut that the node's new
+ *   incarnation has acknowledged: there they may, once the others have;
  * - nothing that its writer did later to the same key is given up for it.
  *
  * Where names may have been given twice the model cannot tell which event it
@@ -170,6 +171,86 @@ static bool anybody_had_seen(const struct search *s, const struct dot *dot)
     return ret;
 }
 
+/* ---- what was acknowledged ---- */
+
+/* A proposal says [[incarnation, seq], ...]: its proposer's cut. */
+static bool cut_covers(struct slice value, const struct dot *dot)
+{
+    struct unpacker u;
+    bool ret = false;
+    size_t count;
+
+    unpack_init(&u, value);
+    count = unpack_array(&u, FLOOR_ROWS_MAX);
+    for (size_t i = 0; i < count && u.error == 0; i++) {
+        struct incarnation who;
+        uint64_t seq;
+
+        unpack_array_of(&u, 2);
+        unpack_bytes(&u, who.bytes, INCARNATION_SIZE);
+        seq = unpack_uint(&u, UINT64_MAX);
+        ret = ret || (u.error == 0 && seq >= dot->seq &&
+                      incarnation_equal(&who, &dot->incarnation));
+    }
+    return ret;
+}
+
+/* e acknowledges, or proposes, a cut that covers dot. */
+static bool acknowledges(const struct sim_check *c,
+                         const struct sim_model_event *e, const struct dot *dot)
+{
+    const struct op *op = e->decoded.ops_count == 1 ? e->ops[0].op : NULL;
+    const struct sim_model_event *proposal;
+    struct incarnation who;
+    uint32_t actor;
+
+    if (op == NULL || op->kind != OP_ACK || e->is_void ||
+        op->key.size != PROPOSAL_KEY_SIZE)
+        return false;
+    memcpy(who.bytes, op->key.data, INCARNATION_SIZE);
+    actor = sim_model_actor(c->model, &who);
+    proposal = sim_model_find(c->model, actor,
+                              get_be64(op->key.data + INCARNATION_SIZE));
+    return proposal != NULL && proposal->decoded.ops_count == 1 &&
+           proposal->ops[0].op->kind == OP_ACK &&
+           cut_covers(proposal->ops[0].op->value, dot);
+}
+
+/* The event that added actor; NULL: a founder. */
+static const struct sim_model_event *add_of(const struct sim_check *c,
+                                            uint32_t actor)
+{
+    const struct incarnation *i = sim_model_incarnation(c->model, actor);
+    struct entry_id id = {.space = SPACE_ROSTER,
+                          .key = slice_of(i->bytes, INCARNATION_SIZE)};
+    const struct sim_model_op *o =
+        sim_model_newest(sim_model_entry(c->model, &id));
+
+    return o != NULL ? o->event : NULL;
+}
+
+/* In its first events up to last; or its sponsor had before it was added. */
+static bool has_acknowledged(const struct search *s, uint32_t actor,
+                             uint64_t last, const struct dot *dot,
+                             unsigned depth)
+{
+    const struct sim_model_event *add = add_of(s->c, actor);
+
+    for (uint64_t seq = 1; seq <= last; seq++) {
+        const struct sim_model_event *e =
+            sim_model_find(s->c->model, actor, seq);
+
+        if (e != NULL &&
+            generation_id_equal(&e->decoded.generation,
+                                &s->event->decoded.generation) &&
+            acknowledges(s->c, e, dot))
+            return true;
+    }
+    return add != NULL && depth < CHAIN_MAX &&
+           has_acknowledged(s, add->actor, add->decoded.dot.seq - 1, dot,
+                            depth + 1);
+}
+
 static void check_remove(const struct search *s)
 {
     for (size_t i = 0; i < s->op->op->supersedes_count; i++) {
@@ -181,6 +262,11 @@ static void check_remove(const struct search *s)
         if (dot->seq <= sim_model_state_floor(s->h->state, actor))
             report(s, "an add that it takes away lies below the floor, and may "
                       "stand for others");
+        else if (has_acknowledged(s, s->h->actor, s->event->decoded.dot.seq - 1,
+                                  dot, 0))
+            report(s, "an add that it takes away lies below a cut which its "
+                      "incarnation has acknowledged, and may stand for others "
+                      "by the time that this arrives");
         else if (!anybody_had_seen(s, dot))
             report(s, "its writer had not seen an add that it takes away");
     }

@@ -198,6 +198,20 @@ void sim_check_on_snapshot(struct sim_check *c, unsigned host,
     buffer_release(&bytes);
 }
 
+void sim_check_on_prune(struct sim_check *c, const char *name)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; c != NULL && i < c->snapshots_count; i++) {
+        if (strcmp(c->snapshots[i].name, name) == 0)
+            vv_release(&c->snapshots[i].vv);
+        else
+            c->snapshots[kept++] = c->snapshots[i];
+    }
+    if (c != NULL)
+        c->snapshots_count = kept;
+}
+
 void check_snapshots_free(struct sim_check *c)
 {
     for (size_t i = 0; i < c->snapshots_count; i++)

@@ -130,7 +130,8 @@ enum sim_targets {
     X(OBJECTS_LOSE, "objects-lose", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))     \
     X(OBJECTS_FLIP, "objects-flip", OBJECTS, ONE, SIM_P(PPM) | SIM_P(FOR))     \
                                                                                \
-    /* a host that was not there joins through the first of `to` */            \
+    /* a host that was not there joins through the first of `to`, which the    \
+     * authority makes an issuer before, unless it founded the mesh */         \
     X(JOIN, "join", CHURN, PAIR, 0)                                            \
     /* says goodbye, comes back after `for` */                                 \
     X(LEAVE, "leave", CHURN, ONE, SIM_P(FOR))                                  \
@@ -141,8 +142,10 @@ enum sim_targets {
      * MS (optional) */                                                        \
     X(LOSE_ALL, "lose-all", CHURN, ONE, SIM_P(FOR) | SIM_P(MS))                \
     /* the host hears an order of the authority that evicts `to`, and whoever  \
-     * is rostered and runs nowhere any more */                                \
-    X(EVICT, "evict", CHURN, PAIR, 0)                                          \
+     * is rostered and runs nowhere any more; COUNT 2 (optional): of a second  \
+     * copy of the authority's file, which does not know the last order, so    \
+     * that both are of one epoch */                                           \
+    X(EVICT, "evict", CHURN, PAIR, SIM_P(COUNT))                               \
     /* gives up for good what earlier incarnations of it there are */          \
     X(RETIRE, "retire", CHURN, ONE, 0)                                         \
                                                                                \
@@ -168,12 +171,16 @@ enum sim_targets {
     X(UPDATE, "update", CHURN, SET, 0)                                         \
     /* it loses its power; its disk is in another machine when it is back */   \
     X(MOVE, "move", STORAGE, ONE, SIM_P(FOR))                                  \
-    /* an entry of its store is not there any more, and nothing says so: what  \
-     * a write that went astray would do, or a bug */                          \
-    X(LAPSE, "lapse", STORAGE, ONE, 0)                                         \
+    /* an entry of its store is not there any more, or COUNT (optional) of     \
+     * them, and nothing says so: what a write that went astray would do, or a \
+     * bug */                                                                  \
+    X(LAPSE, "lapse", STORAGE, ONE, SIM_P(COUNT))                              \
     /* the operator brings into its node whatever the target of snapshots      \
      * holds, of earlier generations too */                                    \
-    X(MERGE, "merge", CHURN, ONE, 0)
+    X(MERGE, "merge", CHURN, ONE, 0)                                           \
+    /* the operator prunes the target of snapshots, by the clock of this host: \
+     * the newest COUNT of each signer stay, what is marked goes after MS */   \
+    X(PRUNE, "prune", OBJECTS, ONE, SIM_P(COUNT) | SIM_P(MS))
 
 enum sim_deed {
 #define SIM_DEED_ENUM(name, text, family, targets, params) SIM_DEED_##name,
@@ -181,7 +188,7 @@ enum sim_deed {
 #undef SIM_DEED_ENUM
         SIM_DEEDS
 };
-_Static_assert(SIM_DEEDS < 64, "sets of deeds are 64 bits");
+_Static_assert(SIM_DEEDS <= 64, "sets of deeds are 64 bits");
 
 const char *sim_deed_name(enum sim_deed d);
 enum sim_family sim_deed_family(enum sim_deed d);

@@ -4,6 +4,7 @@
 #include "crdt/base/check.h"
 #include "node/heal_change.h"
 #include "node/merge.h"
+#include "node/snapshot_prune.h"
 #include "sim/check.h"
 #include "sim/memory.h"
 #include "sim/world.h"
@@ -130,23 +131,40 @@ void sim_deed_move(struct sim_world *w, unsigned host, uint64_t id)
 
 /* Among the first keys that are written once: nobody writes to an entry that is
  * not there. */
-static bool pick_entry(struct store_reader *r, uint64_t pick,
-                       struct schema_key *ret_key)
+static size_t pick_entry(struct store_reader *r, uint64_t pick,
+                         struct schema_key *ret_key)
 {
     const struct store_item *item = NULL;
     struct store_cursor *cursor = NULL;
     uint64_t left = pick % LAPSE_AMONG + 1;
-    bool any = false;
+    size_t any = 0;
 
     if (store_cursor_open(r, SPACE_REGISTER, slice_of_string("unique/"), false,
                           NULL, &cursor) != 0)
-        return false;
+        return 0;
     while (left-- > 0 && store_cursor_next(cursor, &item) == 0) {
         schema_key_entry(ret_key, &item->id);
-        any = true;
+        any = 1;
     }
     store_cursor_close(cursor);
     return any;
+}
+
+/* The first keys that there are; how many. */
+static size_t pick_entries(struct store_reader *r, struct schema_key *ret_keys,
+                           size_t max)
+{
+    const struct store_item *item = NULL;
+    struct store_cursor *cursor = NULL;
+    size_t count = 0;
+
+    if (store_cursor_open(r, SPACE_REGISTER, slice_of(NULL, 0), false, NULL,
+                          &cursor) != 0)
+        return 0;
+    while (count < max && store_cursor_next(cursor, &item) == 0)
+        schema_key_entry(&ret_keys[count++], &item->id);
+    store_cursor_close(cursor);
+    return count;
 }
 
 static void lapsed(void *ctx, const struct intent *i, bool answered)
@@ -157,36 +175,50 @@ static void lapsed(void *ctx, const struct intent *i, bool answered)
     heal_change_free(c);
 }
 
-void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id)
+/* As many as one change of the mending takes; how many those were. */
+static size_t lapse_some(struct sim_world *w, unsigned host,
+                         const struct vv *vv, const struct schema_key *keys,
+                         size_t count)
+{
+    struct heal_change *c = heal_change_new();
+    struct intent *i = intent_new(INTENT_HEAL);
+    size_t done = 0;
+
+    CHECK(c != NULL && i != NULL);
+    c->vv = vv_hash(vv);
+    while (done < count && done < HEAL_ENTRIES_MAX) {
+        CHECK(heal_change_add(c, &keys[done], slice_of(NULL, 0)) == 0);
+        done++;
+    }
+    i->replacement = c;
+    sim_check_on_lapse(w->check, host);
+    sim_fault_happened(&w->faults, SIM_DEED_LAPSE);
+    if (sim_host_write(w->hosts[host], i, lapsed, c) != 0)
+        heal_change_free(c);
+    return done;
+}
+
+void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id,
+                    size_t count)
 {
     uint64_t pick = sim_fate_draw(&w->fate, SIM_FATE_ROT, id, 0);
-    struct sim_host *h = w->hosts[host];
     struct store_reader *r = NULL;
-    struct heal_change *c;
-    struct schema_key key;
-    struct intent *i;
+    struct schema_key *keys;
+    size_t found = 0;
     struct vv vv;
 
     if (!sim_world_is_ready(w, host) ||
-        store_reader_begin(sim_host_store(h), &r) != 0)
+        store_reader_begin(sim_host_store(w->hosts[host]), &r) != 0)
         return;
     vv_init(&vv);
-    bool any = pick_entry(r, pick, &key) && store_vv(r, &vv) == 0;
+    keys = sim_calloc(count > 0 ? count : 1, sizeof *keys);
+    if (store_vv(r, &vv) == 0)
+        found = count > 0 ? pick_entries(r, keys, count)
+                          : pick_entry(r, pick, keys);
     store_reader_release(r);
-    c = any ? heal_change_new() : NULL;
-    i = intent_new(INTENT_HEAL);
-    if (c != NULL && i != NULL) {
-        c->vv = vv_hash(&vv);
-        CHECK(heal_change_add(c, &key, slice_of(NULL, 0)) == 0);
-        i->replacement = c;
-        sim_check_on_lapse(w->check, host);
-        sim_fault_happened(&w->faults, SIM_DEED_LAPSE);
-        if (sim_host_write(h, i, lapsed, c) != 0)
-            heal_change_free(c);
-    } else {
-        heal_change_free(c);
-        intent_free(i);
-    }
+    for (size_t done = 0; done < found;)
+        done += lapse_some(w, host, &vv, &keys[done], found - done);
+    sim_free(keys);
     vv_release(&vv);
 }
 
@@ -203,7 +235,7 @@ static void merged(void *ctx, const struct merge_report *report)
 void sim_deed_merge(struct sim_world *w, unsigned host)
 {
     struct merge_request request = {
-        .targets = {{.url = w->target}}, .targets_count = 1, .yes = true};
+        .targets = {{.url = w->targets[0]}}, .targets_count = 1, .yes = true};
     struct cm_detail detail = {""};
 
     if (!sim_world_is_ready(w, host))
@@ -213,4 +245,30 @@ void sim_deed_merge(struct sim_world *w, unsigned host)
     (void)node_merge(sim_host_node(w->hosts[host]), &request, merged, w,
                      &detail);
     sim_host_settle(w->hosts[host]);
+}
+
+/* ---- pruning ---- */
+
+static void pruned(void *ctx, enum prune_verdict verdict, const char *name)
+{
+    struct sim_world *w = ctx;
+
+    if (verdict == PRUNE_DELETED)
+        sim_check_on_prune(w->check, name);
+    if (verdict != PRUNE_KEPT)
+        sim_fault_happened(&w->faults, SIM_DEED_PRUNE);
+}
+
+void sim_deed_prune(struct sim_world *w, unsigned host, uint64_t keep,
+                    uint64_t grace_ms)
+{
+    struct prune_policy policy = {.keep_last = keep, .grace_ms = grace_ms};
+    uint64_t wall_ms = sim_host_wall_ms(w->hosts[host]);
+    struct prune_counts counts;
+    struct cm_detail detail = {""};
+
+    /* Nothing is there yet, or nothing whole: then nothing goes. */
+    sim_objects_enter(NULL);
+    (void)snapshot_prune(w->targets[0], &policy, w->authority.public_key,
+                         wall_ms, pruned, w, &counts, &detail);
 }

@@ -31,9 +31,15 @@ void sim_deed_bury(struct sim_world *w);
 /* It loses its power, and has its disk in another machine when it is back: id
  * is that machine's. */
 void sim_deed_move(struct sim_world *w, unsigned host, uint64_t id);
-/* Nothing happens where there is no entry that is written once. */
-void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id);
+/* One of the entries that are written once, nothing where there is none; count
+ * above 0: so many of all keys. */
+void sim_deed_lapse(struct sim_world *w, unsigned host, uint64_t id,
+                    size_t count);
 /* Whatever the world's target holds. */
 void sim_deed_merge(struct sim_world *w, unsigned host);
+/* Of the first target, by the host's clock: of each signer the newest keep
+ * stay, what an earlier prune marked grace_ms ago and more goes. */
+void sim_deed_prune(struct sim_world *w, unsigned host, uint64_t keep,
+                    uint64_t grace_ms);
 
 #endif

@@ -29,6 +29,8 @@
 #define DEATHS 35
 #define DEATH_MS_MAX 2000
 #define QUIET_END_MS 5000
+#define PRUNE_KEEP_MAX 3             /* of each signer */
+#define PRUNE_GRACE_MS (10 * MINUTE) /* longer than any upload takes */
 
 static uint64_t draw(struct random_stream *s, uint64_t low, uint64_t high)
 {
@@ -143,7 +145,8 @@ static int add_deaths(struct sim_plan *p, enum sim_profile profile)
  * regression plans have them. */
 static int add_rest(struct sim_plan *p)
 {
-    static const enum sim_deed deeds[] = {SIM_DEED_LAPSE, SIM_DEED_MERGE};
+    static const enum sim_deed deeds[] = {SIM_DEED_LAPSE, SIM_DEED_MERGE,
+                                          SIM_DEED_PRUNE};
     struct random_stream s;
     int error = 0;
 
@@ -153,6 +156,10 @@ static int add_rest(struct sim_plan *p)
 
         l.at_ms = draw(&s, MINUTE, p->duration_ms - QUIET_END_MS);
         sim_hosts_add(&l.hosts, (unsigned)draw(&s, 0, p->nodes - 1));
+        if (l.deed == SIM_DEED_PRUNE) {
+            l.params[SIM_PARAM_COUNT] = (int64_t)draw(&s, 1, PRUNE_KEEP_MAX);
+            l.params[SIM_PARAM_MS] = PRUNE_GRACE_MS;
+        }
         error = sim_plan_add(p, &l);
     }
     return error;

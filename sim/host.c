@@ -172,9 +172,11 @@ static int start_node(struct sim_host *h, const char *token, bool ready,
         .renew_token = ready ? token : NULL,
         .probe_interval_ms = h->place.probe_interval_ms,
         .floor_interval_ms = h->place.floor_interval_ms,
-        .snapshot_to = &h->place.target,
-        .snapshot_to_count = h->number < h->place.uploaders ? 1 : 0,
+        .snapshot_to = h->place.targets,
+        .snapshot_to_count =
+            h->number < h->place.uploaders ? h->place.targets_count : 0,
         .snapshot_delta_ms = h->place.delta_ms,
+        .snapshot_drill_ms = h->place.drill_ms,
         .scrub_interval_ms = h->place.scrub_interval_ms,
         .format_level = h->level,
         /* Cuts here are small: every other host stages them all the same. */

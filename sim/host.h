@@ -34,8 +34,10 @@ struct sim_place {
     uint64_t probe_interval_ms; /* 0: gossip's default */
     uint64_t floor_interval_ms; /* 0: hosts propose no floors */
     unsigned uploaders; /* the first hosts put snapshots and deltas… */
-    const char *target; /* …here (borrowed)… */
-    uint64_t delta_ms;  /* …so often */
+    const char *const *targets; /* …here (borrowed)… */
+    unsigned targets_count;
+    uint64_t delta_ms; /* …so often */
+    uint64_t drill_ms; /* between drills; 0: none */
     /* Between walks over all records; 0: production's day, and no copy of the
      * facts is kept, from which a node whose store is damaged joins anew. */
     uint64_t scrub_interval_ms;

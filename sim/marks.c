@@ -83,29 +83,6 @@ unsigned sim_marks_count(void)
     return ret;
 }
 
-/* Places that no default seed and no regression plan leads to yet. Whoever
- * makes one takes its name out; every other mark that is never hit fails. */
-static const char *const waiting[] = {
-    "cut: in place of a damaged state",
-    "drill: restored and compared",
-    "event: of a later format, waits",
-    "issuer: a member was made one",
-    "return: a cut of the dropped order is refused",
-    "snapshot: a new pack would have borne a marked name",
-    "snapshot: a pack that a prune has marked is left alone",
-    "snapshot: one scan serves several targets",
-    "stage: an entry was written meanwhile",
-};
-
-static bool is_waiting(const char *name)
-{
-    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++) {
-        if (strcmp(waiting[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
 unsigned sim_marks_report(FILE *out)
 {
     unsigned missed = 0;
@@ -117,11 +94,6 @@ unsigned sim_marks_report(FILE *out)
 
             if (first_of(i) != i || (hits == 0) != (never == 1))
                 continue;
-            if (hits == 0 && is_waiting(name)) {
-                if (out != NULL)
-                    (void)fprintf(out, "mark     no deed yet  %s\n", name);
-                continue;
-            }
             missed += hits == 0;
             if (out != NULL && hits > 0)
                 (void)fprintf(out, "mark %12" PRIu64 "  %s\n", hits, name);

@@ -242,6 +242,11 @@ struct entry_id sim_model_entry_id(const struct sim_model_entry *e)
     return e->id;
 }
 
+const struct sim_model_op *sim_model_newest(const struct sim_model_entry *e)
+{
+    return e != NULL ? e->newest : NULL;
+}
+
 bool sim_model_entry_expires(const struct sim_model_entry *e)
 {
     return e->expires;

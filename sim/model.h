@@ -153,6 +153,8 @@ bool sim_model_stands(const struct sim_model_view *v,
 const struct sim_model_entry *sim_model_entry(const struct sim_model *m,
                                               const struct entry_id *id);
 struct entry_id sim_model_entry_id(const struct sim_model_entry *e);
+/* The operation upon it that was first seen last; NULL: none. e may be NULL. */
+const struct sim_model_op *sim_model_newest(const struct sim_model_entry *e);
 /* Whether a value or element of it ever had a time to end. */
 bool sim_model_entry_expires(const struct sim_model_entry *e);
 /* Those that stand, by dot; borrowed until the next call on m. e may be

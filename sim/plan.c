@@ -90,7 +90,9 @@ bool sim_deed_spares(enum sim_deed d, enum sim_param p)
 {
     return sim_deed_takes(d, p) &&
            (p == SIM_PARAM_TTL ||
-            (p == SIM_PARAM_MS && d == SIM_DEED_LOSE_ALL));
+            (p == SIM_PARAM_MS && d == SIM_DEED_LOSE_ALL) ||
+            (p == SIM_PARAM_COUNT &&
+             (d == SIM_DEED_EVICT || d == SIM_DEED_LAPSE)));
 }
 
 /* ---- the plan ---- */
@@ -104,6 +106,7 @@ void sim_plan_init(struct sim_plan *p)
         .duration_ms = 60 * 1000,
         .core_ms = 120 * 1000,
         .heal_ms = 300 * 1000,
+        .targets = 1,
         .sync_us_min = 200,
         .sync_us_max = 3000,
         .net = sim_net_default_options(),
@@ -286,6 +289,9 @@ int sim_plan_check(const struct sim_plan *p, struct cm_detail *detail)
     if (sim_hosts_count(&p->core) == 0 || !hosts_below(&p->core, p->nodes))
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "core: one or more hosts below nodes=%u", p->nodes);
+    if (p->targets < 1 || p->targets > SIM_PLAN_TARGETS_MAX)
+        return cm_fail(detail, CM_ERR_MALFORMED, "targets=%u: 1 to %u",
+                       p->targets, SIM_PLAN_TARGETS_MAX);
     if (p->sync_us_min < 100 || p->sync_us_min > p->sync_us_max)
         return cm_fail(detail, CM_ERR_MALFORMED,
                        "sync-min=%u: 100 to sync-max=%u", p->sync_us_min,

@@ -30,6 +30,7 @@
 #define SIM_PLAN_TEXT_MAX (16u << 20) /* bytes of a whole plan */
 #define SIM_PLAN_LINE_TEXT_MAX 4096
 #define SIM_PLAN_MS_MAX SIM_DEED_MS_MAX
+#define SIM_PLAN_TARGETS_MAX 2 /* of snapshots */
 
 /* A set of hosts. */
 struct sim_hosts {
@@ -62,6 +63,8 @@ struct sim_plan {
     uint32_t format_level; /* of all programs at first; 0: the newest */
     unsigned uploaders;    /* so many hosts put snapshots and deltas… */
     uint64_t delta_ms;     /* …by themselves, so often; 0: none does */
+    unsigned targets;      /* …to so many places, 1 or 2 */
+    uint64_t drill_ms;     /* between their drills; 0: none */
     struct sim_hosts core;
     uint32_t sync_us_min; /* what a commit takes */
     uint32_t sync_us_max;

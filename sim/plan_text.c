@@ -33,6 +33,8 @@ static const struct {
     X("format", format_level, LEVEL_LAST)                                      \
     X("uploaders", uploaders, SIM_PLAN_HOSTS_MAX)                              \
     X("delta", delta_ms, SIM_PLAN_MS_MAX)                                      \
+    X("targets", targets, SIM_PLAN_TARGETS_MAX)                                \
+    X("drill", drill_ms, SIM_PLAN_MS_MAX)                                      \
     X("sync-min", sync_us_min, 10000000)                                       \
     X("sync-max", sync_us_max, 10000000)                                       \
     X("latency", net.latency_us, 10000000)                                     \

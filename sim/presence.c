@@ -63,6 +63,34 @@ static void on_token(void *ctx, int error, const char *token,
     sim_sched_after(&w->sched, &p->look, SIM_MS); /* carried over */
 }
 
+static void on_issuer(void *ctx, int error, const char *detail)
+{
+    struct sim_presence *p = ctx;
+    struct sim_world *w = p->world;
+
+    p->asked = false;
+    if (error != 0 && w->options.log != NULL)
+        (void)fprintf(w->options.log, "host %u does not issue: %s\n", p->issuer,
+                      detail != NULL ? detail : cm_strerror(error));
+    if (error == 0)
+        sim_sched_after(&w->sched, &p->look, SIM_MS);
+}
+
+/* The operator with the authority's key. */
+static void make_issuer(struct sim_presence *p)
+{
+    struct sim_host *issuer = p->world->hosts[p->issuer];
+    struct buffer certificate;
+
+    buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
+    sim_world_issuer_certificate(p->world, p->issuer, &certificate);
+    sim_host_enter(issuer);
+    node_issuer_set(sim_host_node(issuer), buffer_slice(&certificate),
+                    on_issuer, p);
+    sim_host_settle(issuer);
+    buffer_release(&certificate);
+}
+
 static void ask(struct sim_presence *p)
 {
     struct sim_world *w = p->world;
@@ -74,6 +102,10 @@ static void ask(struct sim_presence *p)
         return;
     p->asked = true;
     p->asked_us = w->sched.now_us;
+    if (!node_is_issuer(sim_host_node(issuer))) {
+        make_issuer(p);
+        return;
+    }
     sim_host_enter(issuer);
     node_token_create(sim_host_node(issuer), 1, TOKEN_TTL_MS, false, on_token,
                       p);
@@ -90,6 +122,7 @@ static void start_over(struct sim_presence *p)
     sim_host_wipe(host_of(p));
     sim_free(w->tokens[p->host]);
     w->tokens[p->host] = NULL;
+    p->issuer = 0; /* whoever it was may count no more */
 }
 
 static void look_up(struct sim_presence *p)
@@ -221,6 +254,7 @@ void sim_presence_wipe(struct sim_presence *p)
     sim_free(w->tokens[p->host]);
     w->tokens[p->host] = NULL;
     p->joined = false;
+    p->issuer = 0;
     sim_fault_happened(&w->faults, SIM_DEED_WIPE);
 }
 
@@ -234,5 +268,6 @@ void sim_presence_lose(struct sim_presence *p)
     sim_free(w->tokens[p->host]);
     w->tokens[p->host] = NULL;
     p->asked = false;
+    p->issuer = 0;
     p->joined = p->host == 0;
 }

@@ -4,8 +4,9 @@
  * A host that is a member and that no fault keeps away is started; one that
  * does not start, or ends by itself, is started again a second later, as a
  * service manager would. One that never joined gets a token first, from its
- * issuer or, since only founders may issue, from host 0; one whose joining has
- * failed for good, or that was wiped, joins anew with an empty disk. */
+ * issuer, which the authority makes one if it is none; one whose joining has
+ * failed for good, or that was wiped, joins anew through host 0 with an empty
+ * disk. */
 #ifndef SIM_PRESENCE_H
 #define SIM_PRESENCE_H
 

@@ -363,6 +363,8 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     options.format_level = plan->format_level;
     options.uploaders = plan->delta_ms > 0 ? plan->uploaders : 0;
     options.delta_ms = plan->delta_ms;
+    options.targets = plan->targets;
+    options.drill_ms = plan->drill_ms;
     if (has_damage(plan))
         options.scrub_interval_ms = SCRUB_MS;
     options.net = plan->net;

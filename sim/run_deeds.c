@@ -57,6 +57,7 @@ void sim_run_heal_core(struct sim_run *r)
 
     sim_world_heal(r->world, &r->plan->core);
     update(r, &r->plan->core);
+    sim_world_decide_orders(r->world, sim_hosts_first(&r->plan->core));
     alone.params[SIM_PARAM_FOR] = (int64_t)(r->plan->core_ms + CORE_MARGIN_MS);
     if (sim_hosts_count(&r->plan->core) < r->plan->nodes)
         (void)sim_world_fault(r->world, &alone, NULL);

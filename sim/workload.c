@@ -244,8 +244,13 @@ void sim_workload_begin(struct sim_run_deed *d)
         return;
     }
     if (d->line->deed == SIM_DEED_SNAPSHOT) {
+        /* Where there are two targets: to both, after one scan. */
+        bool both = r->plan->targets > 1 && r->plan->delta_ms > 0 &&
+                    sim_hosts_first(&d->line->hosts) < r->plan->uploaders;
+
         sim_host_enter(h);
-        node_snapshot_now(sim_host_node(h), r->objects, snapshot_done, d);
+        node_snapshot_now(sim_host_node(h), both ? NULL : r->objects,
+                          snapshot_done, d);
         sim_host_settle(h);
         return;
     }

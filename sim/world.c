@@ -88,8 +88,10 @@ static const struct sim_net_handler handler = {
 static int make_directory(struct sim_world *w, struct cm_detail *detail)
 {
     const char *root = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    char objects[SIM_HOST_PATH_MAX + 16];
+    unsigned count = w->options.targets > 1 ? w->options.targets : 1;
+    char objects[SIM_HOST_PATH_MAX + 32];
 
+    CHECK(count <= SIM_WORLD_TARGETS_MAX);
     (void)snprintf(w->directory, sizeof w->directory, "%s/confmesh-sim-XXXXXX",
                    root);
     if (mkdtemp(w->directory) == NULL) {
@@ -97,8 +99,15 @@ static int make_directory(struct sim_world *w, struct cm_detail *detail)
         return cm_fail(detail, CM_ERR_IO, "cannot make a directory in %s",
                        root);
     }
-    (void)snprintf(objects, sizeof objects, "%s/objects", w->directory);
-    w->target_place = sim_objects_mount(objects);
+    for (unsigned i = 0; i < count; i++) { /* objects, objects1 */
+        (void)snprintf(objects, sizeof objects, "%s/objects%.0u", w->directory,
+                       i);
+        w->places[i] = sim_objects_mount(objects);
+        (void)snprintf(w->targets[i], sizeof w->targets[i], SIM_OBJECTS_TARGET,
+                       w->places[i]);
+        w->target_names[i] = w->targets[i];
+    }
+    w->targets_count = count;
     return 0;
 }
 
@@ -120,21 +129,33 @@ static int remove_one(const char *path, const struct stat *st, int kind,
     return 0;
 }
 
-void sim_world_founder_certificate(const struct sim_world *w,
-                                   struct buffer *out)
+static void certify(const struct sim_world *w, unsigned host, unsigned roles,
+                    struct buffer *out)
 {
-    struct certificate c = {.roles = ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN,
-                            .prefixes_count = 1};
-    const uint8_t *sign_key = sim_host_public_key(w->hosts[0]);
+    struct certificate c = {.roles = roles, .prefixes_count = 1};
+    const uint8_t *sign_key = sim_host_public_key(w->hosts[host]);
 
     c.mesh = mesh_id_of(w->authority.public_key);
     memcpy(c.sign_key, sign_key, sizeof c.sign_key);
     CHECK(crypto_sign_ed25519_pk_to_curve25519(c.box_key, sign_key) == 0);
-    (void)snprintf(c.name, sizeof c.name, "%s", sim_host_name(w->hosts[0]));
+    (void)snprintf(c.name, sizeof c.name, "%s", sim_host_name(w->hosts[host]));
     c.not_before_ms = SIM_CLOCK_EPOCH_MS;
     c.not_after_ms = SIM_CLOCK_EPOCH_MS + CERTIFICATE_TTL_MS;
     c.key_id = key_id_of(c.sign_key);
     CHECK(certificate_encode(out, &c, w->authority.secret_key) == 0);
+}
+
+void sim_world_founder_certificate(const struct sim_world *w,
+                                   struct buffer *out)
+{
+    certify(w, 0, ROLE_WRITER | ROLE_ISSUER | ROLE_ADMIN, out);
+}
+
+void sim_world_issuer_certificate(const struct sim_world *w, unsigned host,
+                                  struct buffer *out)
+{
+    CHECK(host < w->options.hosts);
+    certify(w, host, ROLE_WRITER | ROLE_ISSUER, out);
 }
 
 /* What init does: authority, first certificate, generation 1, first store. */
@@ -189,8 +210,10 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .probe_interval_ms = o->probe_interval_ms,
         .floor_interval_ms = o->floor_interval_ms,
         .uploaders = o->uploaders,
-        .target = w->target,
+        .targets = w->target_names,
+        .targets_count = w->targets_count,
         .delta_ms = o->delta_ms,
+        .drill_ms = o->drill_ms,
         .scrub_interval_ms = o->scrub_interval_ms,
         .format_level = o->format_level,
         .sync_us_min = o->sync_us_min,
@@ -198,7 +221,6 @@ static int make_hosts(struct sim_world *w, struct cm_detail *detail)
         .log = o->log,
     };
 
-    sim_world_target(w, w->target);
     for (unsigned i = 0; i < o->hosts; i++) {
         char path[SIM_HOST_PATH_MAX];
         host_directory(w, i, path);
@@ -285,8 +307,8 @@ void sim_world_free(struct sim_world *w)
     }
     if (w->directory[0] != 0)
         (void)nftw(w->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    if (w->directory[0] != 0)
-        sim_objects_unmount(w->target_place);
+    for (unsigned i = 0; i < w->targets_count; i++)
+        sim_objects_unmount(w->places[i]);
     sim_world_orders_release(w);
     sim_check_free(w->check);
     sim_net_free(w->net);
@@ -299,8 +321,7 @@ void sim_world_free(struct sim_world *w)
 void sim_world_target(const struct sim_world *w,
                       char ret_target[SIM_HOST_PATH_MAX])
 {
-    (void)snprintf(ret_target, SIM_HOST_PATH_MAX, SIM_OBJECTS_TARGET,
-                   w->target_place);
+    (void)snprintf(ret_target, SIM_HOST_PATH_MAX, "%s", w->targets[0]);
 }
 
 /* ---- hosts ---- */

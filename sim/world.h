@@ -13,7 +13,8 @@
 #include "sim/presence.h"
 
 #define SIM_WORLD_HOSTS_MAX 256
-#define SIM_MS UINT64_C(1000) /* microseconds */
+#define SIM_WORLD_TARGETS_MAX 2 /* of snapshots */
+#define SIM_MS UINT64_C(1000)   /* microseconds */
 #define SIM_SECOND (1000 * SIM_MS)
 
 struct sim_world_options {
@@ -23,7 +24,9 @@ struct sim_world_options {
     uint64_t floor_interval_ms; /* quiet time before a floor is proposed; 0:
                                    none is */
     unsigned uploaders;         /* so many hosts put snapshots and deltas… */
-    uint64_t delta_ms;          /* …by themselves, so often */
+    uint64_t delta_ms;          /* …by themselves, so often… */
+    unsigned targets;           /* …to so many places; 0: one */
+    uint64_t drill_ms;          /* between their drills; 0: none */
     uint64_t scrub_interval_ms; /* disks rot: see host.h; 0: none does */
     uint32_t format_level;      /* of all programs at first; 0: LEVEL_LAST */
     uint32_t sync_us_min;
@@ -53,8 +56,11 @@ struct sim_world {
     struct sim_presence presences[SIM_WORLD_HOSTS_MAX];
     char *tokens[SIM_WORLD_HOSTS_MAX]; /* owned; NULL once joined */
     char directory[SIM_HOST_PATH_MAX]; /* its own, removed at the end */
-    char target[SIM_HOST_PATH_MAX];    /* below it: sim_world_target */
-    unsigned target_place;             /* sim/objects.h */
+    /* Where snapshots go, below it; the first is sim_world_target's. */
+    char targets[SIM_WORLD_TARGETS_MAX][SIM_HOST_PATH_MAX];
+    const char *target_names[SIM_WORLD_TARGETS_MAX]; /* of targets */
+    unsigned places[SIM_WORLD_TARGETS_MAX];          /* sim/objects.h */
+    unsigned targets_count;
     struct authority authority;
     struct sim_world_orders *orders; /* owned; world_order.c; NULL: none yet */
     unsigned restores;               /* how often all was lost and restored */
@@ -74,6 +80,9 @@ void sim_world_target(const struct sim_world *w,
 /* What the authority certifies of host 0, which lets the others in. */
 void sim_world_founder_certificate(const struct sim_world *w,
                                    struct buffer *out);
+/* What it certifies of a member that shall let others in as well. */
+void sim_world_issuer_certificate(const struct sim_world *w, unsigned host,
+                                  struct buffer *out);
 
 /* Powers a host on; a joiner with the token it was given. From now on it is
  * started again whenever a fault has ended it (presence.h). */
@@ -81,8 +90,9 @@ int sim_world_boot(struct sim_world *w, unsigned host,
                    struct cm_detail *detail);
 /* It stays off until it is booted. */
 void sim_world_power_cut(struct sim_world *w, unsigned host);
-/* Asks issuer for a token and starts host with it when it is there; asks and
- * starts again for as long as that does not succeed. */
+/* Asks issuer, which is made one if it is none, for a token and starts host
+ * with it when it is there; asks and starts again for as long as that does not
+ * succeed. */
 void sim_world_join(struct sim_world *w, unsigned host, unsigned issuer);
 
 void sim_world_run_for(struct sim_world *w, uint64_t us);

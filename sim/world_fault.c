@@ -291,9 +291,12 @@ static void begin_join(struct sim_fault *f, unsigned host)
 
     if (p->member)
         return;
+    unsigned issuer = 0;
+
+    while (issuer < w->options.hosts && !has(&f->line.to, issuer))
+        issuer++;
     p->joining = true;
-    /* Only founders issue; whom else the plan names can sponsor nobody. */
-    sim_world_join(w, host, 0);
+    sim_world_join(w, host, issuer < w->options.hosts ? issuer : 0);
 }
 
 /* The disks of the machines that come in their place are sound. */
@@ -383,7 +386,10 @@ static void begin_hostile(struct sim_fault *f, unsigned host)
 
 static void begin_evict(struct sim_fault *f, unsigned host)
 {
-    sim_world_evict(f->world, host, &f->line.to);
+    if (f->line.params[SIM_PARAM_COUNT] > 1)
+        sim_world_evict_twice(f->world, host, &f->line.to);
+    else
+        sim_world_evict(f->world, host, &f->line.to);
 }
 
 static void begin_retire(struct sim_fault *f, unsigned host)
@@ -456,12 +462,19 @@ static void begin_move(struct sim_fault *f, unsigned host)
 
 static void begin_lapse(struct sim_fault *f, unsigned host)
 {
-    sim_deed_lapse(f->world, host, f->line.id);
+    sim_deed_lapse(f->world, host, f->line.id,
+                   (size_t)f->line.params[SIM_PARAM_COUNT]);
 }
 
 static void begin_merge(struct sim_fault *f, unsigned host)
 {
     sim_deed_merge(f->world, host);
+}
+
+static void begin_prune(struct sim_fault *f, unsigned host)
+{
+    sim_deed_prune(f->world, host, (uint64_t)f->line.params[SIM_PARAM_COUNT],
+                   times_ms(f) / SIM_MS);
 }
 
 /* ---- kinds ---- */
@@ -505,6 +518,7 @@ static const struct kind kinds[SIM_DEEDS] = {
     [SIM_DEED_MOVE] = {.begin = begin_move, .hold = hold_presence},
     [SIM_DEED_LAPSE] = {.begin = begin_lapse},
     [SIM_DEED_MERGE] = {.begin = begin_merge},
+    [SIM_DEED_PRUNE] = {.begin = begin_prune},
     [SIM_DEED_PAUSE] = {.begin = begin_counted, .hold = hold_pause},
     [SIM_DEED_SLOW] = {.hold = hold_slow},
     [SIM_DEED_DISK_SLOW] = {.hold = hold_slow},

@@ -16,6 +16,9 @@ struct sim_world_orders {
     struct buffer orders[ORDERS_MAX]; /* the chain, from epoch 1 */
     size_t count;
     size_t taken; /* so many some host has taken */
+    /* Another one of the last epoch; empty: there is none, or it was decided
+     * which of the two stands. */
+    struct buffer rival;
     unsigned host;
     struct sim_event again;
 };
@@ -75,6 +78,7 @@ static void forget(struct sim_world_orders *o)
 {
     for (size_t n = 0; n < o->count; n++)
         buffer_release(&o->orders[n]);
+    buffer_release(&o->rival);
     o->count = o->taken = 0;
 }
 
@@ -152,27 +156,37 @@ static size_t choose(const struct sim_world *w, const struct writer *writer,
     return count; /* rosters are sorted */
 }
 
-static void sign(struct sim_world_orders *orders, struct incarnation *names,
-                 size_t count)
+/* The order of that epoch, from 1, which follows upon the one before. */
+static void encode(struct sim_world_orders *orders, uint64_t epoch,
+                   struct incarnation *names, size_t count, struct buffer *out)
 {
     struct sim_world *w = orders->world;
-    struct buffer *out = &orders->orders[orders->count];
     struct eviction_order o = {
         .generation = orders->generation,
-        .epoch = orders->count + 1,
+        .epoch = epoch,
         .incarnations = names,
         .count = count,
         .created_ms = 1, /* older than any clock here can certify */
     };
 
     o.mesh = mesh_id_of(w->authority.public_key);
-    if (orders->count > 0)
-        o.previous = eviction_hash(buffer_slice(&out[-1]));
+    if (epoch > 1)
+        o.previous = eviction_hash(buffer_slice(&orders->orders[epoch - 2]));
     buffer_init(out, EVICTION_SIZE_MAX);
     CHECK(eviction_encode(out, &o, w->authority.secret_key) == 0);
-    orders->count++;
     sim_sched_note(&w->sched, "order", orders->host, o.epoch,
                    buffer_slice(out));
+}
+
+/* It also names which of two of the last epoch stands. */
+static void sign(struct sim_world_orders *orders, struct incarnation *names,
+                 size_t count)
+{
+    CHECK(orders->count < ORDERS_MAX);
+    encode(orders, orders->count + 1, names, count,
+           &orders->orders[orders->count]);
+    orders->count++;
+    buffer_release(&orders->rival);
 }
 
 void sim_world_evict(struct sim_world *w, unsigned host,
@@ -197,6 +211,59 @@ void sim_world_evict(struct sim_world *w, unsigned host,
         on_again(orders);
     }
     sim_free(names);
+}
+
+/* It may be lost with the host that hears it: then there were no two. */
+static void give_rival(struct sim_world_orders *o)
+{
+    struct sim_host *h = o->world->hosts[o->host];
+    struct intent *i = intent_new(INTENT_ORDER);
+    struct given *g = sim_alloc(sizeof *g);
+
+    CHECK(i != NULL && o->rival.size > 0);
+    *g = (struct given){.orders = o, .number = SIZE_MAX};
+    CHECK(intent_set_event(i, buffer_slice(&o->rival)) == 0);
+    sim_host_enter(h);
+    node_order_expected(sim_host_node(h));
+    sim_host_settle(h);
+    if (sim_host_write(h, i, heard, g) != 0)
+        sim_free(g);
+}
+
+void sim_world_evict_twice(struct sim_world *w, unsigned host,
+                           const struct sim_hosts *victims)
+{
+    const struct writer *writer = sim_host_writer(w->hosts[host]);
+    struct sim_world_orders *orders;
+    struct incarnation *names;
+    size_t left = 0;
+
+    CHECK(host < w->options.hosts);
+    if (!sim_world_is_ready(w, host) || writer == NULL)
+        return;
+    orders = orders_of(w, writer);
+    if (orders->count == 0 || orders->rival.size > 0)
+        return; /* there is none that it could rival, or one does */
+    names = sim_calloc(EVICTION_INCARNATIONS_MAX, sizeof *names);
+    size_t count = choose(w, writer, victims, names, &left);
+    if (count > 0 && left >= MEMBERS_LEFT_MIN) {
+        orders->host = host;
+        encode(orders, orders->count, names, count, &orders->rival);
+        give_rival(orders);
+    }
+    sim_free(names);
+}
+
+void sim_world_decide_orders(struct sim_world *w, unsigned host)
+{
+    struct sim_world_orders *o = w->orders;
+
+    CHECK(host < w->options.hosts);
+    if (o == NULL || o->rival.size == 0 || o->count == ORDERS_MAX)
+        return;
+    o->host = host;
+    sign(o, NULL, 0);
+    on_again(o);
 }
 
 static bool runs_somewhere(const struct sim_world *w,

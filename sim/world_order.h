@@ -17,6 +17,14 @@
  * under another incarnation: the order is older than their certificates. */
 void sim_world_evict(struct sim_world *w, unsigned host,
                      const struct sim_hosts *victims);
+/* As if a second copy of the authority's file had not heard of the last order:
+ * both are of one epoch. The next one names the other. Nothing where none was
+ * given yet. */
+void sim_world_evict_twice(struct sim_world *w, unsigned host,
+                           const struct sim_hosts *victims);
+/* Where there are two of the last epoch: an order that names nobody, but which
+ * of them stands, given to that host first. */
+void sim_world_decide_orders(struct sim_world *w, unsigned host);
 /* Gives host 0 all orders once more: who had heard one may have lost it. */
 void sim_world_orders_again(struct sim_world *w);
 void sim_world_orders_release(struct sim_world *w);
