@@ -250,6 +250,7 @@ static void resume_start(struct node *n, struct upload_target *t)
         .target = t->url,
         .mesh = n->mesh,
         .generation = n->generation,
+        .known_sequence = t->memory.sequence,
     };
     struct data_key key = {.sealed_size = 0};
     struct cm_detail detail = {""};

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backup/delta.h"
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 
 #define PROGRESS_EVERY 256 /* objects */
+#define UNLISTED_MAX 64    /* manifests of one signer that a listing lacks */
 
 int snapshot_manifest_load(struct object_store *d, const char *name,
                            const uint8_t expected_authority[32],
@@ -245,7 +247,21 @@ struct walk {
     struct snapshot_listing listing;
     size_t capacity;
     struct buffer bytes;
+    /* Of the signer whose manifests are being listed, once one is good. */
+    bool has_sign_key;
+    uint8_t sign_key[32];
 };
+
+static void note_signer(struct walk *w, const struct manifest *m)
+{
+    struct certificate c;
+
+    if (w->has_sign_key ||
+        certificate_decode(&c, m->certificate, m->authority_public_key) != 0)
+        return;
+    memcpy(w->sign_key, c.sign_key, sizeof w->sign_key);
+    w->has_sign_key = true;
+}
 
 static int add_manifest(struct walk *w, const char *name,
                         const struct mesh_id *mesh, struct cm_detail *detail)
@@ -284,11 +300,103 @@ static int add_manifest(struct walk *w, const char *name,
     }
     if (error == 0) {
         fill(l, &m);
+        note_signer(w, &m);
         manifest_release(&m);
     }
     set_verdict(l, error, &inner);
     w->listing.count++;
     return 0;
+}
+
+/* ---- what a listing lacks ---- */
+
+static bool is_way_lost(const struct walk *w, int error)
+{
+    return error == CM_ERR_NOMEM ||
+           (error == CM_ERR_IO && object_store_is_remote(w->d));
+}
+
+/* Adds the signer's manifest of that number, if it is there. */
+static int try_sequence(struct walk *w, const char *prefix,
+                        const struct mesh_id *mesh, uint64_t sequence,
+                        bool *ret_there, struct cm_detail *detail)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    int length = snprintf(name, sizeof name, "%s%020llu", prefix,
+                          (unsigned long long)sequence);
+    int error;
+
+    *ret_there = false;
+    if (length <= 0 || (size_t)length >= sizeof name)
+        return 0;
+    error = object_store_get(w->d, name, &w->bytes, detail);
+    if (is_way_lost(w, error))
+        return error;
+    *ret_there = error == 0;
+    return error == 0 ? add_manifest(w, name, mesh, detail) : 0;
+}
+
+/* What the signer's heartbeat says to be the newest; 0: it says nothing. */
+static int heartbeat_sequence(struct walk *w, const char *prefix,
+                              uint64_t *ret_sequence, struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    char name[SNAPSHOT_NAME_SIZE];
+    struct heartbeat h;
+    int error;
+
+    *ret_sequence = 0;
+    (void)snprintf(name, sizeof name, "%.*s", (int)strlen(prefix) - 1, prefix);
+    if (!w->has_sign_key || strstr(name, "/m/") == NULL)
+        return 0;
+    strstr(name, "/m/")[1] = 'h';
+    error = object_store_get(w->d, name, &w->bytes, &inner);
+    if (is_way_lost(w, error)) {
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    if (error == 0 &&
+        heartbeat_decode(&h, buffer_slice(&w->bytes), w->sign_key, &inner) == 0)
+        *ret_sequence = h.base_sequence;
+    return 0;
+}
+
+/* A listing may lag behind. What came after the last that it has is asked for
+ * by name: up to the one that the heartbeat tells of, in which numbers may be
+ * missing (they are at other targets), and on from there while there are any.
+ */
+static int add_unlisted(struct walk *w, const char *prefix,
+                        const struct mesh_id *mesh, uint64_t last,
+                        struct cm_detail *detail)
+{
+    struct cm_detail inner = {""};
+    uint64_t sequence = last + 1;
+    uint64_t told;
+    bool there = true;
+    int error = heartbeat_sequence(w, prefix, &told, detail);
+
+    if (error != 0)
+        return error;
+    if (told > last + UNLISTED_MAX)
+        sequence = told - UNLISTED_MAX + 1;
+    for (int i = 0; (there || sequence <= told) && i < 2 * UNLISTED_MAX; i++) {
+        error = try_sequence(w, prefix, mesh, sequence++, &there, &inner);
+        if (error == 0)
+            continue;
+        if (detail != NULL)
+            *detail = inner;
+        return error;
+    }
+    return 0;
+}
+
+/* Of a manifest's last part; 0: it is none. */
+static uint64_t sequence_of(const char *part)
+{
+    return strlen(part) == 20 && strspn(part, "0123456789") == 20
+               ? strtoull(part, NULL, 10)
+               : 0;
 }
 
 /* Manifests of one signer: prefix = "v1/<mesh>/m/<signer>/". */
@@ -297,18 +405,24 @@ static int walk_signer(struct walk *w, const char *prefix,
 {
     struct object_list names;
     int error = object_store_list(w->d, prefix, &names, detail);
+    uint64_t last = 0;
     size_t i;
 
     if (error != 0)
         return error;
+    w->has_sign_key = false;
     for (i = 0; i < names.count && error == 0; i++) {
         char name[SNAPSHOT_NAME_SIZE];
         int length =
             snprintf(name, sizeof name, "%s%s", prefix, names.names[i]);
+        uint64_t sequence = sequence_of(names.names[i]);
 
+        last = sequence > last ? sequence : last;
         if (length > 0 && (size_t)length < sizeof name)
             error = add_manifest(w, name, mesh, detail);
     }
+    if (error == 0 && last > 0 && last < INT64_MAX)
+        error = add_unlisted(w, prefix, mesh, last, detail);
     object_list_release(&names);
     return error;
 }

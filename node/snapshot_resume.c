@@ -1,5 +1,6 @@
 /* Everything is checked as a restore would: a chain that a restore could not
- * follow to its end is not gone on with, a snapshot begins a new one. */
+ * follow to its end is not gone on with, a snapshot begins a new one. Listings
+ * may lag behind: deltas are asked for by number until there is none. */
 #include "node/snapshot_resume.h"
 
 #include <sodium.h>
@@ -22,8 +23,8 @@ struct resume_job {
     struct buffer sealed;
     struct snapshot_chain chain;
     uint64_t created_ms;
-    struct object_list deltas; /* of the chain, in order */
-    size_t next;
+    uint64_t known_sequence;
+    uint64_t last_listed; /* of the chain's deltas */
     size_t read_bytes;
     bool listed;
     struct buffer bytes;
@@ -42,6 +43,7 @@ int resume_job_create(struct resume_job **ret_job,
     j->store = (struct object_store)OBJECT_STORE_CLOSED;
     j->mesh = config->mesh;
     j->generation = config->generation;
+    j->known_sequence = config->known_sequence;
     memcpy(j->authority_public_key, config->authority_public_key, 32);
     memcpy(j->sign_public_key, config->sign_public_key, 32);
     j->signer = key_id_of(config->sign_public_key);
@@ -74,7 +76,6 @@ void resume_job_free(struct resume_job *j)
     if (j == NULL)
         return;
     object_store_close(&j->store);
-    object_list_release(&j->deltas);
     vv_release(&j->chain.vv);
     buffer_release(&j->sealed);
     buffer_release(&j->bytes);
@@ -96,16 +97,19 @@ static bool passes(int error)
     return error == CM_ERR_NOMEM || error == CM_ERR_IO;
 }
 
-/* The greatest name below the signer's prefix; manifests are numbered with
- * leading zeroes. */
+/* The greatest name below the signer's prefix, or the one that this node put
+ * last, if it is greater; manifests are numbered with leading zeroes. To go on
+ * behind an older one would hide the deltas from a restore. */
 static int newest_manifest(struct resume_job *j,
                            char ret_name[SNAPSHOT_NAME_SIZE],
                            struct cm_detail *detail)
 {
+    char known[SNAPSHOT_NAME_SIZE];
     struct object_list names;
     int error;
 
     manifest_name(ret_name, &j->mesh, &j->signer, 1);
+    manifest_name(known, &j->mesh, &j->signer, j->known_sequence);
     strrchr(ret_name, '/')[1] = '\0';
     error = object_store_list(&j->store, ret_name, &names, detail);
     if (error != 0)
@@ -119,6 +123,8 @@ static int newest_manifest(struct resume_job *j,
                        names.names[names.count - 1]);
     }
     object_list_release(&names);
+    if (j->known_sequence > 0 && strcmp(known, ret_name) > 0)
+        memcpy(ret_name, known, sizeof known);
     return 0;
 }
 
@@ -155,7 +161,7 @@ static int load_manifest(struct resume_job *j, struct cm_detail *detail)
     return j->chain.base_sequence == 0 ? give_up(j) : SNAPSHOT_MORE;
 }
 
-/* Keeps those of the chain; they sort by number. */
+/* Which of them there have to be, at least. */
 static int list_deltas(struct resume_job *j, struct cm_detail *detail)
 {
     char prefix[SNAPSHOT_NAME_SIZE];
@@ -167,20 +173,17 @@ static int list_deltas(struct resume_job *j, struct cm_detail *detail)
     error = object_store_list(&j->store, prefix, &names, detail);
     if (error != 0)
         return error;
-    for (size_t i = 0; i < names.count && error == 0; i++) {
+    for (size_t i = 0; i < names.count; i++) {
         uint64_t sequence;
         uint64_t number;
 
         if (delta_name_parse(&sequence, &number, names.names[i]) &&
-            sequence == j->chain.base_sequence)
-            error = object_list_add(&j->deltas, slice_of_string(names.names[i]),
-                                    false);
+            sequence == j->chain.base_sequence && number > j->last_listed)
+            j->last_listed = number;
     }
     object_list_release(&names);
     j->listed = true;
-    if (error != 0)
-        return cm_fail(detail, error, "out of memory");
-    return j->deltas.count > RESUME_DELTAS_MAX ? give_up(j) : SNAPSHOT_MORE;
+    return j->last_listed > RESUME_DELTAS_MAX ? give_up(j) : SNAPSHOT_MORE;
 }
 
 static int cover_events(struct resume_job *j)
@@ -214,9 +217,11 @@ static int read_delta(struct resume_job *j, struct cm_detail *detail)
     int error;
 
     delta_name(name, &j->mesh, &j->signer, c->base_sequence, c->number + 1);
-    if (strcmp(strrchr(name, '/') + 1, j->deltas.names[j->next++]) != 0)
-        return give_up(j); /* one before it is missing */
     error = object_store_get(&j->store, name, &j->bytes, &inner);
+    if (error == CM_ERR_NOT_FOUND && c->number >= j->last_listed) {
+        CM_MARK("snapshot: a process goes on with the chain at the target");
+        return SNAPSHOT_DONE;
+    }
     if (passes(error)) {
         if (detail != NULL)
             *detail = inner;
@@ -237,7 +242,8 @@ static int read_delta(struct resume_job *j, struct cm_detail *detail)
     if (error == CM_ERR_NOMEM)
         return cm_fail(detail, error, "out of memory");
     j->read_bytes += j->bytes.size;
-    if (error != 0 || j->read_bytes > RESUME_BYTES_MAX)
+    if (error != 0 || j->read_bytes > RESUME_BYTES_MAX ||
+        c->number == RESUME_DELTAS_MAX)
         return give_up(j);
     c->number++;
     c->last = delta_hash(buffer_slice(&j->bytes));
@@ -250,10 +256,6 @@ static int step(struct resume_job *j, struct cm_detail *detail)
         return load_manifest(j, detail);
     if (!j->listed)
         return list_deltas(j, detail);
-    if (j->next == j->deltas.count) {
-        CM_MARK("snapshot: a process goes on with the chain at the target");
-        return SNAPSHOT_DONE;
-    }
     return read_delta(j, detail);
 }
 

@@ -13,6 +13,9 @@ struct resume_config {
     const char *target; /* of the configuration; not kept */
     struct mesh_id mesh;
     struct generation_id generation; /* that this node is of */
+    /* Of the newest manifest that this node knows to be at the target, 0: of
+     * none. A listing may not have it yet. */
+    uint64_t known_sequence;
     uint8_t authority_public_key[32];
     uint8_t sign_public_key[32];
     const uint8_t *data_key; /* as in snapshot_job.h; copied */

@@ -21,7 +21,8 @@ struct chain {
     uint64_t number;
     struct buffer bytes;
     struct buffer content;
-    bool fatal; /* this host fails, not the delta */
+    bool absent; /* the delta that was asked for last is not there */
+    bool fatal;  /* this host fails, not the delta */
 };
 
 bool snapshot_state_is_fatal(const struct object_store *store, int error)
@@ -104,6 +105,7 @@ static int read_delta(struct chain *c, const char *name, uint64_t number,
     const struct manifest *m = &c->s->manifest;
     int error = object_store_get(c->s->store, name, &c->bytes, detail);
 
+    c->absent = error == CM_ERR_NOT_FOUND;
     if (error == 0)
         error = delta_decode(ret_delta, buffer_slice(&c->bytes),
                              c->signer.sign_key, detail);
@@ -181,44 +183,46 @@ static void check_heartbeat(struct chain *c)
         tell_lost(c, name, "it tells of a later snapshot than there is");
 }
 
-/* Of the delta at names[i], if it is one of this manifest. */
-static bool next_listed(const struct chain *c, size_t i, uint64_t *ret_number,
-                        char ret_name[SNAPSHOT_NAME_SIZE])
+/* "A listing may lag behind": it tells only that there have to be so many. */
+static uint64_t last_listed(const struct chain *c)
 {
-    const struct manifest *m = &c->s->manifest;
-    uint64_t sequence;
+    uint64_t ret = 0;
 
-    if (!delta_name_parse(&sequence, ret_number, c->names.names[i]) ||
-        sequence != m->sequence)
-        return false;
-    delta_name(ret_name, &m->mesh, &m->signer, sequence, *ret_number);
-    return true;
+    for (size_t i = 0; i < c->names.count; i++) {
+        uint64_t sequence;
+        uint64_t number;
+
+        if (delta_name_parse(&sequence, &number, c->names.names[i]) &&
+            sequence == c->s->manifest.sequence && number > ret)
+            ret = number;
+    }
+    return ret;
 }
 
-static int apply_listed(struct chain *c, struct cm_detail *detail)
+/* Asked for by number until there is none. */
+static int apply_all(struct chain *c, struct cm_detail *detail)
 {
-    char name[SNAPSHOT_NAME_SIZE];
-    uint64_t number;
-    size_t i;
+    const struct manifest *m = &c->s->manifest;
+    uint64_t last = last_listed(c);
 
-    for (i = 0; i < c->names.count; i++) {
+    while (c->number < DELTA_NUMBER_MAX) {
         struct cm_detail inner = {""};
+        char name[SNAPSHOT_NAME_SIZE];
+        uint64_t number = c->number + 1;
         int error;
 
-        if (!next_listed(c, i, &number, name))
-            continue;
-        if (number != c->number + 1) {
-            tell_lost(c, name, "the one before it is missing or damaged");
-            break;
-        }
+        delta_name(name, &m->mesh, &m->signer, m->sequence, number);
         error = apply_delta(c, name, number, &inner);
-        if (error != 0 &&
-            (c->fatal || snapshot_state_is_fatal(c->s->store, error)))
-            return cm_fail(detail, error, "%.120s: %.120s", name, inner.text);
-        if (error != 0) {
-            tell_lost(c, name, inner.text);
+        if (error == 0)
+            continue;
+        if (c->absent && number > last)
             break;
-        }
+        if (c->fatal || snapshot_state_is_fatal(c->s->store, error))
+            return cm_fail(detail, error, "%.120s: %.120s", name, inner.text);
+        tell_lost(c, name,
+                  c->absent ? "it is missing, and later ones are there"
+                            : inner.text);
+        break;
     }
     return 0;
 }
@@ -246,21 +250,23 @@ static bool has_event_beyond(const struct chain *c, const struct vv *vv)
 /* Looked at beforehand, since a stage for nothing costs a whole restore. */
 static bool has_news(struct chain *c)
 {
-    char name[SNAPSHOT_NAME_SIZE];
-    struct delta d;
-    uint64_t number;
+    const struct manifest *m = &c->s->manifest;
+    uint64_t last = last_listed(c);
     bool ret = false;
-    size_t i;
 
-    for (i = 0; i < c->names.count && !ret; i++) {
+    while (!ret && c->number < DELTA_NUMBER_MAX) {
         struct cm_detail detail = {""};
+        char name[SNAPSHOT_NAME_SIZE];
+        uint64_t number = c->number + 1;
+        struct delta d;
+        int error;
 
-        if (!next_listed(c, i, &number, name))
-            continue;
+        delta_name(name, &m->mesh, &m->signer, m->sequence, number);
+        error = read_delta(c, name, number, &d, &detail);
+        if (c->absent && number > last)
+            break;
         /* What is wrong with it is told by the ordinary way. */
-        ret = number != c->number + 1 ||
-              read_delta(c, name, number, &d, &detail) != 0 ||
-              has_event_beyond(c, c->c->covered);
+        ret = error != 0 || has_event_beyond(c, c->c->covered);
         if (!ret)
             step_chain(c, number);
     }
@@ -311,7 +317,7 @@ static int read_all(struct chain *c, struct cm_detail *detail)
     if (error == 0 && !s->covered && c->c->staged != NULL)
         error = make_stage(c, detail);
     if (error == 0 && !s->covered)
-        error = apply_listed(c, detail);
+        error = apply_all(c, detail);
     if (error == 0 && !s->covered)
         check_heartbeat(c);
     object_list_release(&c->names);

@@ -366,20 +366,31 @@ const struct cli_verb cli_verbs[] = {
      "Needs no node. Exit codes: 0; 1 there is none; 3 one is damaged;\n"
      "5 cannot be read.\n\n  confmesh snapshot list /backup/confmesh\n",
      0, 1, cli_verb_snapshot_list},
-    {"snapshot diff", "URL [NAME]",
-     "prefix adopt recovery-key passphrase-file no-passphrase ca-file",
-     "what a living node has changed since a snapshot",
-     "Of keys and sets: + is only in the snapshot, - only in the node, ~ "
-     "differs,\n"
-     "! was revoked and is not any more, x was revoked since.\n"
+    {"snapshot diff", "URL [NAME [NAME]]",
+     "live at seq prefix adopt recovery-key passphrase-file no-passphrase "
+     "ca-file",
+     "what has changed since a snapshot",
+     "In the living node since the newest (or the named) snapshot; with two "
+     "NAMEs,\n"
+     "from the first to the second, without a node. Of keys and sets: + is "
+     "only in\n"
+     "the snapshot, - only in the node (or the second), ~ differs, ! was "
+     "revoked and\n"
+     "is not any more, x was revoked since.\n"
      "Exit codes: 0 nothing differs; 1 something does; 2 of the node; 3 "
      "damaged;\n4 another mesh's; 5 cannot be read.\n"
+     "  --live               the living node (what is meant with one NAME or "
+     "none)\n"
+     "  --at TIME            as it was then, by the deltas behind the "
+     "snapshot\n"
+     "                       (2026-11-21T10:00:00Z, or seconds since 1970)\n"
+     "  --seq N              the snapshot of this number, or before\n"
      "  --prefix PREFIX      only keys under it\n"
      "  --recovery-key FILE  of an encrypted snapshot\n\n"
-     "  confmesh snapshot diff /backup/confmesh --prefix app/\n",
-     1, 2, cli_verb_snapshot_diff},
+     "  confmesh snapshot diff /backup/confmesh --live --prefix app/\n",
+     1, 3, cli_verb_snapshot_diff},
     {"restore", "URL [NAME]...",
-     "mode merge adopt prefix yes dry-run unrevoke recovery-key "
+     "mode merge adopt at seq prefix yes dry-run unrevoke recovery-key "
      "passphrase-file no-passphrase ca-file",
      "bring what snapshots hold into a living mesh",
      "Old values again (--mode reassert, the default): keys and sets under "
@@ -390,6 +401,8 @@ const struct cli_verb cli_verbs[] = {
      "was\n"
      "revoked since.\n"
      "  --prefix PREFIX  needed; '' for every key\n"
+     "  --at TIME        as it was then, by the deltas behind the snapshot\n"
+     "  --seq N          the snapshot of this number, or before\n"
      "  --yes            without it the difference is shown, nothing "
      "written\n"
      "  --unrevoke       also what was revoked since (x)\n"

@@ -231,6 +231,9 @@ int cli_merge(struct cli *c)
         code = cli_usage_error(c, "--adopt and --unrevoke are for writing "
                                   "values anew: without --merge, with "
                                   "--prefix");
+    else if (cli_value(c, "at") != NULL || cli_value(c, "seq") != NULL)
+        code = cli_usage_error(c, "--merge joins whole snapshots; --at and "
+                                  "--seq are for writing old values again");
     else if (cli_has(c, "prefix"))
         code = cli_usage_error(c, "--merge joins whole snapshots; --prefix is "
                                   "for writing old values again");

@@ -1,6 +1,6 @@
-/* confmesh snapshot diff and confmesh restore: a living node against a snapshot
- * of the past, and back to it. What was is written anew, as ordinary writes: it
- * wins everywhere, and nobody's history is undone.
+/* confmesh snapshot diff and confmesh restore: a living node, or a second
+ * snapshot, against a snapshot of the past, and back to it. What was is written
+ * anew, as ordinary writes: it wins everywhere, and nobody's history is undone.
  *
  *   +  was there, is not         -  was not there, is
  *   ~  has another value         !  was revoked, is not any more
@@ -9,16 +9,19 @@
  * Of another mesh (--adopt) + and ~ alone: nothing that is here goes. */
 #include <inttypes.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "crdt/authority.h"
+#include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
 #include "node/cli/recovery.h"
 #include "node/cli/text.h"
 #include "node/snapshot_listing.h"
 #include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
+#include "node/snapshot_state.h"
 
 #define BATCH_OPS 100
 #define BATCH_BYTES (256u << 10)
@@ -26,7 +29,12 @@
 struct reassert {
     struct cli *c;
     const char *prefix;
-    /* What the node has under prefix; all owned. */
+    uint64_t at_ms;      /* the state as of then; 0: as the snapshot has it */
+    uint64_t sequence;   /* of the snapshot, or one before; 0: the newest */
+    bool stored;         /* what is there now comes from a second snapshot... */
+    bool taking;         /* ...which is being read */
+    struct mesh_id mesh; /* of that */
+    /* What is there now under prefix; all owned. */
     json_t *live;     /* key -> entry */
     json_t *elements; /* name -> {key, element}; see element_name */
     json_t *revoked;  /* likewise */
@@ -236,6 +244,48 @@ static void compare(struct reassert *r, const struct entry_id *id,
     }
 }
 
+/* ---- a second snapshot in the node's place ---- */
+
+/* As /v1/kv has it. */
+static json_t *live_of(const struct sibling *winner)
+{
+    size_t room = sodium_base64_ENCODED_LEN(winner->value.size,
+                                            sodium_base64_VARIANT_ORIGINAL);
+    char *text = cm_alloc(room);
+    json_t *ret;
+
+    CHECK(text != NULL);
+    (void)sodium_bin2base64(text, room, winner->value.data, winner->value.size,
+                            sodium_base64_VARIANT_ORIGINAL);
+    ret = json_pack("{s:s, s:I}", "Value", text, "Flags",
+                    (json_int_t)winner->flags);
+    cm_free(text);
+    CHECK(ret != NULL);
+    return ret;
+}
+
+/* One register or element that is there now, or is revoked. */
+static void take(struct reassert *r, const struct entry_id *id,
+                 const struct resolution *shown)
+{
+    bool set = id->space == SPACE_SET;
+    struct element_name n = element_name(id->key, set ? &id->element : NULL);
+    json_t *one;
+
+    if (!set && shown->present) {
+        (void)json_object_setn_new(r->live, (const char *)id->key.data,
+                                   id->key.size, live_of(shown->winner));
+        return;
+    }
+    one = json_pack("{s:s%, s:s%}", "key", (const char *)id->key.data,
+                    id->key.size, "element",
+                    set ? (const char *)id->element.data : "",
+                    set ? id->element.size : (size_t)0);
+    CHECK(one != NULL);
+    (void)json_object_setn_new(shown->present ? r->elements : r->revoked,
+                               n.text, n.size, one);
+}
+
 /* What is left was not there. */
 static void differ_new(struct reassert *r)
 {
@@ -345,14 +395,23 @@ static int check_mesh(struct reassert *r, const struct manifest *m)
     char theirs[MESH_ID_TEXT_SIZE];
     char fingerprint[AUTHORITY_FINGERPRINT_SIZE];
     const char *own;
+    char second[MESH_ID_TEXT_SIZE];
     json_t *status = NULL;
     bool same;
-    int code = cli_get_json(r->c, "/v1/mesh/status", NULL,
-                            CLIENT_CALL_TIMEOUT_MS, &status);
+    int code = 0;
 
+    if (r->taking) {
+        r->mesh = m->mesh;
+        return 0;
+    }
+    if (!r->stored)
+        code = cli_get_json(r->c, "/v1/mesh/status", NULL,
+                            CLIENT_CALL_TIMEOUT_MS, &status);
     if (code != 0)
         return code;
-    own = json_string_value(json_object_get(status, "mesh"));
+    mesh_id_format(second, &r->mesh);
+    own =
+        r->stored ? second : json_string_value(json_object_get(status, "mesh"));
     mesh_id_format(theirs, &m->mesh);
     same = own != NULL && strcmp(own, theirs) == 0;
     json_decref(status);
@@ -369,28 +428,94 @@ static int check_mesh(struct reassert *r, const struct manifest *m)
 
 /* ---- the snapshot ---- */
 
-static int walk(struct reassert *r, struct snapshot_pull *pull)
+/* Its own entries, or with what its deltas made of them. */
+struct source {
+    struct snapshot_pull *pull; /* one of these is NULL */
+    struct snapshot_state *state;
+};
+
+static int next_of(const struct source *from, struct entry_id *ret_id,
+                   const struct entry **ret_entry)
+{
+    return from->state != NULL
+               ? snapshot_state_next(from->state, ret_id, ret_entry)
+               : snapshot_pull_next(from->pull, ret_id, ret_entry);
+}
+
+static int walk(struct reassert *r, const struct source *from)
 {
     hlc_t now = hlc_make((uint64_t)time(NULL) * 1000, 0);
     struct slice prefix = slice_of_string(r->prefix);
     const struct entry *entry;
     struct entry_id id;
+    const char *what;
     int error = 0;
 
-    while (r->code == 0 &&
-           (error = snapshot_pull_next(pull, &id, &entry)) == 0) {
+    while (r->code == 0 && (error = next_of(from, &id, &entry)) == 0) {
         struct resolution shown = entry_resolve(entry, now);
 
-        if (id.space <= SPACE_CLIENT_LAST &&
-            (shown.present || shown.revoke != NULL) &&
-            slice_starts_with(id.key, prefix))
+        if (id.space > SPACE_CLIENT_LAST ||
+            (!shown.present && shown.revoke == NULL) ||
+            !slice_starts_with(id.key, prefix))
+            continue;
+        if (r->taking)
+            take(r, &id, &shown);
+        else
             compare(r, &id, &shown);
     }
     if (r->code != 0)
         return r->code;
-    return error == CM_ERR_NOT_FOUND ? 0
-                                     : cli_failed_as(r->c, cli_exit_of(error),
-                                                     "%s", pull->detail.text);
+    if (error == CM_ERR_NOT_FOUND)
+        return 0;
+    what = from->state != NULL ? snapshot_state_detail(from->state)
+                               : from->pull->detail.text;
+    return cli_failed_as(r->c, cli_exit_of(error), "%s",
+                         what != NULL ? what : cm_strerror(error));
+}
+
+/* Beside which directories of deltas are made. */
+static void scratch_of(char ret[PATH_MAX])
+{
+    const char *temporary = getenv("TMPDIR");
+
+    (void)snprintf(ret, PATH_MAX, "%.4000s/confmesh-restore",
+                   temporary != NULL && temporary[0] != '\0' ? temporary
+                                                             : "/tmp");
+}
+
+/* As of --at: the snapshot, and of its deltas what was written by then. */
+static int with_deltas(struct reassert *r, struct object_store *store,
+                       const struct manifest *m, struct cli_recovery *recovery)
+{
+    char name[SNAPSHOT_NAME_SIZE];
+    char scratch[PATH_MAX];
+    struct cm_detail detail = {""};
+    struct snapshot_state *state = NULL;
+    struct snapshot_state_config config = {
+        .store = store,
+        .name = name,
+        .scratch = scratch,
+        .hlc_limit = hlc_make(r->at_ms, UINT16_MAX),
+        .unlock = cli_recovery_unlock,
+        .context = recovery,
+    };
+    int code;
+    int error;
+
+    manifest_name(name, &m->mesh, &m->signer, m->sequence);
+    scratch_of(scratch);
+    error = snapshot_state_open(&state, &config, &detail);
+    if (error == 0 && state->lost > 0)
+        error = cm_fail(&detail, CM_ERR_DAMAGED,
+                        "deltas behind it are missing or damaged; without "
+                        "--at, it is taken as it is");
+    if (error == 0)
+        error = snapshot_state_begin(state, &detail);
+    code = error == 0 ? walk(r, &(struct source){.state = state})
+                      : cli_failed_as(r->c, cli_exit_of(error), "%.110s: %s",
+                                      name, detail.text);
+    snapshot_state_close(state);
+    return code;
 }
 
 /* Wholly checked first: what is damaged in its last chunk must not be found
@@ -417,7 +542,7 @@ static int with_keys(struct reassert *r, struct object_store *store,
     if (snapshot_pull_begin(&pull, m, keys, snapshot_packs_get, &packs) != 0)
         code = cli_failed(r->c, "out of memory");
     else
-        code = walk(r, &pull);
+        code = walk(r, &(struct source){.pull = &pull});
     snapshot_pull_release(&pull);
     snapshot_packs_close(&packs);
     return code;
@@ -437,6 +562,11 @@ static int with_manifest(struct reassert *r, struct object_store *store,
         code = cli_recovery_open(r->c, &recovery);
     if (code != 0)
         return code;
+    if (r->at_ms > 0) {
+        code = with_deltas(r, store, m, &recovery);
+        cli_recovery_close(&recovery);
+        return code;
+    }
     if (encrypted)
         error = cli_recovery_unlock(&recovery, m, &keys, &detail);
     if (error != 0)
@@ -446,6 +576,31 @@ static int with_manifest(struct reassert *r, struct object_store *store,
     cli_recovery_close(&recovery);
     sodium_memzero(&keys, sizeof keys);
     return code;
+}
+
+/* The newest that --at and --seq permit. */
+static int choose_bounded(struct reassert *r, const struct snapshot_listing *l,
+                          char ret_name[SNAPSHOT_NAME_SIZE])
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (l->items[i].error != 0)
+            cli_note("damaged: %s: %s", l->items[i].name, l->items[i].verdict);
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        const struct snapshot_listed *one = &l->items[i];
+
+        if (one->error != 0 ||
+            (r->at_ms > 0 && hlc_wall_ms(one->hlc_max) > r->at_ms) ||
+            (r->sequence > 0 && one->sequence > r->sequence))
+            continue;
+        (void)snprintf(ret_name, SNAPSHOT_NAME_SIZE, "%s", one->name);
+        return 0;
+    }
+    return cli_failed_as(r->c, CLI_TRANSPORT,
+                         "%s holds no whole snapshot as old as --at or --seq "
+                         "asks for; 'confmesh snapshot list' tells what there "
+                         "is",
+                         r->c->words[0]);
 }
 
 /* The named snapshot, or the newest one; a damaged one that may be newer is not
@@ -469,6 +624,8 @@ static int choose(struct reassert *r, struct object_store *store,
         code = cli_failed_as(r->c, CLI_TRANSPORT,
                              "%s holds no snapshot; is it the right place?",
                              r->c->words[0]);
+    else if (r->at_ms > 0 || r->sequence > 0)
+        code = choose_bounded(r, &l, ret_name);
     else
         (void)snprintf(
             ret_name, SNAPSHOT_NAME_SIZE, "%s",
@@ -523,14 +680,50 @@ static void tell(const struct reassert *r)
                  r->revoked_since);
 }
 
+/* --at and --seq. 0 or an exit code, said. */
+static int take_bounds(struct reassert *r)
+{
+    const char *at = cli_value(r->c, "at");
+    const char *sequence = cli_value(r->c, "seq");
+    struct cm_detail detail = {""};
+
+    if ((at != NULL && args_time_ms(&r->at_ms, at, "--at", &detail) != 0) ||
+        (sequence != NULL &&
+         args_number(&r->sequence, sequence, INT64_MAX, "--seq", &detail) != 0))
+        return cli_usage_error(r->c, "%s", detail.text);
+    if ((at != NULL && r->at_ms == 0) || (sequence != NULL && r->sequence == 0))
+        return cli_usage_error(r->c, "--at and --seq begin at 1");
+    if (r->sequence > 0 && r->c->words_count > 1)
+        return cli_usage_error(r->c, "--seq chooses a snapshot: leave its "
+                                     "name or --seq out");
+    return 0;
+}
+
+/* What is there now, into live, elements and revoked. */
+static int load_now(struct reassert *r)
+{
+    int code;
+
+    if (!r->stored) {
+        code = load_keys(r);
+        return code == 0 ? load_sets(r) : code;
+    }
+    r->taking = true;
+    code = with_target(r, r->c->words[0], r->c->words[2]);
+    r->taking = false;
+    return code;
+}
+
 static int run(struct cli *c, bool apply)
 {
     const char *prefix = cli_value(c, "prefix");
-    struct reassert r = {.c = c, .apply = apply};
+    struct reassert r = {.c = c, .apply = apply, .stored = c->words_count > 2};
     int code;
 
     r.prefix = prefix != NULL ? prefix : "";
     code = cli_check_prefix(c, r.prefix);
+    if (code == 0)
+        code = take_bounds(&r);
     if (code != 0)
         return code;
     r.live = json_object();
@@ -539,9 +732,7 @@ static int run(struct cli *c, bool apply)
     r.ops = json_array();
     CHECK(r.live != NULL && r.elements != NULL && r.revoked != NULL &&
           r.ops != NULL);
-    code = load_keys(&r);
-    if (code == 0)
-        code = load_sets(&r);
+    code = load_now(&r);
     if (code == 0)
         code = with_target(&r, c->words[0],
                            c->words_count > 1 ? c->words[1] : NULL);
@@ -561,8 +752,16 @@ static int run(struct cli *c, bool apply)
     return r.differences + r.revoked_since > 0 && !apply ? CLI_FALSE : CLI_DONE;
 }
 
+/* --live says aloud what is meant where no second snapshot is named. */
 int cli_verb_snapshot_diff(struct cli *c)
 {
+    if (c->words_count > 2 && cli_has(c, "live"))
+        return cli_usage_error(c, "a snapshot is compared with the living "
+                                  "node or with a second one: leave --live or "
+                                  "the second NAME out");
+    if (c->words_count > 2 && cli_value(c, "at") != NULL)
+        return cli_usage_error(c, "--at is for one snapshot and the living "
+                                  "node: leave it or the second NAME out");
     return run(c, false);
 }
 

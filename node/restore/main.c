@@ -56,6 +56,11 @@ static const char help[] =
     "  --seq N                  begin with a snapshot of this number, or "
     "before\n"
     "  --min-seq N              refuse what is older (exit code 7)\n"
+    "  --min-seq SIGNER:N       the same where several upload: refuse a "
+    "target\n"
+    "                           without number N, or a later one, of that "
+    "node\n"
+    "                           (name or key id; may be repeated)\n"
     "  --prefix PREFIX          only keys and sets under it\n"
     "  --dry-run                check everything, write nothing\n"
     "  --json                   the report as one JSON object\n"
@@ -81,7 +86,7 @@ static struct args_flag flags[] = {
     {.name = "mode", .kind = ARGS_VALUE},
     {.name = "at", .kind = ARGS_VALUE},
     {.name = "seq", .kind = ARGS_VALUE},
-    {.name = "min-seq", .kind = ARGS_VALUE},
+    {.name = "min-seq", .kind = ARGS_LIST},
     {.name = "prefix", .kind = ARGS_VALUE},
     {.name = "dry-run", .kind = ARGS_SWITCH},
     {.name = "trust", .kind = ARGS_VALUE},
@@ -215,23 +220,52 @@ static int take_trust(struct restore *r, struct restore_options *o)
     return RESTORE_OK;
 }
 
+/* --min-seq N or SIGNER:N, several times. */
+static int take_least(struct restore *r, struct restore_options *o)
+{
+    const struct args_flag *flag = args_flag_find(FLAGS, "min-seq");
+    struct cm_detail detail = {""};
+
+    for (size_t i = 0; i < flag->count; i++) {
+        const char *text = flag->values[i];
+        const char *colon = strrchr(text, ':');
+        uint64_t number;
+
+        if (args_number(&number, colon != NULL ? colon + 1 : text, INT64_MAX,
+                        "--min-seq", &detail) != 0)
+            return usage(r, detail.text);
+        if (colon == text)
+            return usage(r, "--min-seq SIGNER:N needs the node's name or key "
+                            "id before the colon");
+        if (colon == NULL && o->min_sequence != 0)
+            return usage(r, "--min-seq N is given twice; of several nodes: "
+                            "--min-seq SIGNER:N");
+        if (o->least_count == RESTORE_LEAST_MAX)
+            return usage(r, "more than 16 --min-seq are given");
+        if (colon == NULL)
+            o->min_sequence = number;
+        else
+            o->least[o->least_count++] = (struct restore_least){
+                .signer = slice_of(text, (size_t)(colon - text)),
+                .sequence = number};
+    }
+    return RESTORE_OK;
+}
+
 /* Which of what is found may be used. */
 static int take_limits(struct restore *r, struct restore_options *o)
 {
     const char *at = args_value(FLAGS, "at", NULL);
     const char *sequence = args_value(FLAGS, "seq", NULL);
-    const char *least = args_value(FLAGS, "min-seq", NULL);
     struct cm_detail detail = {""};
 
     if ((at != NULL && args_time_ms(&o->at_ms, at, "--at", &detail) != 0) ||
-        (sequence != NULL && args_number(&o->sequence, sequence, INT64_MAX,
-                                         "--seq", &detail) != 0) ||
-        (least != NULL && args_number(&o->min_sequence, least, INT64_MAX,
-                                      "--min-seq", &detail) != 0))
+        (sequence != NULL &&
+         args_number(&o->sequence, sequence, INT64_MAX, "--seq", &detail) != 0))
         return usage(r, detail.text);
     if ((at != NULL && o->at_ms == 0) || (sequence != NULL && o->sequence == 0))
         return usage(r, "--at and --seq begin at 1");
-    return RESTORE_OK;
+    return take_least(r, o);
 }
 
 /* URL [NAME...] URL [NAME...]: names belong to the URL before them. */

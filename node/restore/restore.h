@@ -27,6 +27,13 @@ enum restore_exit {
 };
 
 #define RESTORE_TARGETS_MAX 16
+#define RESTORE_LEAST_MAX 16
+
+/* --min-seq SIGNER:N: the target has to have this or a later one of it. */
+struct restore_least {
+    struct slice signer; /* name or key id */
+    uint64_t sequence;
+};
 
 struct restore_target {
     const char *url;
@@ -49,7 +56,9 @@ struct restore_options {
     uint64_t at_ms;        /* nothing later than this; 0: everything */
     uint64_t sequence;     /* of the snapshot to begin with; 0: the newest */
     uint64_t min_sequence; /* an older one is stale */
-    const char *prefix;    /* of the keys that are wanted; NULL: all */
+    struct restore_least least[RESTORE_LEAST_MAX];
+    size_t least_count;
+    const char *prefix; /* of the keys that are wanted; NULL: all */
     bool dry_run;
     bool one_thread; /* nothing is fetched ahead: in a simulation */
     /* --mode merge: writes of other generations, too, as new ones. */

@@ -301,9 +301,48 @@ static int choose_newest_whole(struct restore *r)
         r->listing.count, places(r));
 }
 
-/* "--min-seq against rollback": a target that serves old snapshots only. */
+static bool is_signer(const struct snapshot_listed *l, struct slice signer)
+{
+    const char *key = strstr(l->name, "/m/");
+
+    return slice_equal(slice_of_string(l->signer), signer) ||
+           (key != NULL && signer.size == (size_t)2 * KEY_ID_SIZE &&
+            strncmp(key + 3, (const char *)signer.data, signer.size) == 0);
+}
+
+/* The greatest number that a good snapshot of the signer has; 0: none. */
+static uint64_t newest_of(const struct restore *r, struct slice signer)
+{
+    uint64_t ret = 0;
+
+    for (size_t i = 0; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+
+        if (l->error == 0 && l->sequence > ret && restore_may_use(r, l) &&
+            is_signer(l, signer))
+            ret = l->sequence;
+    }
+    return ret;
+}
+
+/* "--min-seq against rollback": a target that serves old snapshots only. Each
+ * signer counts for itself, so of several each is asked for by its name. */
 static int check_stale(struct restore *r)
 {
+    for (size_t i = 0; i < r->o->least_count; i++) {
+        const struct restore_least *least = &r->o->least[i];
+        uint64_t found = newest_of(r, least->signer);
+
+        if (found < least->sequence)
+            return restore_fail(
+                r, RESTORE_STALE,
+                "the newest usable snapshot of %.*s is number %llu, older "
+                "than --min-seq %llu (0: there is none): the target may be an "
+                "old copy; look at another one, or leave --min-seq out if "
+                "this is all there is",
+                (int)least->signer.size, (const char *)least->signer.data,
+                (unsigned long long)found, (unsigned long long)least->sequence);
+    }
     if (r->chosen->sequence >= r->o->min_sequence)
         return RESTORE_OK;
     return restore_fail(r, RESTORE_STALE,

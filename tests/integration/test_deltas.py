@@ -214,6 +214,22 @@ def test_at_and_sequences(t):
                                    str(max(sequences) + 1))
     check_equal(code, 7, said)
     check(not os.path.exists(fresh.data), "something was made")
+    # Of each signer by its name or key id.
+    newest = max(names(target, "m"))
+    key_id = newest.split("/")[3]
+    for signer in (node.name, key_id):
+        for extra, wanted in ((0, 0), (1, 7)):
+            _, code, _, said = restore(
+                t, target, "least", "--dry-run", "--min-seq",
+                "%s:%d" % (signer, max(sequences) + extra))
+            check_equal(code, wanted, said)
+    _, code, _, said = restore(t, target, "least", "--dry-run", "--min-seq",
+                               "%s:1" % node.name, "--min-seq", "nobody:1")
+    check_equal(code, 7, said)
+    check_in(b"there is none", said)
+    for bad in ("alpha:", ":1", "x"):
+        _, code, _, said = restore(t, target, "least", "--min-seq", bad)
+        check_equal(code, 64, said)
     fresh, code, report, said = restore(t, target, "dry", "--dry-run")
     check_equal(code, 0, said)
     check(not os.path.exists(fresh.data), "something was made")

@@ -3,10 +3,12 @@
 """Old values as new writes, in a living mesh: sets, revokes, ends; and keys of
 another mesh."""
 import json
+import os
 import time
 
 import harness
-from harness import check, check_equal, check_in
+import snapshot_reader as reader
+from harness import check, check_equal, check_in, cli, wait_until
 
 
 def lines(result):
@@ -70,6 +72,97 @@ def test_sets_and_revokes(t):
     check_equal(node.set_members("app/s"), ["a", "b", "c", "late"])
     check_equal(lines(node.cli("snapshot", "diff", target, "--prefix",
                                "app/")), [])
+
+
+def test_as_of_a_time(t):
+    """--at: between two snapshots, by the deltas; --seq: which snapshot."""
+    target = t.path("snap")
+    node = t.init()
+    node.start("--snapshot-to", target, "--snapshot-interval", "1h",
+               "--snapshot-delta", "200ms")
+    node.ok("put", "app/a", "1")
+    node.ok("snapshot", "now")
+    node.ok("put", "app/a", "2")
+    node.ok("put", "app/b", "2")
+    node.ok("set", "add", "app/s", "x")
+    node.wait_uploaded()
+    then = int(time.time()) + 1
+    wait_until(lambda: time.time() >= then + 1, "a second between two states")
+    node.ok("put", "app/a", "3")
+    node.ok("del", "app/b")
+    node.ok("set", "add", "app/s", "y")
+    node.wait_uploaded()
+    bounds = ["--at", str(then), "--prefix", "app/"]
+    shown = ["+ app/b", "- app/s\ty", "~ app/a"]
+    for verb in (["snapshot", "diff", target, "--live"], ["restore", target]):
+        result = node.cli(*verb, *bounds)
+        check_equal(result.returncode, 1, result.stderr)
+        check_equal(lines(result), shown)
+    node.ok("snapshot", "now")
+    check_equal(lines(node.cli("snapshot", "diff", target, *bounds)), shown,
+                "a later snapshot changes nothing of that")
+    check_equal(lines(node.cli("snapshot", "diff", target, "--seq", "1")),
+                ["- app/s\tx", "- app/s\ty", "~ app/a"])
+    node.ok("restore", target, *bounds, "--yes")
+    check_equal(node.values(), {"app/a": b"2", "app/b": b"2"})
+    check_equal(node.set_members("app/s"), ["x"])
+    # A delta that is gone: nothing is written on a guess.
+    node.wait_uploaded()
+    first = sorted(n for n in reader.Store(target).names("v1")
+                   if "/d/" in n)[0]
+    os.unlink(os.path.join(target, first))
+    result = node.cli("restore", target, *bounds, "--yes")
+    check_equal(result.returncode, 3, result.stderr)
+    check_in(b"deltas behind it", result.stderr)
+    for arguments, code in ((["--at", "1000"], 5), (["--seq", "0"], 64),
+                            (["--at", "soon"], 64)):
+        result = node.cli("restore", target, "--prefix", "", *arguments)
+        check_equal(result.returncode, code, result.stderr)
+    result = node.cli("restore", "--merge", target, "--at", str(then))
+    check_equal(result.returncode, 64, result.stderr)
+
+
+def test_two_snapshots(t):
+    """Two snapshots are compared without a node."""
+    target = t.path("snap")
+    node = t.init().start()
+    node.ok("put", "app/a", "1")
+    node.ok("put", "app/b", "1")
+    node.ok("put", "app/same", "-", stdin=bytes(range(256)))
+    node.ok("put", "app/flags", "x", "--flags", "1")
+    node.ok("put", "app/user", "x")
+    node.ok("set", "add", "app/s", "a", "b")
+    node.ok("put", "other", "1")
+    node.ok("snapshot", "now", "--to", target)
+    node.ok("put", "app/a", "2")
+    node.ok("put", "app/flags", "x", "--flags", "2")
+    node.ok("del", "app/b")
+    node.ok("put", "app/c", "1")
+    node.ok("revoke", "app/user")
+    node.ok("set", "remove", "app/s", "b")
+    node.ok("set", "add", "app/s", "c")
+    node.ok("put", "other", "2")
+    node.ok("snapshot", "now", "--to", target)
+    first, second = sorted(reader.Store(target).manifests())
+    live = lines(node.cli("snapshot", "diff", target, first, "--prefix",
+                          "app/"))
+    node.kill()
+    result = cli("snapshot", "diff", target, first, second, "--prefix", "app/")
+    check_equal(result.returncode, 1, result.stderr)
+    check_equal(lines(result), ["+ app/b", "+ app/s\tb", "- app/c",
+                                "- app/s\tc", "x app/user", "~ app/a",
+                                "~ app/flags"])
+    check_equal(lines(result), live, "the node says the same")
+    back = cli("snapshot", "diff", target, second, first, "--json")
+    check_equal(back.returncode, 1)
+    check_in({"key": "app/user", "difference": "unrevoked"},
+             [json.loads(line) for line in back.stdout.splitlines()])
+    check_equal(cli("snapshot", "diff", target, first, first).returncode, 0)
+    for arguments, code in (([first, second, "--live"], 64),
+                            ([first, second, "--at", "5"], 64),
+                            ([first, second[:-1] + "9"], 5)):
+        result = cli("snapshot", "diff", target, *arguments)
+        check_equal(result.returncode, code, result.stderr)
 
 
 def test_ends_are_kept(t):

@@ -117,7 +117,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         prefix = query["prefix"][0]
         after = query.get("continuation-token", [""])[0]
         found = set()
-        for key in list(self.server.stub.objects):
+        stub = self.server.stub
+        for key in list(stub.objects if stub.listed is None else stub.listed):
             if key.startswith(prefix):
                 head, slash, _ = key[len(prefix):].partition("/")
                 found.add(prefix + head + slash)
@@ -139,6 +140,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Stub:
     def __init__(self, certificate=None):
         self.objects = {}
+        self.listed = None  # the names in listings, if they are old ones
         self.fault = None
         self.ahead_s = 0  # of its clock
         self.pause_s = 0  # after each piece of a body
@@ -689,6 +691,70 @@ def test_listings(t):
         check_equal(result.returncode, 5)
         check(re.search(b"no whole listing|the limit", result.stderr),
               repr(result.stderr))
+    stub.close()
+
+
+def test_old_listings(t):
+    """Listings that show nothing of what was put since: a restore has all of
+    it, and a process that starts goes on behind the newest of its manifests
+    and deltas, putting nothing under a name that is taken."""
+    stub = Stub()
+    target, other = stub.url(), t.path("other")
+    flags = ["--snapshot-to", target, "--snapshot-interval", "1h",
+             "--snapshot-delta", "200ms"]
+    node = node_of(t, *flags)
+    wait_told(node, target, lambda x: x["sequence"] > 0, "a snapshot")
+    node.ok("put", "listed", "1")
+    wait_told(node, target, lambda x: x["deltas"] > 0, "a delta")
+    stub.listed = set(stub.objects)
+    taken = []
+
+    def note(_handler, method, key, body):
+        if method == "PUT" and ("/d/" in key or "/m/" in key) and \
+                stub.objects.get(key, body) != body:
+            taken.append(key)
+        return False
+
+    stub.fault = note
+
+    def write(name):
+        for i in range(3):
+            before = told(node, target)["deltas"]
+            node.ok("put", "%s/%d" % (name, i), str(i))
+            wait_told(node, target, lambda x, b=before: x["deltas"] > b,
+                      "a delta")
+
+    def unlisted(kind):
+        return [k for k in stub.objects
+                if "/%s/" % kind in k and k not in stub.listed]
+
+    def check_restored(name):
+        node.wait_uploaded()
+        check_equal(restored(t, name, target), node.values())
+
+    write("deltas")
+    check(len(unlisted("d")) >= 3 and not unlisted("m"))
+    check_restored("deltas")
+    node.ok("snapshot", "now", "--to", other)  # a gap in the numbers
+    check_equal(node.snapshot_now().returncode, 0)
+    write("behind")
+    check_equal(len(unlisted("m")), 1)
+    check_restored("manifest")
+    check_equal(node.snapshot_now().returncode, 0)
+    check_equal(len(unlisted("m")), 2)
+    check_restored("manifests")
+    newest = max(unlisted("m"))[-20:]
+    write("before")
+    for number in range(2):
+        check_equal(node.stop(), 0)
+        node.start(*flags)
+        write("after%d" % number)
+        check_restored("restart%d" % number)
+    check_equal(len(unlisted("m")), 2, "a snapshot instead of going on")
+    check(len([k for k in unlisted("d") if newest + "-" in k]) >= 9)
+    check_equal(taken, [], "a name that was taken")
+    check_equal(len(cli("snapshot", "list", target, "--json",
+                        env=ENV).stdout.splitlines()), 3)
     stub.close()
 
 
