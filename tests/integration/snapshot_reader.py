@@ -4,7 +4,9 @@ Python; Ed25519, SipHash, ChaCha20, the AEAD and zstd are called in their
 libraries."""
 import ctypes
 import hashlib
+import operator
 import os
+import struct
 
 _sodium = ctypes.CDLL("libsodium.so.23")
 _zstd = ctypes.CDLL("libzstd.so.1")
@@ -271,6 +273,40 @@ class Store:
         return [n for n in self.names("v1") if "/m/" in n]
 
 
+def state_digest(entries, vector):
+    lanes = [0] * 1024
+    for entry in entries:
+        for sibling in entry[3]:
+            key = blake(b"confmesh sibling v1\0"
+                        + pack(entry[:3] + [sibling]))
+            stream = ctypes.create_string_buffer(2048)
+            _sodium.crypto_stream_chacha20(stream, _LEN(2048), b"\0" * 8, key)
+            lanes = list(map(operator.add, lanes,
+                             struct.unpack("<1024H", stream.raw)))
+    data = b"".join((lane & 0xffff).to_bytes(2, "little") for lane in lanes)
+    return H("confmesh digest v1",
+             data + H("confmesh version vector v1", pack(vector)))
+
+
+def values_of(entries):
+    """What registers show; nothing of it expires."""
+    ret = {}
+    for space, key, _element, siblings in entries:
+        if space != 1 or any(s[0] == 3 for s in siblings):
+            continue
+        winner = max(siblings, key=lambda s: (s[3], s[1], s[2]))
+        if winner[0] == 1:
+            ret[key.decode()] = winner[7]
+    return ret
+
+
+def members_of(entries, name):
+    return sorted(e[2].decode() for e in entries
+                  if e[0] == 2 and e[1] == name.encode()
+                  and any(s[0] == 4 for s in e[3])
+                  and not any(s[0] == 3 for s in e[3]))
+
+
 class Snapshot:
     def __init__(self, store, name, authority=None, recovery=None):
         self.store = store
@@ -334,40 +370,18 @@ class Snapshot:
     def _check(self):
         m = self.manifest
         seen = {i: seq for i, seq, _ in m.vector}
-        siblings = [(e[:3], s) for e in self.entries for s in e[3]]
+        siblings = [s for e in self.entries for s in e[3]]
         need(len(self.entries) == m.entries, "number of entries")
         need(len(siblings) == m.siblings, "number of siblings")
-        need(all(s[2] <= seen[s[1]] and s[3] <= m.hlc for _, s in siblings),
+        need(all(s[2] <= seen[s[1]] and s[3] <= m.hlc for s in siblings),
              "a sibling beyond the vector or the clock")
-        lanes = [0] * 1024
-        for head, sibling in siblings:
-            key = blake(b"confmesh sibling v1\0" + pack(head + [sibling]))
-            stream = ctypes.create_string_buffer(2048)
-            _sodium.crypto_stream_chacha20(stream, _LEN(2048), b"\0" * 8, key)
-            for i in range(1024):
-                lanes[i] += int.from_bytes(stream.raw[2 * i:2 * i + 2],
-                                           "little")
-        data = b"".join((lane & 0xffff).to_bytes(2, "little")
-                        for lane in lanes)
-        data += H("confmesh version vector v1", pack(m.vector))
-        need(H("confmesh digest v1", data) == m.digest, "state digest")
+        need(state_digest(self.entries, m.vector) == m.digest, "state digest")
 
     def values(self):
-        """What registers show; nothing of it expires."""
-        ret = {}
-        for space, key, _element, siblings in self.entries:
-            if space != 1 or any(s[0] == 3 for s in siblings):
-                continue
-            winner = max(siblings, key=lambda s: (s[3], s[1], s[2]))
-            if winner[0] == 1:
-                ret[key.decode()] = winner[7]
-        return ret
+        return values_of(self.entries)
 
     def members(self, name):
-        return sorted(e[2].decode() for e in self.entries
-                      if e[0] == 2 and e[1] == name.encode()
-                      and any(s[0] == 4 for s in e[3])
-                      and not any(s[0] == 3 for s in e[3]))
+        return members_of(self.entries, name)
 
 
 def chunk_ends(keys, ids_and_sizes):
@@ -411,3 +425,112 @@ class Delta:
         while u.at < len(content):
             self.events.append(u.next())
         need(len(self.events) == count, "number of events")
+
+
+# ---- events ----
+
+# Of each kind: space, the fields behind the first four, the sibling's kind.
+KINDS = {1: (1, "value flags expires", 1), 2: (1, "", 2), 3: (1, "", 3),
+         4: (2, "element expires", 4), 5: (2, "element", None),
+         6: (2, "element", 3), 7: (3, "value", 5), 11: (1, "value", 3),
+         12: (2, "element value", 3), 13: (3, "value level", 5)}
+
+
+class State:
+    """A snapshot's state, carried on by the events of its deltas."""
+
+    def __init__(self, snapshot):
+        self.manifest = m = snapshot.manifest
+        self.siblings = {tuple(e[:3]): list(e[3]) for e in snapshot.entries}
+        self.vector = {i: (seq, head) for i, seq, head in m.vector}
+        order = unpack(unpack(m.order)[0])
+        self.generation = [order[2], H("confmesh generation v1", m.order)[:16]]
+        self.founder = (order[4], order[5])
+        self.last, self.number = m.hash, 0
+        self.whole = True  # no standing has changed: the digest can be told
+        self.compared = 0
+
+    def entries(self):
+        return [list(i) + [self.siblings[i]] for i in sorted(self.siblings)
+                if self.siblings[i]]
+
+    def _certificate(self, incarnation):
+        """Key and prefixes of who wrote under that name."""
+        entry = self.siblings.get((3, incarnation, b""))
+        need(entry or incarnation == self.founder[0], "an unknown member")
+        data = entry[0][7] if entry else self.founder[1]
+        key, _ = check_certificate(data, self.manifest.authority,
+                                   self.manifest.mesh)
+        return key, unpack(unpack(data)[0])[6]
+
+    def apply(self, event):
+        header, body, signature = unpack(event)
+        (form, mesh, number, generation, incarnation, seq, hlc, deps, previous,
+         body_hash) = unpack(header)
+        need(form == 1 and mesh == self.manifest.mesh
+             and [number, generation] == self.generation, "another mesh's")
+        need(H("confmesh event body v1", body) == body_hash, "an event's body")
+        key, prefixes = self._certificate(incarnation)
+        verify(signature, "confmesh event v1", header, key)
+        before, head = self.vector.get(incarnation, (0, bytes(32)))
+        if seq <= before:
+            return
+        need(seq == before + 1 and previous == head, "an event's turn")
+        need(all(self.vector.get(i, (0,))[0] >= s for i, s in deps),
+             "what an event depends on")
+        operations = unpack(body)
+        if all(o[0] in KINDS and (KINDS[o[0]][0] > 2 or any(
+                o[1].startswith(p.encode()) for p in prefixes))
+               for o in operations):
+            for operation in operations:
+                self._operate(operation, [incarnation, seq, hlc])
+        else:  # fences, acknowledgements: or void
+            self.whole = self.whole and all(o[0] in KINDS for o in operations)
+        self.vector[incarnation] = (seq, H("confmesh event hash v1", header))
+
+    def _operate(self, operation, dot):
+        kind, key, author, supersedes = operation[:4]
+        space, fields, makes = KINDS[kind]
+        f = dict(zip(fields.split(), operation[4:]))
+        need(len(operation) == 4 + len(f) == 4 + len(fields.split()), "fields")
+        place = (space, key, f.get("element", b""))
+        kept = [s for s in self.siblings.get(place, [])
+                if s[1:3] not in supersedes]
+        if makes:
+            kept.append([makes] + dot + [f.get("flags", 0),
+                                         f.get("expires", 0), author,
+                                         f.get("value", b"")])
+        self.siblings[place] = sorted(kept, key=lambda s: s[1:3])
+
+    def take(self, delta):
+        need(delta.number == self.number + 1
+             and delta.previous == self.last, "the chain")
+        for event in delta.events:
+            self.apply(event)
+        self.last, self.number = delta.hash, delta.number
+        if self.whole and any(delta.digest):
+            need(state_digest(self.entries(), [
+                [i, *self.vector[i]] for i in sorted(self.vector)])
+                == delta.digest, "the state after a delta")
+            self.compared += 1
+
+
+def read_with_deltas(store, name, **options):
+    """The state of a manifest and of the deltas behind it."""
+    snapshot = Snapshot(store, name, **options)
+    state, m = State(snapshot), snapshot.manifest
+    while True:
+        name = "v1/%s/d/%s/%020d-%010d" % (m.mesh.hex(), m.key_id.hex(),
+                                           m.sequence, state.number + 1)
+        if not os.path.exists(os.path.join(store.path, name)):
+            return state
+        state.take(Delta(store, name, snapshot))
+
+
+class Heartbeat:
+    def __init__(self, data, key):
+        body, signature = unpack(data)
+        verify(signature, "confmesh heartbeat v1", body, key)
+        (form, self.mesh, self.base, self.sequence, self.number, self.last,
+         self.created) = unpack(body)
+        need(form == 1 and len(data) <= 1024, "a heartbeat")

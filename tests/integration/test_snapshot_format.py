@@ -77,6 +77,50 @@ def test_plain(t):
             file.write(good)
 
 
+def test_deltas(t):
+    """The events behind a snapshot, of two writers, of every kind: by the
+    document alone one comes to the state that the programs have."""
+    nodes = t.mesh(2)
+    node, target = nodes[0], t.path("snap")
+    fill(node)
+    node.stop()
+    node.start("--snapshot-to", target, "--snapshot-interval", "1h",
+               "--snapshot-delta", "200ms", "--snapshot-drill", "never")
+    node.ok("snapshot", "now")
+    t.converged(nodes)
+    third = t.join(node, "gamma")
+    nodes.append(third)
+    for each, tag in zip(nodes, "xyz"):
+        each.ok("put", "d/" + tag, tag)
+        each.ok("put", "d/flags", tag, "--flags", "9")
+        each.ok("set", "add", "t", tag, "out")
+        each.ok("put", "d/gone/" + tag, tag)
+        each.ok("put", "d/user/" + tag, tag)
+        t.converged(nodes)
+    third.ok("set", "remove", "t", "x")
+    third.ok("set", "revoke", "t", "out")
+    third.ok("del", "d/gone/x")
+    third.ok("revoke", "d/user/x")
+    third.ok("revoke", "d/user/y", "--reason", "she left")
+    third.ok("put", "d/user/x", "back", "--unrevoke")
+    t.converged(nodes)
+    node.wait_uploaded()
+    store = reader.Store(target)
+    (name,) = store.manifests()
+    state = reader.read_with_deltas(store, name)
+    check_equal(reader.values_of(state.entries()), node.values())
+    check_equal(reader.members_of(state.entries(), "t"), node.set_members("t"))
+    check_equal(reader.members_of(state.entries(), "t"), ["y", "z"])
+    check(state.number >= 3, "%d deltas" % state.number)
+    check(state.compared >= 1, "no digest was compared")
+    harness.note("%d of %d states compared" % (state.compared, state.number))
+    m = state.manifest
+    heart = reader.Heartbeat(store.get("v1/%s/h/%s" % (
+        m.mesh.hex(), m.key_id.hex())), m.key)
+    check_equal((heart.base, heart.sequence), (m.hash, m.sequence))
+    check(heart.number <= state.number, "a heartbeat of more than there is")
+
+
 def key_pair(path):
     """Out of a key file without a passphrase: public, libsodium's secret."""
     with open(path, encoding="ascii") as file:
