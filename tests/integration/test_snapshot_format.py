@@ -238,6 +238,46 @@ def test_vectors(t):
         check_equal(v["pack"][at:at + size], v["plain-object-%d" % kind])
         at += size
     check_equal(at, len(v["pack"]))
+    check_signed_vectors(v)
+
+
+class Vectors:
+    """The vectors as a target and as a snapshot."""
+
+    def __init__(self, v):
+        self.v = v
+        self.manifest = reader.Manifest(v["manifest"], v["authority"])
+        self.keys = reader.Keys(v["mesh"])
+        content, self.entries = reader.Unpacker(v["content-1"]), []
+        while content.at < len(content.data):
+            self.entries.append(content.next())
+
+    def get(self, name):
+        check_equal(name.split("/")[2], "d")
+        return self.v["delta"]
+
+
+def check_signed_vectors(v):
+    """Manifest, event, delta and heartbeat; and the state after them."""
+    vectors = Vectors(v)
+    m = vectors.manifest
+    check_equal(m.hash, v["manifest-hash"])
+    check_equal([m.certificate, m.order], [v["certificate"], v["order"]])
+    check_equal(m.root, v["plain-hash-3"])
+    check_equal(m.digest, reader.state_digest(vectors.entries, m.vector))
+    delta = reader.Delta(vectors, "v1/%s/d/%s/%020d-%010d" % (
+        m.mesh.hex(), m.key_id.hex(), 1, 1), vectors)
+    check_equal(delta.events, [v["event"]])
+    state = reader.State(vectors)
+    state.take(delta)
+    check_equal(state.compared, 1)
+    (vector,) = state.vector.values()
+    check_equal(vector, (100001, v["event-hash"]))
+    check_equal(reader.values_of(state.entries())["config/vector"],
+                b"of an event")
+    heart = reader.Heartbeat(v["heartbeat"], m.key)
+    check_equal((heart.base, heart.sequence, heart.number, heart.last),
+                (m.hash, 1, 1, delta.hash))
 
 
 if __name__ == "__main__":
