@@ -13,8 +13,9 @@
 #include "node/snapshot_packs.h"
 #include "node/snapshot_pull.h"
 
-#define PROGRESS_EVERY 256 /* objects */
-#define UNLISTED_MAX 64    /* manifests of one signer that a listing lacks */
+#define ACCUSED_MAX (64u << 10) /* bytes of pairs of key ids */
+#define PROGRESS_EVERY 256      /* objects */
+#define UNLISTED_MAX 64 /* manifests of one signer that a listing lacks */
 
 int snapshot_manifest_load(struct object_store *d, const char *name,
                            const uint8_t expected_authority[32],
@@ -247,6 +248,8 @@ struct walk {
     struct snapshot_listing listing;
     size_t capacity;
     struct buffer bytes;
+    /* Pairs of key ids: whose key counts no more, and who says so. */
+    struct buffer accused;
     /* Of the signer whose manifests are being listed, once one is good. */
     bool has_sign_key;
     uint8_t sign_key[32];
@@ -261,6 +264,54 @@ static void note_signer(struct walk *w, const struct manifest *m)
         return;
     memcpy(w->sign_key, c.sign_key, sizeof w->sign_key);
     w->has_sign_key = true;
+}
+
+/* Each pair once; what goes beyond the bound is not told. */
+static void note_accused(struct walk *w, const struct manifest *m)
+{
+    uint8_t pair[2 * KEY_ID_SIZE];
+
+    for (size_t at = 0; at < m->evicted.size; at += KEY_ID_SIZE) {
+        bool known = false;
+
+        memcpy(pair, m->evicted.data + at, KEY_ID_SIZE);
+        memcpy(pair + KEY_ID_SIZE, m->signer.bytes, KEY_ID_SIZE);
+        for (size_t i = 0; i < w->accused.size && !known; i += sizeof pair)
+            known = memcmp(w->accused.data + i, pair, sizeof pair) == 0;
+        if (!known && w->accused.size + sizeof pair <= ACCUSED_MAX)
+            buffer_append(&w->accused, pair, sizeof pair);
+    }
+}
+
+/* Whether the manifest's name has that key id. */
+static bool is_signed_by(const struct snapshot_listed *l, const uint8_t *key)
+{
+    char text[2 * KEY_ID_SIZE + 1];
+    const char *at = strstr(l->name, "/m/");
+
+    hex_encode(text, slice_of(key, KEY_ID_SIZE));
+    return at != NULL && strncmp(at + 3, text, sizeof text - 1) == 0;
+}
+
+static void mark_accused(struct walk *w)
+{
+    struct snapshot_listing *l = &w->listing;
+
+    for (size_t at = 0; at < w->accused.size; at += (size_t)2 * KEY_ID_SIZE) {
+        const uint8_t *pair = w->accused.data + at;
+        const char *accuser = NULL;
+
+        if (memcmp(pair, pair + KEY_ID_SIZE, KEY_ID_SIZE) == 0)
+            continue;
+        for (size_t i = 0; i < l->count && accuser == NULL; i++)
+            if (l->items[i].error == 0 &&
+                is_signed_by(&l->items[i], pair + KEY_ID_SIZE))
+                accuser = l->items[i].signer;
+        for (size_t i = 0; i < l->count && accuser != NULL; i++)
+            if (l->items[i].error == 0 && is_signed_by(&l->items[i], pair))
+                memcpy(l->items[i].accuser, accuser,
+                       sizeof l->items[i].accuser);
+    }
 }
 
 static int add_manifest(struct walk *w, const char *name,
@@ -301,6 +352,7 @@ static int add_manifest(struct walk *w, const char *name,
     if (error == 0) {
         fill(l, &m);
         note_signer(w, &m);
+        note_accused(w, &m);
         manifest_release(&m);
     }
     set_verdict(l, error, &inner);
@@ -524,7 +576,11 @@ int snapshot_list_in(struct snapshot_listing *ret_listing,
 
     CHECK(ret_listing != NULL);
     buffer_init(&w.bytes, SNAPSHOT_MANIFEST_MAX);
+    buffer_init(&w.accused, ACCUSED_MAX);
     error = walk_target(&w, detail);
+    if (error == 0)
+        mark_accused(&w);
+    buffer_release(&w.accused);
     buffer_release(&w.bytes);
     if (error != 0) {
         snapshot_listing_release(&w.listing);

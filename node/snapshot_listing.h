@@ -19,8 +19,11 @@ struct snapshot_listed {
     uint64_t chunks;
     uint64_t bytes; /* uncompressed */
     bool encrypted;
-    size_t target;     /* the caller's: at which of several targets */
-    bool looked;       /* the caller's: it was read */
+    size_t target; /* the caller's: at which of several targets */
+    bool looked;   /* the caller's: it was read */
+    /* Who says at the same target that the signer's key was evicted; empty:
+     * nobody. A claim: keys of evicted ones can claim it of others. */
+    char accuser[NAME_SIZE_MAX + 1];
     int error;         /* 0: signed and well-formed (objects not read) */
     char verdict[256]; /* "good", or what is wrong */
 };

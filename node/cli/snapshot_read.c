@@ -66,6 +66,9 @@ static json_t *listed_json(const struct snapshot_listed *l)
         (json_int_t)l->bytes, "encrypted", l->encrypted, "good", l->error == 0,
         "verdict", l->verdict);
     CHECK(o != NULL);
+    if (l->accuser[0] != '\0')
+        CHECK(json_object_set_new(o, "evicted_by", json_string(l->accuser)) ==
+              0);
     return o;
 }
 
@@ -198,10 +201,12 @@ static int print_listed(const struct cli *c, struct object_store *store,
     }
     format_time(when, l->created_ms);
     (void)printf("%s  %s  %s #%" PRIu64 "  generation %" PRIu64 "  %" PRIu64
-                 " entries  %" PRIu64 " deltas  %s%s\n",
+                 " entries  %" PRIu64 " deltas  %s%s%s%s\n",
                  l->name, when, l->signer, l->sequence, l->generation.number,
                  l->entries, deltas.count, l->encrypted ? "encrypted, " : "",
-                 l->verdict);
+                 l->verdict,
+                 l->accuser[0] != '\0' ? ", its key was evicted, says " : "",
+                 l->accuser);
     return 0;
 }
 

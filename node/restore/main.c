@@ -61,6 +61,9 @@ static const char help[] =
     "                           without number N, or a later one, of that "
     "node\n"
     "                           (name or key id; may be repeated)\n"
+    "  --without SIGNER         pass over the snapshots of that node (name or "
+    "key id;\n"
+    "                           may be repeated): its key was stolen\n"
     "  --prefix PREFIX          only keys and sets under it\n"
     "  --dry-run                check everything, write nothing\n"
     "  --json                   the report as one JSON object\n"
@@ -87,6 +90,7 @@ static struct args_flag flags[] = {
     {.name = "at", .kind = ARGS_VALUE},
     {.name = "seq", .kind = ARGS_VALUE},
     {.name = "min-seq", .kind = ARGS_LIST},
+    {.name = "without", .kind = ARGS_LIST},
     {.name = "prefix", .kind = ARGS_VALUE},
     {.name = "dry-run", .kind = ARGS_SWITCH},
     {.name = "trust", .kind = ARGS_VALUE},
@@ -252,6 +256,17 @@ static int take_least(struct restore *r, struct restore_options *o)
     return RESTORE_OK;
 }
 
+static int take_without(struct restore *r, struct restore_options *o)
+{
+    const struct args_flag *flag = args_flag_find(FLAGS, "without");
+
+    if (flag->count > RESTORE_LEAST_MAX)
+        return usage(r, "more than 16 --without are given");
+    for (size_t i = 0; i < flag->count; i++)
+        o->without[o->without_count++] = flag->values[i];
+    return RESTORE_OK;
+}
+
 /* Which of what is found may be used. */
 static int take_limits(struct restore *r, struct restore_options *o)
 {
@@ -265,6 +280,8 @@ static int take_limits(struct restore *r, struct restore_options *o)
         return usage(r, detail.text);
     if ((at != NULL && o->at_ms == 0) || (sequence != NULL && o->sequence == 0))
         return usage(r, "--at and --seq begin at 1");
+    if (take_without(r, o) != RESTORE_OK)
+        return RESTORE_USAGE;
     return take_least(r, o);
 }
 

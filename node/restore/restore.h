@@ -58,6 +58,8 @@ struct restore_options {
     uint64_t min_sequence; /* an older one is stale */
     struct restore_least least[RESTORE_LEAST_MAX];
     size_t least_count;
+    const char *without[RESTORE_LEAST_MAX]; /* signers: name or key id */
+    size_t without_count;
     const char *prefix; /* of the keys that are wanted; NULL: all */
     bool dry_run;
     bool one_thread; /* nothing is fetched ahead: in a simulation */

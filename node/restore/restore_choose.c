@@ -23,6 +23,56 @@ bool restore_is_new_mesh(const struct restore *r)
     return r->o->new_authority != NULL || r->adopting;
 }
 
+static bool is_signer(const struct snapshot_listed *l, struct slice signer)
+{
+    const char *key = strstr(l->name, "/m/");
+
+    return slice_equal(slice_of_string(l->signer), signer) ||
+           (key != NULL && signer.size == (size_t)2 * KEY_ID_SIZE &&
+            strncmp(key + 3, (const char *)signer.data, signer.size) == 0);
+}
+
+/* Whoever has a stolen key signs what he likes: only a person knows whose. */
+static int drop_without(struct restore *r)
+{
+    struct snapshot_listing *l = &r->listing;
+
+    for (size_t n = 0; n < r->o->without_count; n++) {
+        struct slice signer = slice_of_string(r->o->without[n]);
+        size_t kept = 0;
+
+        for (size_t i = 0; i < l->count; i++)
+            if (!is_signer(&l->items[i], signer))
+                l->items[kept++] = l->items[i];
+        restore_note("passed over: %zu snapshots of %s", l->count - kept,
+                     r->o->without[n]);
+        l->count = kept;
+    }
+    return l->count > 0
+               ? RESTORE_OK
+               : restore_fail(r, RESTORE_TRANSPORT,
+                              "%s holds no snapshot but those of --without",
+                              places(r));
+}
+
+/* One line for each signer whose key was evicted, as another one says. */
+static void tell_accused(const struct restore *r)
+{
+    for (size_t i = 0; i < r->listing.count; i++) {
+        const struct snapshot_listed *l = &r->listing.items[i];
+        bool told = l->error != 0 || l->accuser[0] == '\0';
+
+        for (size_t k = 0; k < i && !told; k++)
+            told = strcmp(r->listing.items[k].signer, l->signer) == 0 &&
+                   r->listing.items[k].accuser[0] != '\0';
+        if (!told)
+            restore_note("the key of %s was evicted, as snapshots of %s say: "
+                         "if it was stolen, what it signed since can hold "
+                         "anything; --without %s passes over all of it",
+                         l->signer, l->accuser, l->signer);
+    }
+}
+
 /* The authority's file says which mesh is meant, so that one target can hold
  * several. If none is of that mesh, all stay, for check_trust to tell. Its own
  * state and another mesh's are not made one here: whose values are to win is a
@@ -301,15 +351,6 @@ static int choose_newest_whole(struct restore *r)
         r->listing.count, places(r));
 }
 
-static bool is_signer(const struct snapshot_listed *l, struct slice signer)
-{
-    const char *key = strstr(l->name, "/m/");
-
-    return slice_equal(slice_of_string(l->signer), signer) ||
-           (key != NULL && signer.size == (size_t)2 * KEY_ID_SIZE &&
-            strncmp(key + 3, (const char *)signer.data, signer.size) == 0);
-}
-
 /* The greatest number that a good snapshot of the signer has; 0: none. */
 static uint64_t newest_of(const struct restore *r, struct slice signer)
 {
@@ -416,11 +457,15 @@ int restore_choose(struct restore *r)
     if (code != RESTORE_OK)
         return code;
     snapshot_listing_sort(&r->listing);
-    code = keep_own_mesh(r);
+    code = drop_without(r);
+    if (code == RESTORE_OK)
+        code = keep_own_mesh(r);
     if (code == RESTORE_OK)
         code = check_one_mesh(r);
-    if (code == RESTORE_OK)
+    if (code == RESTORE_OK) {
         tell_damaged(r);
+        tell_accused(r);
+    }
     /* Good ones come first: without a first there is none. */
     if (code == RESTORE_OK && r->listing.items[0].error == 0)
         code = check_trust(r);

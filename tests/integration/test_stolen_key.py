@@ -40,6 +40,10 @@ class Thief:
         sodium.crypto_sign_seed_keypair(public, secret, seed)
         self.public, self.secret = public.raw, secret.raw
 
+    def key_id(self):
+        return reader.blake(b"confmesh key id v1\0" + self.public,
+                            size=16).hex()
+
     def sign(self, domain, body):
         message = domain.encode() + b"\0" + body
         out = ctypes.create_string_buffer(64)
@@ -49,11 +53,11 @@ class Thief:
         return pack([body, out.raw])
 
 
-def stored(content):
+def stored(content, kind=reader.EVENTS):
     out = ctypes.create_string_buffer(len(content) + 1024)
     size = zstd.ZSTD_compress(out, ctypes.c_size_t(len(out)), content,
                               ctypes.c_size_t(len(content)), 3)
-    header = b"cmo1" + bytes([reader.EVENTS]) + len(content).to_bytes(4, "big")
+    header = b"cmo1" + bytes([kind]) + len(content).to_bytes(4, "big")
     frame = out.raw[:size]
     return header + reader.siphash(reader.siphash(header) +
                                    reader.siphash(frame)) + frame
@@ -114,11 +118,11 @@ def forge(event, thief, old, new, seq):
     return pack([head, changed, out.raw])
 
 
-def restore(t, target, name):
+def restore(t, target, name, *flags):
     fresh = t.node(name)
     result = subprocess.run(
         [RESTORE, target, "--data", fresh.data, "--name", name,
-         "--authority", t.authority, "--no-passphrase"],
+         "--authority", t.authority, "--no-passphrase", *flags],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
         timeout=harness.CLI_TIMEOUT_S)
     return fresh, result
@@ -157,6 +161,86 @@ def test_forged_events(t):
             check_in(b"not used", result.stderr)
         check_equal(fresh.start().values(), {"k": b"honest-value"})
         fresh.stop()
+
+
+def forge_snapshot(target, thief, snapshot, old, new):
+    """A whole snapshot of the thief's, the newest by its own word, in which
+    everybody's values are what he likes."""
+    keys, m = snapshot.keys, snapshot.manifest
+    entries = [e[:3] + [[s[:7] + [s[7].replace(old, new)] for s in e[3]]]
+               for e in snapshot.entries]
+    chunk = b"".join(pack(e) for e in entries)
+    contents = [(reader.CHUNK, chunk)]
+    for kind in (reader.LEAF, reader.ROOT):
+        contents.append((kind, pack([reader.object_hash(keys,
+                                                        *contents[-1])])))
+    data, places = b"cmp1", b""
+    for kind, content in contents:
+        object_bytes = stored(content, kind)
+        data += object_bytes
+        places += reader.object_hash(keys, kind, content)
+        places += len(object_bytes).to_bytes(4, "big")
+    segment = pack([[H("confmesh pack v1", data, keys.places), places]])
+    digest = reader.object_hash(keys, reader.SEGMENT, segment)
+    fields = unpack(unpack(reader.Store(target).get(m.path))[0])
+    fields[5:12] = [m.sequence + 1000, bytes(32),
+                    reader.object_hash(keys, *contents[-1]), 1, len(entries),
+                    sum(len(e[3]) for e in entries), len(chunk)]
+    fields[12] = reader.state_digest(entries, m.vector)
+    fields[15], fields[16] = (LATEST_MS << 16) | 0xffff, LATEST_MS
+    fields[17] = digest
+    top = "v1/%s/" % m.mesh.hex()
+    for name, content in (
+            (top + "p/" + H("confmesh pack v1", data, keys.places).hex(), data),
+            (top + "i/" + digest.hex(), stored(segment, reader.SEGMENT)),
+            (m.path[:-20] + "%020d" % fields[5],
+             thief.sign("confmesh manifest v1", pack(fields)))):
+        with open(os.path.join(target, name), "wb") as file:
+            file.write(content)
+
+
+def test_forged_snapshot(t):
+    """A snapshot vouches for what its signer saw, so a stolen key can sign any
+    state. Once the thief is evicted, the others' snapshots say so, a restore
+    tells it, and passes over what that key has signed."""
+    target, nodes, thief = two_uploaders(t)
+    _, snapshot = snapshot_of(target, thief)
+    if b"honest-value" not in snapshot.values().values():
+        nodes[1].start(*flags_of(target))
+        check_equal(nodes[1].snapshot_now().returncode, 0)
+        nodes[1].stop()
+        _, snapshot = snapshot_of(target, thief)
+    nodes[0].start(*flags_of(target))
+    nodes[0].ok("evict", "beta", "--authority", t.authority)
+    alpha = nodes[0].name
+
+    def accused():
+        return [x for x in names(target, "m") if thief.key_id() not in x
+                and thief.key_id() in reader.Manifest(
+                    reader.Store(target).get(x)).evicted.hex()]
+    wait_until(accused, "a snapshot that tells of the eviction")
+    nodes[0].stop()
+    forge_snapshot(target, thief, snapshot, b"honest-value", b"forged-value")
+    listed = [json.loads(line) for line in cli(
+        "snapshot", "list", target, "--json").stdout.splitlines()]
+    check_equal({x["signer"] for x in listed if x.get("evicted_by") == alpha},
+                {"beta"})
+    for signer in ("beta", thief.key_id()):
+        fresh, result = restore(t, target, "phoenix", "--without", signer,
+                                "--dry-run")
+        check_equal(result.returncode, 0, result.stderr)
+    fresh, result = restore(t, target, "phoenix", "--dry-run")
+    check_in(b"the key of beta was evicted", result.stderr)
+    check_in(b"--without beta", result.stderr)
+    fresh, result = restore(t, target, "phoenix", "--without", "beta")
+    check_equal(result.returncode, 0, result.stderr)
+    check(b"was evicted" not in result.stderr, result.stderr)
+    check_equal(fresh.start().values(), {"k": b"honest-value"})
+    fresh.stop()
+    _, result = restore(t, target, "none", "--without", "beta", "--without",
+                        alpha)
+    check_equal(result.returncode, 5, result.stderr)
+    check_in(b"but those of --without", result.stderr)
 
 
 def test_no_eviction(t):
