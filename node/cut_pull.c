@@ -132,6 +132,12 @@ static void count_refusal(struct node *n, int error)
     case CM_ERR_FORK:
         c->refused_fork++;
         break;
+    case CM_ERR_EVICTION_CONFLICT:
+        c->refused_order++;
+        break;
+    case CM_ERR_PENDING:
+        c->refused_fence++;
+        break;
     case CM_ERR_DAMAGED:
     case CM_ERR_MALFORMED:
     case CM_ERR_NONCANONICAL:

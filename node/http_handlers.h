@@ -68,6 +68,9 @@ void http_put_results(struct buffer *out, const struct intent *intent);
 void http_put_failures(struct buffer *out, const struct intent *intent);
 /* Refuses parameters that are not in the NULL-terminated list: then false. */
 bool http_only_parameters(struct http_request *r, const char *const *known);
+/* Refuses whatever is no POST, and one with parameters: what was meant by them
+ * would be passed over, and the order carried out. */
+bool http_only_order(struct http_request *r);
 /* ttl (a duration from now) or expires (a time), as texts or NULL; 0 in
  * *ret_expires when there is neither. CM_ERR_INVALID with detail. */
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,

@@ -99,7 +99,7 @@ void http_compare(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)

@@ -56,6 +56,8 @@ void http_issuer(struct http_request *r)
                     "a certificate is read by GET and given by POST");
         return;
     }
+    if (!http_only_order(r))
+        return;
     p = http_pending_new(r);
     if (p == NULL)
         return;

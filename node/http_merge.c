@@ -152,10 +152,8 @@ void http_merge(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (r->method != HTTP_POST) {
-        http_refuse(r, 405, CM_ERR_INVALID, "this is an order; use POST");
+    if (!http_only_order(r))
         return;
-    }
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
         error = read_request(object, &q, &detail);

@@ -155,6 +155,8 @@ static void put_cut_counters(struct buffer *out, const struct cut_counters *c)
     field_number(out, "refused_generation", c->refused_generation);
     field_number(out, "refused_sealed", c->refused_sealed);
     field_number(out, "refused_fork", c->refused_fork);
+    field_number(out, "refused_order", c->refused_order);
+    field_number(out, "refused_fence", c->refused_fence);
     field_number(out, "failed", c->failed);
     field_number(out, "held_clock", c->held_clock);
     field_number(out, "held_deletion", c->held_deletion);
@@ -468,7 +470,7 @@ void http_token(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
@@ -533,7 +535,7 @@ void http_snapshot(struct http_request *r)
     json_t *object = NULL;
     int error;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)
@@ -562,7 +564,7 @@ void http_adopt(struct http_request *r)
     struct buffer out;
     int error;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     error = http_json_parse(&object, buffer_slice(&r->body), &detail);
     if (error == 0)

@@ -211,6 +211,12 @@ static void cut_metrics(struct buffer *out, const struct cut_status *s)
             c->refused_sealed);
     counter(out, "cuts_refused_fork_total",
             "Cuts refused: two events bear one name.", c->refused_fork);
+    counter(out, "cuts_refused_order_total",
+            "Cuts refused: of another chain of eviction orders.",
+            c->refused_order);
+    counter(out, "cuts_refused_fence_total",
+            "Cuts refused: events of an evictee that no known fence covers.",
+            c->refused_fence);
     counter(out, "cuts_failed_total", "Cuts that could not be had.", c->failed);
     counter(out, "cuts_held_clock_total",
             "Cuts that waited: dated ahead of the clocks.", c->held_clock);

@@ -223,7 +223,7 @@ void http_orders(struct http_request *r)
     struct intent *i;
     int error;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     i = intent_new(INTENT_ORDER);
     error =
@@ -241,7 +241,7 @@ void http_retire(struct http_request *r)
 {
     struct buffer out;
 
-    if (!http_only_post(r))
+    if (!http_only_order(r))
         return;
     buffer_init(&out, 256);
     buffer_append_byte(&out, '{');

@@ -148,8 +148,10 @@ bool http_wait_begin(struct http_request *r)
     if (!wait_make(r))
         return false;
     if (node_quorum_parse(&r->wait->quorum, text, &detail) != 0) {
-        http_refuse(r, 400, CM_ERR_INVALID, "%s; nothing was written",
-                    detail.text);
+        http_refuse(r, 400, CM_ERR_INVALID,
+                    "wait-for is '%.40s', but must be a number of members "
+                    "from 1 on, majority or all; nothing was written",
+                    text);
         return false;
     }
     if (!read_timeout(r, &r->wait->timeout_ms))

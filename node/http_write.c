@@ -71,6 +71,13 @@ bool http_only_parameters(struct http_request *r, const char *const *known)
     return true;
 }
 
+bool http_only_order(struct http_request *r)
+{
+    static const char *const none[] = {NULL};
+
+    return http_only_post(r) && http_only_parameters(r, none);
+}
+
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,
                 struct cm_detail *detail)
 {

@@ -126,6 +126,8 @@ struct cut_counters {
     uint64_t refused_generation;
     uint64_t refused_sealed;
     uint64_t refused_fork;
+    uint64_t refused_order; /* of another chain of eviction orders */
+    uint64_t refused_fence; /* beyond what fences let in */
     uint64_t failed;        /* for want of a source, memory, disk */
     uint64_t held_clock;    /* waited: dated ahead of the clocks */
     uint64_t held_deletion; /* waited: would delete much */

@@ -15,7 +15,9 @@ int cli_verb_adopt(struct cli *c)
     CHECK(body != NULL);
     int code = cli_get_json(c, "/v1/mesh/adopt", body, 0, &answer);
     json_decref(body);
-    if (code == 0)
+    if (code == 0 && c->json)
+        cli_print_json(answer);
+    else if (code == 0)
         cli_note("agreed; see \"confmesh status\"");
     json_decref(answer);
     return code;

@@ -65,6 +65,8 @@ int cli_exit_of(int error); /* that code, of a cm_error */
 /* {"error":…,"exit":…} on standard output, of what was said last; nothing if
  * the verb has printed an object of its own. */
 void cli_print_failure(int code);
+/* One of the list of /v1/mesh/unsent, for a person. */
+void cli_print_unsent(const json_t *u);
 /* A remark on standard error. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -17,14 +17,25 @@ static const char *text_of(const json_t *object, const char *name)
     return text != NULL && text[0] != 0 ? text : "-";
 }
 
+/* What somebody wrote may hold anything that drives a terminal. */
+static void print_text(const json_t *object, const char *name)
+{
+    const char *text = text_of(object, name);
+    cli_print_escaped(stdout, slice_of_string(text));
+}
+
+/* To the millisecond: concurrent writes are often of one second. */
 static void print_time(const json_t *ms)
 {
-    time_t seconds = (time_t)(json_integer_value(ms) / 1000);
+    json_int_t at = json_integer_value(ms);
+    time_t seconds = (time_t)(at / 1000);
     struct tm tm;
     char text[32] = "-";
-    if (gmtime_r(&seconds, &tm) != NULL)
-        (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    (void)printf("%-20s", text);
+    if (gmtime_r(&seconds, &tm) == NULL ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
+        (void)printf("%-24s", "-");
+    else
+        (void)printf("%s.%03dZ", text, (int)(at % 1000));
 }
 
 static void print_value(const json_t *sibling)
@@ -53,8 +64,13 @@ static void print_sibling(const json_t *s)
     bool won = json_is_true(json_object_get(s, "winner"));
     (void)printf("  %-5s %-9s ", won ? "won" : "lost", text_of(s, "kind"));
     print_time(json_object_get(s, "time_ms"));
-    (void)printf(" node %s author %s\n        %s", text_of(s, "node"),
-                 text_of(s, "author"), text_of(s, "version"));
+    /* What decides between two writes of one millisecond. */
+    if (json_integer_value(json_object_get(s, "clock")) > 0)
+        (void)printf("+%" JSON_INTEGER_FORMAT,
+                     json_integer_value(json_object_get(s, "clock")));
+    (void)printf(" node %s author ", text_of(s, "node"));
+    print_text(s, "author");
+    (void)printf("\n        %s", text_of(s, "version"));
     print_value(s);
     if (json_integer_value(json_object_get(s, "expires_ms")) > 0) {
         (void)fputs(" until ", stdout);
@@ -201,12 +217,24 @@ static void print_waiting(const json_t *story, const char *name)
     (void)putchar('\n');
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *w = json_array_get(list, i);
-        (void)printf("  %s of node %s, author %s, ", text_of(w, "op"),
-                     text_of(w, "node"), text_of(w, "author"));
+        (void)printf("  %s of node %s, author ", text_of(w, "op"),
+                     text_of(w, "node"));
+        print_text(w, "author");
+        (void)fputs(", ", stdout);
         print_time(json_object_get(w, "time_ms"));
-        (void)printf("\n        %s: %s\n", text_of(w, "version"),
-                     text_of(w, "why"));
+        (void)printf("\n        %s: ", text_of(w, "version"));
+        print_text(w, "why");
+        (void)putchar('\n');
     }
+}
+
+/* Each has operations and a reason of its own, as in the list of unsent ones.
+ */
+static void print_parked(const json_t *list)
+{
+    (void)printf("parked:%s\n", json_array_size(list) == 0 ? " nothing" : "");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        cli_print_unsent(json_array_get(list, i));
 }
 
 static void print_story(const json_t *story)
@@ -222,7 +250,7 @@ static void print_story(const json_t *story)
     }
     print_waiting(story, "pending");
     print_waiting(story, "held");
-    print_waiting(story, "parked");
+    print_parked(json_object_get(story, "parked"));
 }
 
 /* What whoever asked is likely to want to do about it. */

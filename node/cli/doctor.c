@@ -196,6 +196,11 @@ static const char *alarm_remedy(const char *text)
          "the other one 'confmesh snapshot now --to URL', stop its nodes, and "
          "on one that stays 'confmesh restore --merge URL'; then let the "
          "others join with fresh tokens in new directories"},
+        {"returning (",
+         "it goes on by itself under another incarnation as soon as it "
+         "reaches another member; an evicted node needs a fresh token "
+         "(confmesh node --data DIR --join TOKEN); see 'confmesh unsent' "
+         "afterwards"},
         {"sealed:", "it returns by itself as soon as it reaches another "
                     "member; see 'confmesh unsent' afterwards"},
     };
@@ -401,6 +406,9 @@ static void examine_cut_counters(json_t *findings, const json_t *counters)
         {"refused_fork", "two events bear one name",
          "a node was cloned or rolled back: see the alarms, 'confmesh evict' "
          "it unless it returns by itself"},
+        {"refused_order", "they carry another chain of eviction orders",
+         "give the mesh the authority's next order: 'confmesh evict --none "
+         "--authority FILE' on a node that keeps to the one that shall stand"},
     };
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

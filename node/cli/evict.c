@@ -304,6 +304,31 @@ static void note_issuers(const struct eviction *e)
     }
 }
 
+static void tell(const struct eviction *e)
+{
+    if (!e->cli->json) {
+        (void)printf("order of epoch %llu given: %zu incarnations are to go, "
+                     "%zu members stay\n",
+                     (unsigned long long)e->order.epoch, e->order.count,
+                     e->staying);
+        return;
+    }
+    json_t *going = json_array();
+    CHECK(going != NULL);
+    for (size_t i = 0; i < e->order.count; i++) {
+        char text[2 * INCARNATION_SIZE + 1];
+        hex_encode(text,
+                   slice_of(e->order.incarnations[i].bytes, INCARNATION_SIZE));
+        (void)json_array_append_new(going, json_string(text));
+    }
+    json_t *answer =
+        json_pack("{s:I, s:o, s:I}", "epoch", (json_int_t)e->order.epoch,
+                  "incarnations", going, "stay", (json_int_t)e->staying);
+    CHECK(answer != NULL);
+    cli_print_json(answer);
+    json_decref(answer);
+}
+
 static int evict(struct eviction *e, const struct authority *authority)
 {
     int code = settle_last(e, authority);
@@ -318,10 +343,7 @@ static int evict(struct eviction *e, const struct authority *authority)
     if (code != 0)
         return code;
     note_issuers(e);
-    (void)printf("order of epoch %llu given: %zu incarnations are to go, %zu "
-                 "members stay\n",
-                 (unsigned long long)e->order.epoch, e->order.count,
-                 e->staying);
+    tell(e);
     return 0;
 }
 

@@ -41,7 +41,7 @@ static void print_operation(const json_t *op)
     (void)putchar('\n');
 }
 
-static void print_unsent(const json_t *u)
+void cli_print_unsent(const json_t *u)
 {
     time_t seconds =
         (time_t)(json_integer_value(json_object_get(u, "time_ms")) / 1000);
@@ -100,7 +100,7 @@ int cli_verb_unsent(struct cli *c)
         json_decref(answer);
     } else if (code == 0) {
         for (size_t i = 0; i < json_array_size(all); i++)
-            print_unsent(json_array_get(all, i));
+            cli_print_unsent(json_array_get(all, i));
         if (json_array_size(all) == 0)
             (void)puts("nothing: all that was written here is in the mesh");
     }

@@ -183,6 +183,10 @@ def test_evicted_comes_back_by_token(t):
               if u["operations"][0]["key"] == "both"][0]
     explained = harness.json.loads(beta.ok("explain", "both", "--json"))
     check_equal(len(explained["parked"]), 1)
+    told = beta.ok("explain", "both").decode().split("parked:\n")[1]
+    for part in ("%d " % number, "lost", explained["parked"][0]["reason"],
+                 'put both "older"'):
+        check_in(part, told, "explain tells what is parked")
     beta.ok("unsent", "apply", str(number))
     t.converged([alpha, beta, gamma])
     check_equal(gamma.get("both"), b"older")

@@ -386,8 +386,9 @@ def test_conflicts(t):
     check_equal(alpha.ok("conflicts"), b"")
 
 
-def test_explain_pending(t):
-    """What waits for an event that is not here is told, and why."""
+def test_explain_bad_input(t):
+    """Of explain, conflicts and resolve. (What is pending, held and parked is
+    in test_bad_input.py and test_return.py.)"""
     alpha = t.mesh()
     answer = alpha.request("GET", "/v1/mesh/explain/k?element=")
     check_equal(answer.status, 400)
@@ -398,6 +399,21 @@ def test_explain_pending(t):
     check_equal(alpha.request("GET", "/v1/mesh/conflicts?from=zz").status, 400)
     check_equal(alpha.request("POST", "/v1/mesh/resolve/k").status, 400)
     check_equal(alpha.request("POST", "/v1/mesh/resolve/k?keep=1").status, 400)
+
+
+def test_nothing_written_drives_a_terminal(t):
+    """Names that clients give themselves may hold anything."""
+    node = t.mesh()
+    escape = "\u001b[31mred\n"
+    check_equal(node.request("POST", "/v1/txn", json.dumps({
+        "ops": [{"op": "put", "key": "k" + escape, "value": escape},
+                {"op": "set-add", "key": "s", "element": escape}],
+        "author": escape})).status, 200)
+    for command in (("explain", "k" + escape), ("explain", "s", escape),
+                    ("list", "--values"), ("set", "members", "s")):
+        text = node.ok(*command)
+        check(b"\x1b" not in text, "%s: %r" % (command[0], text))
+        check_in(b"\\x1b[31mred\\n", text, command[0])
 
 
 def test_revoke_deletes(t):
