@@ -143,6 +143,8 @@ SIM_SRC := $(wildcard sim/*.c)
 SIM_CLI_SRC := $(wildcard sim/cli/*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_SUPPORT_SRC := $(wildcard tests/unit/support*.c)
+# What the integration tests run beside the product.
+HELPER_SRC := $(wildcard tests/integration/*.c)
 SIM_TEST_SRC := $(wildcard tests/sim/test_*.c)
 SIM_SUPPORT_SRC := $(wildcard tests/sim/support*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
@@ -154,8 +156,8 @@ EXAMPLE_SRC := $(wildcard docs/examples/*.c)
 LIB_SRC := $(CRDT_SRC) $(GOSSIP_SRC) $(BACKUP_SRC) $(NODE_SRC)
 C_SRC := $(LIB_SRC) $(CLI_SRC) $(RESTORE_SRC) $(SIM_SRC) $(SIM_CLI_SRC) \
     $(UNIT_SRC) \
-    $(UNIT_SUPPORT_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) $(BENCH_SRC) \
-    $(BENCH_SUPPORT_SRC)
+    $(UNIT_SUPPORT_SRC) $(HELPER_SRC) $(SIM_TEST_SRC) $(SIM_SUPPORT_SRC) \
+    $(BENCH_SRC) $(BENCH_SUPPORT_SRC)
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 # A program is built once its folder has a main function.
@@ -165,6 +167,7 @@ PROGRAMS := $(if $(call has_main,$(CLI_SRC)),$(BUILD)/confmesh) \
 LIBS_OUT := $(addprefix $(BUILD)/lib,crdt.a gossip.a backup.a confmesh.a cli.a) \
     $(if $(SIM_SRC),$(BUILD)/libsim.a)
 UNIT_PROGRAMS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+HELPER_PROGRAMS := $(HELPER_SRC:tests/integration/%.c=$(BUILD)/helpers/%)
 SIM_PROGRAMS := $(SIM_TEST_SRC:tests/sim/%.c=$(BUILD)/tests/sim/%)
 BENCH_PROGRAMS := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
 EXAMPLES := $(EXAMPLE_SRC:docs/examples/%.c=$(BUILD)/examples/%)
@@ -174,7 +177,7 @@ SIM_PROGRAM := $(if $(SIM_CLI_SRC),$(BUILD)/confmesh-sim)
 all: libs $(PROGRAMS) $(SIM_PROGRAM)
 libs: $(LIBS_OUT)
 examples: $(EXAMPLES)
-test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS) $(HELPER_PROGRAMS)
 
 # ---- Compile ---------------------------------------------------------------
 
@@ -244,6 +247,11 @@ $(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o \
     $(BUILD)/libconfmesh.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS_CLI) -lcmocka
+
+$(HELPER_PROGRAMS): $(BUILD)/helpers/%: $(BUILD)/obj/tests/integration/%.o \
+    $(BUILD)/libconfmesh.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(LINK) $(filter %.o %.a,$^) $(LIBS)
 
 # LMDB comes in statically here, so that its system calls can be wrapped.
 WRAP_FLAGS = $(if $(wildcard sim/wrap.flags),$(shell cat sim/wrap.flags))
