@@ -8,7 +8,7 @@
  * last. Sans-I/O: entries go in, objects come out; on the way back objects go
  * in, entries come out. The same bytes bring up an empty joiner.
  *
- * This header gathers the parts; the formats stand in backup/README.md. */
+ * This header gathers the parts; docs/SNAPSHOT-FORMAT.md has the formats. */
 #ifndef BACKUP_SNAPSHOT_H
 #define BACKUP_SNAPSHOT_H
 
