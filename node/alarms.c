@@ -59,3 +59,27 @@ void node_store_failed(struct node *n)
                           "sets the file aside and joins anew");
     node_log(n, 'E', "damage: %s", n->status.not_ready);
 }
+
+void node_note_disk(struct node *n, const struct commit_result *r)
+{
+    struct node_status *s = &n->status;
+
+    CHECK(!r->disk_full || !r->disk_failed);
+    s->disk_full += r->disk_full;
+    if (r->disk_full && !s->alarm_full)
+        node_log(n, 'E',
+                 "full: no room on the disk or in the store's map: writes, and "
+                 "what peers write, are not taken until space is freed; reads "
+                 "go on");
+    else if (r->disk_failed && !s->alarm_disk)
+        node_log(n, 'E',
+                 "disk: it refuses commits: writes, and what peers write, are "
+                 "not taken; reads go on");
+    else if (r->wrote && !r->disk_full && !r->disk_failed &&
+             (s->alarm_full || s->alarm_disk))
+        node_log(n, 'I', "disk: commits go through again");
+    if (r->disk_full || r->disk_failed || r->wrote) {
+        s->alarm_full = r->disk_full;
+        s->alarm_disk = r->disk_failed;
+    }
+}

@@ -35,6 +35,22 @@ static int join_path(char ret_path[PATH_MAX_SIZE], const char *dir,
     return 0;
 }
 
+static const char *remedy(int number)
+{
+    switch (number) {
+    case EROFS:
+        return "; make it writable, or choose another directory";
+    case EACCES:
+    case EPERM:
+        return "; be its owner, or choose another directory";
+    case ENOSPC:
+    case EDQUOT:
+        return "; free space";
+    default:
+        return "";
+    }
+}
+
 static int fail_errno(struct cm_detail *detail, const char *path,
                       const char *what)
 {
@@ -46,8 +62,8 @@ static int fail_errno(struct cm_detail *detail, const char *path,
         code = CM_ERR_EXISTS;
     else if (errno == ENOSPC || errno == EDQUOT)
         code = CM_ERR_FULL;
-    return cm_fail(detail, code, "%s: cannot %s: %s", path, what,
-                   strerror(errno));
+    return cm_fail(detail, code, "%s: cannot %s: %s%s", path, what,
+                   strerror(errno), remedy(errno));
 }
 
 /* ---- files written whole ---- */

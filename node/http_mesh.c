@@ -293,6 +293,12 @@ static void put_alarms(struct buffer *out, const struct node_status *s)
     (void)snprintf(returning, sizeof returning, "returning (%s): %s",
                    s->return_reason, s->return_text);
     alarm_if(out, s->return_reason[0] != '\0', returning);
+    alarm_if(out, s->alarm_full,
+             "full: no room on the disk or in the store's map: writes are "
+             "refused, peers' writes wait, reads go on");
+    alarm_if(out, s->alarm_disk,
+             "disk: it refused the last commit: writes are refused, peers' "
+             "writes wait, reads go on");
     alarm_if(out, s->alarm_fork,
              "fork: a peer proved another event under a known name");
     alarm_if(out, s->alarm_hazard,

@@ -769,12 +769,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     returning_begin(n, r->reason);
     refusals_join(&n->status.refused, &r->refused);
     memcpy(n->status.waits, r->waits, sizeof n->status.waits);
-    if (r->disk_full) {
-        n->status.disk_full++;
-        node_log(n, 'E',
-                 "the disk or the store's map is full: writes are "
-                 "refused; free space");
-    }
+    node_note_disk(n, r);
 }
 
 static void push_own(struct node *n, const struct commit_result *r)

@@ -200,6 +200,8 @@ struct node_status {
     bool alarm_evicted;          /* this incarnation is out, or on its way */
     bool alarm_dropped;          /* acted on an order that was dropped */
     bool alarm_fork;             /* two events bear one name */
+    bool alarm_full;             /* the last commit found no room on the disk */
+    bool alarm_disk;             /* the disk refused the last commit */
     bool alarm_hazard;         /* a peer knows events of this node that its own
                                   disk does not hold */
     const char *return_reason; /* one word: why it is returning; "": not */

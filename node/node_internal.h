@@ -329,6 +329,9 @@ void node_note_fork(struct node *n, const struct incarnation *name);
 void node_alarm_hazard(struct node *n);
 /* Nothing can be committed any more until the node is started anew. */
 void node_store_failed(struct node *n);
+/* Tells once when commits fail for want of room or for the disk, and when one
+ * goes through again. */
+void node_note_disk(struct node *n, const struct commit_result *r);
 void node_become_ready(struct node *n);
 int node_load_identity(struct node *n, struct cm_detail *detail);
 void node_take_result(struct node *n, struct commit_result *result);

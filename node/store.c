@@ -48,49 +48,6 @@ MDB_dbi store_dbi(const struct store *s)
     return s->dbi;
 }
 
-int store_error(int mdb_error, struct cm_detail *detail)
-{
-    switch (mdb_error) {
-    case 0:
-        return 0;
-    case MDB_NOTFOUND:
-        return CM_ERR_NOT_FOUND;
-    case MDB_MAP_FULL:
-    case MDB_TXN_FULL:
-    case ENOSPC:
-    case EDQUOT:
-        return cm_fail(detail, CM_ERR_FULL,
-                       "the disk or the store's map is full: free space, then "
-                       "retry; reads, gossip and backups go on (%s)",
-                       mdb_strerror(mdb_error));
-    case ENOMEM:
-        return cm_fail(detail, CM_ERR_NOMEM, "store: out of memory");
-    case MDB_READERS_FULL:
-        return cm_fail(detail, CM_ERR_BUSY,
-                       "store: all %d reader slots are in use; retry",
-                       STORE_READERS_MAX);
-    /* Of no file that LMDB wrote, and that nobody else has open. */
-    case MDB_MAP_RESIZED:
-    case MDB_CURSOR_FULL:
-    case MDB_INCOMPATIBLE:
-    case MDB_BAD_VALSIZE:
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID:
-        return cm_fail(detail, CM_ERR_DAMAGED,
-                       "data.mdb is damaged (%s); restore this node from a "
-                       "peer or a snapshot",
-                       mdb_strerror(mdb_error));
-    case MDB_VERSION_MISMATCH:
-        return cm_fail(detail, CM_ERR_FORMAT_VERSION,
-                       "data.mdb was written by another version of LMDB");
-    default:
-        return cm_fail(detail, CM_ERR_IO,
-                       "data.mdb: %s; check the disk, then retry",
-                       mdb_strerror(mdb_error));
-    }
-}
-
 /* LMDB writes the first pages of a new file without a sync. Until the first
  * commit a power cut would leave a file that no later start can open. */
 static int env_sync_new(MDB_env *env)
@@ -310,7 +267,7 @@ int store_txn_commit(struct store_txn *t, struct cm_detail *detail)
     (void)pthread_mutex_lock(&t->store->lock);
     txn_ended(t);
     (void)pthread_mutex_unlock(&t->store->lock);
-    return store_error(rc, detail);
+    return store_commit_error(rc, t->store->dir, detail);
 }
 
 static MDB_val val_of(struct slice s)

@@ -24,6 +24,9 @@ struct store_txn {
 
 /* LMDB's and the system's codes as ours. */
 int store_error(int mdb_error, struct cm_detail *detail);
+/* Of a commit to the store in dir. */
+int store_commit_error(int mdb_error, const char *dir,
+                       struct cm_detail *detail);
 
 /* CM_ERR_IO while a failed environment waits for its last reader. A failed one
  * without readers is reopened first. */

@@ -488,6 +488,7 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
         explain(&detail, error);
         fail_intents(batch, error, &detail);
         r->disk_full = error == CM_ERR_FULL;
+        r->disk_failed = error == CM_ERR_IO;
         r->damaged = error == CM_ERR_DAMAGED && w->stale;
         if (result_empty(r, w) != 0 && !replaced) {
             commit_result_free(r);

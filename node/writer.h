@@ -196,8 +196,9 @@ struct commit_result {
                                   local writes are refused from then on */
     enum return_reason reason; /* why this incarnation has to end, if so */
     struct unsent_counts unsent;
-    uint64_t wall_ms; /* of the batch; 0: before any */
-    bool disk_full;
+    uint64_t wall_ms;        /* of the batch; 0: before any */
+    bool disk_full;          /* no room: nothing of the batch was committed */
+    bool disk_failed;        /* the disk refused it: likewise */
     size_t local_intents;    /* batch size that group commit reached */
     uint64_t expiry_wall_ms; /* when the next value expires: an INTENT_EXPIRE
                                 is wanted then; UINT64_MAX: never */

@@ -286,6 +286,7 @@ int cli_endpoint(const struct cli *c, struct client_endpoint *ret_endpoint)
     const struct args_flag *api =
         args_flag_find(c->flags, c->flags_count, "api");
     const char *environment = getenv("CONFMESH_API");
+    const char *data = cli_value(c, "data");
     int error;
 
     if (api->count > 1)
@@ -293,10 +294,10 @@ int cli_endpoint(const struct cli *c, struct client_endpoint *ret_endpoint)
                                api->count);
     if (api->count == 1) {
         error = client_endpoint_parse(ret_endpoint, api->values[0], &detail);
-    } else if (environment != NULL && environment[0] != 0) {
+    } else if (data == NULL && environment != NULL && environment[0] != 0) {
+        /* What somebody typed goes before what somebody exported once. */
         error = client_endpoint_parse(ret_endpoint, environment, &detail);
     } else {
-        const char *data = cli_value(c, "data");
         error = data != NULL ? paths_data_socket(path, data, &detail)
                              : paths_user_socket(path, &detail);
         if (error == 0)

@@ -93,7 +93,7 @@ int cli_check_prefix(const struct cli *c, const char *text);
 int cli_read_input(const struct cli *c, const char *path, const char *what,
                    size_t max, struct buffer *out);
 
-/* Which node: --api, CONFMESH_API, the socket of --data, the socket of the
+/* Which node: --api, the socket of --data, CONFMESH_API, the socket of the
  * user. 0 or an exit code, said. */
 int cli_endpoint(const struct cli *c, struct client_endpoint *ret_endpoint);
 

@@ -179,6 +179,11 @@ static const char *alarm_remedy(const char *text)
         const char *word;
         const char *remedy;
     } remedies[] = {
+        {"full:", "free space on the disk of --data; writes are taken again by "
+                  "themselves, and the next one ends this alarm"},
+        {"disk:", "look at the disk (dmesg, smartctl) and whether it may be "
+                  "written; writes are tried again by themselves, and the "
+                  "next one that goes through ends this alarm"},
         {"fork:", "two machines run one node, or one was rolled back: stop "
                   "the copy; the original returns by itself, or 'confmesh "
                   "evict' it"},
@@ -363,6 +368,21 @@ static void examine_format(json_t *findings, const json_t *format)
              (long long)number_in(m, "knows"));
 }
 
+/* A node that joins, or joins anew after damage, asks members one after the
+ * other for ever. */
+static const char *ready_remedy(const char *why)
+{
+    if (strncmp(why, "joining: refused", strlen("joining: refused")) == 0 ||
+        strncmp(why, "joining failed", strlen("joining failed")) == 0)
+        return "give it a fresh token: 'confmesh token create' on a member, "
+               "then 'confmesh node --data DIR --join TOKEN' here";
+    if (strncmp(why, "joining:", strlen("joining:")) == 0)
+        return "see that a member runs and can be reached from here, by UDP "
+               "and TCP; if all are gone for good, stop this node and restore "
+               "a snapshot into another directory with confmesh-restore";
+    return "restart the node, and look at its log";
+}
+
 static void examine_status(json_t *findings, const json_t *status)
 {
     const json_t *snapshot = json_object_get(status, "snapshot");
@@ -371,7 +391,7 @@ static void examine_status(json_t *findings, const json_t *status)
     json_t *alarm;
 
     if (!json_is_true(json_object_get(status, "ready")))
-        find(findings, "ready", "see the reason; confmesh help node",
+        find(findings, "ready", ready_remedy(text_in(status, "not_ready")),
              "the node is not ready: %s", text_in(status, "not_ready"));
     json_array_foreach((json_t *)(uintptr_t)alarms, i, alarm)
     {

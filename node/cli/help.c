@@ -33,7 +33,7 @@ const struct cli_verb cli_verbs[] = {
      "  --format-level N        as 'node' has it, for a mesh that older "
      "programs join\n\n"
      "  confmesh init /var/lib/confmesh --name alpha\n"
-     "  confmesh node --data /var/lib/confmesh\n",
+     "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n",
      1, 1, cli_verb_init},
     {"node", "--data DIR",
      "name bind join snapshot-to snapshot-interval snapshot-recipient "
@@ -46,7 +46,10 @@ const struct cli_verb cli_verbs[] = {
      "  --join TOKEN|FILE|-       join a mesh; '-' reads standard input\n"
      "  --name NAME               asked for when joining (default: the "
      "host's)\n"
-     "  --bind HOST:PORT          where peers reach it\n"
+     "  --bind HOST:PORT          where peers reach it, by UDP and TCP; it is\n"
+     "                            remembered (default: the loopback, so that "
+     "no\n"
+     "                            other machine can)\n"
      "  --api HOST:PORT|unix:PATH serve the API there too; repeatable\n"
      "  --snapshot-to URL         signed snapshots to file:DIR, "
      "s3://BUCKET/PREFIX\n"
@@ -82,7 +85,8 @@ const struct cli_verb cli_verbs[] = {
      "  --dev                     a throwaway node, at once, without init\n\n"
      "  confmesh node --dev\n"
      "  confmesh node --data /var/lib/confmesh --bind 10.0.0.1:7946\n"
-     "  ssh alpha confmesh token create | confmesh node --data d --join -\n",
+     "  ssh alpha confmesh --data /var/lib/confmesh token create |\n"
+     "      confmesh node --data d --bind 10.0.0.2:7946 --join -\n",
      0, 0, cli_verb_node},
     {"token create", "", "uses ttl reader",
      "print a token for a new node to join",
@@ -600,8 +604,8 @@ static void print_all(void)
     for (size_t i = 0; i < cli_verbs_count; i++)
         (void)printf("  %-16s %s\n", cli_verbs[i].name, cli_verbs[i].summary);
     (void)puts(
-        "\nWhich node: --api HOST:PORT or unix:PATH, else CONFMESH_API, else "
-        "the\nsocket of --data DIR, else the running user's:\n"
+        "\nWhich node: --api HOST:PORT or unix:PATH, else the socket of --data "
+        "DIR, else\n$CONFMESH_API (as --api), else the running user's:\n"
         "$XDG_RUNTIME_DIR/confmesh/api.sock, as root "
         "/run/confmesh/api.sock, else\n~/.confmesh/api.sock (what 'node "
         "--dev' serves). Flags stand anywhere; words\nafter -- are never "

@@ -78,7 +78,8 @@ static void report(const struct cli *c, const char *dir, const char *name,
         "mesh cannot be restored under its name: move it off this machine\n"
         "now, and keep the fingerprint where you will find it (it is what\n"
         "confmesh-restore --trust compares).\n\n"
-        "next: confmesh node --data %s\n",
+        "next: confmesh node --data %s --bind ADDRESS:7946\n"
+        "      (ADDRESS: where the other machines reach this one)\n",
         mesh, name, dir, authority_path, fingerprint, dir);
 }
 

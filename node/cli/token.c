@@ -1,9 +1,31 @@
 /* confmesh token create: what a new node needs to join. */
+#include <string.h>
+
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
 
 #define TOKEN_USES_MAX 100000
 #define TOKEN_TTL_S_DEFAULT 3600
+
+/* The token says where this node is. On the loopback nobody finds it. */
+static void advise(const struct cli *c)
+{
+    json_t *status = NULL;
+    const char *address;
+
+    cli_note("on the new machine: confmesh node --data DIR --bind ADDRESS:7946 "
+             "--join TOKEN");
+    if (cli_get_json(c, "/v1/mesh/status", NULL, 0, &status) != 0)
+        return;
+    address = json_string_value(json_object_get(status, "address"));
+    if (address != NULL &&
+        (strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0))
+        cli_note("this node listens at %s, where only this machine reaches it; "
+                 "for others start it with --bind ADDRESS:7946 before you make "
+                 "their token",
+                 address);
+    json_decref(status);
+}
 
 int cli_verb_token_create(struct cli *c)
 {
@@ -37,7 +59,7 @@ int cli_verb_token_create(struct cli *c)
     } else if (c->json) {
         cli_print_json(answer);
     } else {
-        cli_note("on the new machine: confmesh node --data DIR --join TOKEN");
+        advise(c);
         (void)printf("%s\n", token);
     }
     json_decref(answer);

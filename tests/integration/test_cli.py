@@ -111,6 +111,10 @@ def test_unreachable(t):
             t.path("x"))
     refused(cli("status", env={"XDG_RUNTIME_DIR": t.directory}), 2,
             t.path("confmesh/api.sock"))
+    # What is typed goes before what was exported.
+    refused(cli("status", "--data", t.path("y"),
+                env={"CONFMESH_API": "unix:" + t.path("x")}), 2,
+            t.path("y/api.sock"))
     refused(cli("watch", "--api", t.path("x")), 2, "no node answers")
 
 
