@@ -95,16 +95,20 @@ static int send_head(struct node *n, struct link *l, struct cut_serving *s)
 }
 
 /* The next piece; CM_ERR_NOT_FOUND when all has been sent. */
-static int send_piece(struct node *n, struct link *l, struct cut_serving *s)
+static int send_piece(struct node *n, struct link *l, struct cut_serving *s,
+                      struct cm_detail *detail)
 {
-    struct cm_detail detail;
     struct buffer frame;
     struct slice piece;
     int error = 0;
 
     if (s->sent >= s->message.size) {
         error = snapshot_source_read(s->source->source, s->next, &s->message,
-                                     &detail);
+                                     detail);
+        /* Whoever asks again gets a new scan: this one would be the same as
+         * long as nothing is written, and nobody could be brought up by it. */
+        if (error < 0 && error != CM_ERR_NOT_FOUND)
+            s->source->error = error;
         s->next += error == 0;
         s->sent = 0;
     }
@@ -125,6 +129,7 @@ static int send_piece(struct node *n, struct link *l, struct cut_serving *s)
 void cut_serve(struct node *n, struct link *l)
 {
     struct cut_serving *s = l->cut;
+    struct cm_detail detail = {""};
     int error = 0;
 
     if (s == NULL || s->source == NULL || s->source->busy || !l->established)
@@ -132,14 +137,16 @@ void cut_serve(struct node *n, struct link *l)
     if (!s->head_sent)
         error = send_head(n, l, s);
     while (error == 0 && link_output_size(l) < LINK_SERVE_LOW)
-        error = send_piece(n, l, s);
+        error = send_piece(n, l, s, &detail);
     if (error == CM_ERR_NOT_FOUND) {
         node_log(n, 'I', "cut: sent whole, %llu bytes",
                  (unsigned long long)s->bytes);
         n->cuts.counters.served++;
         cut_serve_link_gone(l);
     } else if (error != 0) {
-        node_log(n, 'W', "cut: sending it failed: %s", cm_strerror(error));
+        node_log(n, 'W', "cut: sending it failed: %s",
+                 detail.text[0] != '\0' ? detail.text : cm_strerror(error));
+        cut_serve_link_gone(l); /* not a byte more of it */
         l->closing = true;
     }
     link_pump(n, l);

@@ -100,6 +100,7 @@ int snapshot_spool_append(struct snapshot_spool *s,
         .size = (uint32_t)bytes.size,
         .kind = kind,
         .hash = *hash,
+        .checksum = record_checksum(slice_of(NULL, 0), bytes),
     };
     s->size += bytes.size;
     return 0;
@@ -133,5 +134,10 @@ int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
                            "the snapshot's spool file was cut short");
         done += (size_t)got;
     }
+    if (record_checksum(slice_of(NULL, 0), buffer_slice(ret_bytes)) !=
+        item->checksum)
+        return cm_fail(detail, CM_ERR_DAMAGED,
+                       "the snapshot's spool file does not hold what was "
+                       "written to it: see whether the disk fails");
     return 0;
 }

@@ -14,6 +14,7 @@ struct spool_item {
     uint32_t size;
     enum snapshot_object_kind kind;
     struct hash hash;
+    uint64_t checksum; /* of the bytes as they were appended */
 };
 
 struct snapshot_spool {
@@ -32,7 +33,8 @@ int snapshot_spool_append(struct snapshot_spool *s,
                           enum snapshot_object_kind kind,
                           const struct hash *hash, struct slice bytes,
                           struct cm_detail *detail);
-/* Into ret_bytes (cleared first). */
+/* Into ret_bytes (cleared first). CM_ERR_DAMAGED where the file does not hold
+ * what was appended. */
 int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
                         struct buffer *ret_bytes, struct cm_detail *detail);
 

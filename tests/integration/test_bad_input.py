@@ -7,6 +7,7 @@ that doctor tells with a remedy; others' writes go on all the while."""
 import json
 import os
 import re
+import signal
 
 import harness
 from harness import check, check_equal, check_in, wait_until
@@ -261,6 +262,50 @@ def test_bad_cuts(t):
     node.wait_ready(60)
     check_equal(len([k for k in node.values() if k.startswith("k/")]), 50)
     bad.end()
+
+
+def spool_of(node):
+    """The file, without a name, from which it sends a cut; None as long as
+    there is none."""
+    folder = "/proc/%d/fd" % node.pid
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        try:
+            if os.readlink(path).endswith("(deleted)"):
+                return path
+        except FileNotFoundError:
+            pass
+    return None
+
+
+def test_spool_that_rots(t):
+    """A giver whose spool is damaged while it sends notices, and scans anew
+    for whoever asks again, although nothing is written meanwhile."""
+    alpha = t.mesh()
+    connection = alpha.connect()
+    for i in range(24):  # more than the kernel keeps for who does not read
+        connection.put("big/%02d" % i, os.urandom(1000000))
+    connection.close()
+    node = t.node("gamma")
+    node.spawn("--name", "gamma", "--join", alpha.token())
+    path = None
+    while path is None:
+        check(node.process.running(), node.process.stderr())
+        path = spool_of(alpha)
+    os.kill(node.pid, signal.SIGSTOP)
+    wait_until(lambda: b"ready to be sent" in alpha.process.stderr(),
+               "alpha has scanned")
+    size = os.stat(path).st_size
+    check(size > 24000000, "the spool is %d bytes" % size)
+    with open(path, "r+b") as file:
+        for at in range(0, size, 100000):
+            file.seek(at)
+            file.write(b"rotten")
+    os.kill(node.pid, signal.SIGCONT)
+    node.wait_ready(30)
+    t.converged([alpha, node])
+    check_in(b"the disk fails", alpha.process.stderr())
+    check_equal(refused_cuts(node), 0, "damaged cuts that left alpha")
 
 
 def test_bad_cuts_beside_an_honest_member(t):
