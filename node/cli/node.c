@@ -216,6 +216,14 @@ static int check(const struct cli *c, const struct daemon_options *o)
     if (o->data == NULL && !o->dev)
         return cli_usage_error(c, "--data DIR is needed (or --dev for a "
                                   "throwaway node)");
+    /* It is what peers are told, in tokens and by gossip. */
+    if (o->bind != NULL && (strncmp(o->bind, "0.0.0.0:", 8) == 0 ||
+                            strncmp(o->bind, "[::]:", 5) == 0))
+        return cli_usage_error(c,
+                               "--bind %.64s: peers are told this address and "
+                               "could not reach it; give the one of this "
+                               "machine that they reach",
+                               o->bind);
     if (o->dev && o->data != NULL)
         return cli_usage_error(c, "--dev makes a directory of its own; drop "
                                   "--data or --dev");

@@ -48,6 +48,9 @@ def test_usage_errors(t):
     refused(cli("token", "create", "--uses", "0"), 64, "--uses")
     refused(cli("token", "create", "--ttl", "soon"), 64, "--ttl", "30s")
     refused(cli("node"), 64, "--data DIR", "--dev")
+    for everywhere in ("0.0.0.0:7946", "[::]:7946"):
+        refused(cli("node", "--data", t.path("n"), "--bind", everywhere), 64,
+                "peers are told this address")
     refused(cli("node", "--data", t.path("n"), "--snapshot-interval", "1m"),
             64, "--snapshot-to")
     # A target that cannot be meant is told at once, not after an interval.
