@@ -144,8 +144,10 @@ enum sim_targets {
     /* the host hears an order of the authority that evicts `to`, and whoever  \
      * is rostered and runs nowhere any more; COUNT 2 (optional): of a second  \
      * copy of the authority's file, which does not know the last order, so    \
-     * that both are of one epoch */                                           \
-    X(EVICT, "evict", CHURN, PAIR, SIM_P(COUNT))                               \
+     * that both are of one epoch. MS (optional): dated so long ago, so that   \
+     * certificates from before let nobody in again, else before all of them   \
+     */                                                                        \
+    X(EVICT, "evict", CHURN, PAIR, SIM_P(COUNT) | SIM_P(MS))                   \
     /* gives up for good what earlier incarnations of it there are */          \
     X(RETIRE, "retire", CHURN, ONE, 0)                                         \
                                                                                \

@@ -90,7 +90,8 @@ bool sim_deed_spares(enum sim_deed d, enum sim_param p)
 {
     return sim_deed_takes(d, p) &&
            (p == SIM_PARAM_TTL ||
-            (p == SIM_PARAM_MS && d == SIM_DEED_LOSE_ALL) ||
+            (p == SIM_PARAM_MS &&
+             (d == SIM_DEED_LOSE_ALL || d == SIM_DEED_EVICT)) ||
             (p == SIM_PARAM_COUNT &&
              (d == SIM_DEED_EVICT || d == SIM_DEED_LAPSE)));
 }

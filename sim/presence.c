@@ -10,6 +10,9 @@
 
 #define TOKEN_TTL_MS (UINT64_C(24) * 3600 * 1000)
 #define TOKEN_PATIENCE_US (10 * SIM_SECOND) /* then it is asked for again */
+#define RENEW_PATIENCE_US                                                      \
+    (30 * SIM_SECOND) /* then another one may be needed                        \
+                       */
 
 static struct sim_host *host_of(const struct sim_presence *p)
 {
@@ -123,6 +126,32 @@ static void start_over(struct sim_presence *p)
     sim_free(w->tokens[p->host]);
     w->tokens[p->host] = NULL;
     p->issuer = 0; /* whoever it was may count no more */
+    p->renewed = false;
+}
+
+/* It is told that no certificate from before an order counts. */
+static bool asks_for_token(const struct sim_presence *p)
+{
+    struct node_status status;
+
+    if (!p->world->renews || p->host == 0 ||
+        p->world->sched.now_us < p->asked_us + RENEW_PATIENCE_US)
+        return false;
+    node_status_read(sim_host_node(host_of(p)), &status);
+    return status.return_reason[0] != '\0' &&
+           strstr(status.return_waits, "fresh token") != NULL;
+}
+
+/* Stopped until there is another one. */
+static void renew(struct sim_presence *p)
+{
+    struct sim_world *w = p->world;
+
+    sim_host_stop(host_of(p));
+    sim_free(w->tokens[p->host]);
+    w->tokens[p->host] = NULL;
+    p->issuer = 0;
+    p->wants_token = true;
 }
 
 static void look_up(struct sim_presence *p)
@@ -130,15 +159,24 @@ static void look_up(struct sim_presence *p)
     struct sim_host *h = host_of(p);
 
     if (sim_host_is_broken(h)) {
-        if (node_has_failed(sim_host_node(h)) && !p->joined)
+        bool failed = node_has_failed(sim_host_node(h)) && !p->joined;
+
+        if (failed && p->world->renews && !p->renewed) {
+            p->renewed = true;
+            renew(p);
+        } else if (failed) {
             start_over(p);
-        else
+        } else {
             sim_host_crash(h);
+        }
+        look_later(p);
+    } else if (asks_for_token(p)) {
+        renew(p);
         look_later(p);
     } else if (node_is_ready(sim_host_node(h))) {
         sim_presence_note(p);
-        if (p->world->options.scrub_interval_ms > 0)
-            look_later(p); /* its store may fail it yet */
+        if (p->world->options.scrub_interval_ms > 0 || p->world->renews)
+            look_later(p); /* its store may fail it yet, or its certificate */
     } else {
         look_later(p);
     }
@@ -157,11 +195,13 @@ static void on_look(void *context)
         return;
     }
     look_later(p);
-    if (!p->joined && w->tokens[p->host] == NULL && p->host != 0) {
+    if ((!p->joined || p->wants_token) && w->tokens[p->host] == NULL &&
+        p->host != 0) {
         ask(p);
         return;
     }
     int error = sim_host_boot(host_of(p), w->tokens[p->host], &detail);
+    p->wants_token = p->wants_token && error != 0;
     /* A store whose first pages were never written whole holds nothing. */
     if (error == CM_ERR_DAMAGED && !p->joined)
         start_over(p);

@@ -6,7 +6,8 @@
  * service manager would. One that never joined gets a token first, from its
  * issuer, which the authority makes one if it is none; one whose joining has
  * failed for good, or that was wiped, joins anew through host 0 with an empty
- * disk. */
+ * disk. One that asks for a fresh token, because an order is newer than its
+ * certificate, is given one of host 0 and started again. */
 #ifndef SIM_PRESENCE_H
 #define SIM_PRESENCE_H
 
@@ -21,13 +22,15 @@ struct sim_world;
 struct sim_presence {
     struct sim_world *world;
     unsigned host;
-    bool member;   /* shall be in the mesh */
-    bool by_hand;  /* switched off until it is booted by hand */
-    bool away;     /* a fault keeps it away */
-    bool joined;   /* this life of its disk has been ready */
-    bool joining;  /* its becoming ready counts as a join */
-    bool troubled; /* the check was told so */
-    bool asked;    /* a token has been asked for */
+    bool member;      /* shall be in the mesh */
+    bool by_hand;     /* switched off until it is booted by hand */
+    bool away;        /* a fault keeps it away */
+    bool joined;      /* this life of its disk has been ready */
+    bool joining;     /* its becoming ready counts as a join */
+    bool troubled;    /* the check was told so */
+    bool asked;       /* a token has been asked for */
+    bool renewed;     /* a joiner was given a second one */
+    bool wants_token; /* is stopped until it has another one */
     unsigned issuer;
     uint64_t asked_us;
     struct sim_event look;

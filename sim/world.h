@@ -63,8 +63,9 @@ struct sim_world {
     unsigned targets_count;
     struct authority authority;
     struct sim_world_orders *orders; /* owned; world_order.c; NULL: none yet */
-    unsigned restores;               /* how often all was lost and restored */
-    struct sim_check *check;         /* NULL if unchecked */
+    bool renews; /* orders are dated: whom they name needs a fresh token */
+    unsigned restores;       /* how often all was lost and restored */
+    struct sim_check *check; /* NULL if unchecked */
 };
 
 /* Makes the hosts and founds the mesh; nothing is up yet. Files live in a

@@ -389,7 +389,7 @@ static void begin_evict(struct sim_fault *f, unsigned host)
     if (f->line.params[SIM_PARAM_COUNT] > 1)
         sim_world_evict_twice(f->world, host, &f->line.to);
     else
-        sim_world_evict(f->world, host, &f->line.to);
+        sim_world_evict(f->world, host, &f->line.to, times_ms(f) / SIM_MS);
 }
 
 static void begin_retire(struct sim_fault *f, unsigned host)

@@ -8,6 +8,7 @@
 
 #define MEMBERS_LEFT_MIN 2
 #define ORDERS_MAX 32 /* of a generation */
+#define LONG_AGO_MS 1 /* older than any clock here can certify */
 #define AGAIN_US (5 * SIM_SECOND)
 
 struct sim_world_orders {
@@ -158,7 +159,8 @@ static size_t choose(const struct sim_world *w, const struct writer *writer,
 
 /* The order of that epoch, from 1, which follows upon the one before. */
 static void encode(struct sim_world_orders *orders, uint64_t epoch,
-                   struct incarnation *names, size_t count, struct buffer *out)
+                   struct incarnation *names, size_t count, uint64_t created_ms,
+                   struct buffer *out)
 {
     struct sim_world *w = orders->world;
     struct eviction_order o = {
@@ -166,7 +168,7 @@ static void encode(struct sim_world_orders *orders, uint64_t epoch,
         .epoch = epoch,
         .incarnations = names,
         .count = count,
-        .created_ms = 1, /* older than any clock here can certify */
+        .created_ms = created_ms,
     };
 
     o.mesh = mesh_id_of(w->authority.public_key);
@@ -180,17 +182,17 @@ static void encode(struct sim_world_orders *orders, uint64_t epoch,
 
 /* It also names which of two of the last epoch stands. */
 static void sign(struct sim_world_orders *orders, struct incarnation *names,
-                 size_t count)
+                 size_t count, uint64_t created_ms)
 {
     CHECK(orders->count < ORDERS_MAX);
-    encode(orders, orders->count + 1, names, count,
+    encode(orders, orders->count + 1, names, count, created_ms,
            &orders->orders[orders->count]);
     orders->count++;
     buffer_release(&orders->rival);
 }
 
 void sim_world_evict(struct sim_world *w, unsigned host,
-                     const struct sim_hosts *victims)
+                     const struct sim_hosts *victims, uint64_t age_ms)
 {
     const struct writer *writer = sim_host_writer(w->hosts[host]);
     struct sim_world_orders *orders;
@@ -207,7 +209,12 @@ void sim_world_evict(struct sim_world *w, unsigned host,
     size_t count = choose(w, writer, victims, names, &left);
     if (count > 0 && left >= MEMBERS_LEFT_MIN) {
         orders->host = host;
-        sign(orders, names, count);
+        w->renews = w->renews || age_ms > 0;
+        for (unsigned i = 0; w->renews && i < w->options.hosts; i++)
+            sim_presence_kick(&w->presences[i]); /* it looks from now on */
+        sign(orders, names, count,
+             age_ms > 0 ? sim_host_wall_ms(w->hosts[host]) - age_ms
+                        : LONG_AGO_MS);
         on_again(orders);
     }
     sim_free(names);
@@ -248,7 +255,8 @@ void sim_world_evict_twice(struct sim_world *w, unsigned host,
     size_t count = choose(w, writer, victims, names, &left);
     if (count > 0 && left >= MEMBERS_LEFT_MIN) {
         orders->host = host;
-        encode(orders, orders->count, names, count, &orders->rival);
+        encode(orders, orders->count, names, count, LONG_AGO_MS,
+               &orders->rival);
         give_rival(orders);
     }
     sim_free(names);
@@ -262,7 +270,7 @@ void sim_world_decide_orders(struct sim_world *w, unsigned host)
     if (o == NULL || o->rival.size == 0 || o->count == ORDERS_MAX)
         return;
     o->host = host;
-    sign(o, NULL, 0);
+    sign(o, NULL, 0, LONG_AGO_MS);
     on_again(o);
 }
 
@@ -309,7 +317,7 @@ size_t sim_world_evict_gone(struct sim_world *w)
     }
     if (count > 0 && left >= MEMBERS_LEFT_MIN) {
         orders->host = 0;
-        sign(orders, names, count);
+        sign(orders, names, count, LONG_AGO_MS);
         on_again(orders);
     }
     sim_free(names);

@@ -14,9 +14,11 @@
 /* Given to one host, which tells the others, and again until it has been taken;
  * meanwhile no other is signed. Nothing happens while that host is not ready,
  * or when nobody is to be named. Victims come back by themselves,
- * under another incarnation: the order is older than their certificates. */
+ * under another incarnation: the order is older than their certificates. With
+ * age_ms above 0 it was made so long ago by that host's clock, and they need a
+ * fresh token, which the operator gives them (presence.h). */
 void sim_world_evict(struct sim_world *w, unsigned host,
-                     const struct sim_hosts *victims);
+                     const struct sim_hosts *victims, uint64_t age_ms);
 /* As if a second copy of the authority's file had not heard of the last order:
  * both are of one epoch. The next one names the other. Nothing where none was
  * given yet. */

@@ -879,7 +879,7 @@ static struct sim_model_event *evict_last(struct sim_world *w, bool away)
         sim_net_set_group(w->net, 1, 2);
     write_at(w, last, OP_PUT, "b", "1");
     sim_hosts_add(&victims, last);
-    sim_world_evict(w, 0, &victims);
+    sim_world_evict(w, 0, &victims, 0);
     assert_true(sim_world_run_until(w, away ? is_fenced : is_sealed, &actor,
                                     60 * SIM_SECOND));
     assert_int_equal(is_sealed(w, &actor), !away);

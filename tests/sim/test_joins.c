@@ -473,7 +473,7 @@ static void live(struct history *h)
 
             sim_net_heal(h->w->net);
             sim_hosts_add(&victims, HOSTS - 1);
-            sim_world_evict(h->w, 0, &victims);
+            sim_world_evict(h->w, 0, &victims, 0);
         }
         sim_world_run_for(h->w, draw(h, 200) * SIM_MS);
         if (step % (STEPS / SNAPSHOTS) == 0 && h->count < SNAPSHOTS)
