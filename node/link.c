@@ -344,9 +344,11 @@ static void look_at_generation(struct node *n, struct link *l,
 {
     l->other_generation =
         n->ready && !generation_id_equal(&f->generation, &n->generation);
+    l->newer_generation =
+        n->ready && f->generation.number > n->generation.number;
     if (!l->other_generation)
         return;
-    if (f->generation.number > n->generation.number) {
+    if (l->newer_generation) {
         returning_begin_with(n, RETURN_GENERATION, &l->peer, &f->address);
     } else if (f->generation.number == n->generation.number &&
                !n->generation_clash) {

@@ -192,11 +192,10 @@ void node_become_ready(struct node *n)
 
 static bool store_is_ready(struct node *n)
 {
-    struct slice bytes;
     bool ret = false;
 
     if (store_reader_renew(n->reader) == 0) {
-        ret = store_meta(n->reader, META_READY, &bytes) == 0;
+        ret = store_has_meta(n->reader, META_READY);
         store_reader_reset(n->reader);
     }
     return ret;
@@ -727,7 +726,9 @@ static void take_members(struct node *n, struct commit_result *r)
     if (changed) {
         if (n->standing != NULL)
             sponsor_note_order(n);
-        orders_members_changed(n, before);
+        /* A newer generation has evicted nobody of the old roster: survivors
+         * come over when they hear of it. */
+        orders_members_changed(n, returning_comes_over(n) ? NULL : before);
         orders_view_changed(n);
     }
     if (n->roster != before) {

@@ -77,6 +77,7 @@ struct link {
     bool serving;          /* their SYNC is being answered */
     bool other_generation; /* the peer is of another one: its cut is none for
                               this node, its seals say nothing about it */
+    bool newer_generation; /* and with a greater number */
     bool missing;          /* bytes that they lack were not here */
     struct vv theirs;      /* what they have, advanced as we send */
     /* What the peer wants to hear when it is committed here. */
@@ -402,10 +403,12 @@ void joiner_release(struct node *n);
 void sponsor_on_join(struct node *n, struct link *l, const struct frame *f);
 void sponsor_on_request(struct node *n, struct link *l, const struct frame *f);
 int sponsor_load_tokens(struct node *n);
+void sponsor_store_tokens(struct node *n); /* as they are in memory */
 
 /* sponsor_order.c: who may not come back by itself */
 void sponsor_order_load(struct node *n);
 void sponsor_note_order(struct node *n);
+void sponsor_store_order(struct node *n); /* as it is in memory */
 /* Whether it is refused; why is REFUSAL_ENTRY_…, written then. */
 bool sponsor_refuses(const struct node *n, const struct certificate *c,
                      enum refusal *ret_why);

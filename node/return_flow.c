@@ -16,7 +16,11 @@
  * proved to be used twice it writes nothing. "If the sponsor is gone, it asks
  * another under a further incarnation and retires the one given up", because
  * the former one may have been rostered meanwhile. Afterwards every earlier
- * incarnation is retired (return_retire.c). */
+ * incarnation is retired (return_retire.c).
+ *
+ * Here are the reasons, what of it is on disk, and time; who is asked and how
+ * is in return_sponsor.c and return_ask.c, the passage into the next life in
+ * return_adopt.c. */
 #include "node/return_flow.h"
 
 #include <stdio.h>
@@ -29,15 +33,9 @@
 
 #define RETRY_MS 500
 #define RETRY_MS_MAX 10000
-#define OFFER_MS_MAX 5000   /* for a member that fetches nothing */
-#define OFFER_SETTLE_MS 300 /* between the last event and the cut */
-#define OFFER_LOOK_MS 50
-#define HELD_RETRY_MS 1000
-#define FAILURES_MAX 3
 #define LONELY_MS 5000 /* without any living member, until one is asked */
 #define LONELY_MS_MAX 60000
 #define LONELY_ASKED 4 /* at a time */
-#define TOKEN_RETRY_MS 10000
 #define RETURNING_BYTES_MAX 64
 
 static const char *const phase_names[] = {
@@ -51,7 +49,13 @@ const char *returning_phase_name(const struct returning *r)
     return phase_names[r->phase];
 }
 
-static void wait_for(struct node *n, const char *text)
+bool returning_comes_over(const struct node *n)
+{
+    return n->returning.phase == RETURNING_APPLY &&
+           n->returning.reason == RETURN_GENERATION;
+}
+
+void returning_wait_for(struct node *n, const char *text)
 {
     struct returning *r = &n->returning;
 
@@ -60,12 +64,12 @@ static void wait_for(struct node *n, const char *text)
     (void)snprintf(r->waits, sizeof r->waits, "%s", text);
 }
 
-static void try_later(struct node *n, const char *text)
+void returning_try_later(struct node *n, const char *text)
 {
     struct returning *r = &n->returning;
 
     CM_MARK("return: tried again");
-    wait_for(n, text);
+    returning_wait_for(n, text);
     r->phase = RETURNING_IDLE;
     r->backoff_ms = r->backoff_ms == 0 ? RETRY_MS : r->backoff_ms * 2;
     if (r->backoff_ms > RETRY_MS_MAX)
@@ -73,28 +77,7 @@ static void try_later(struct node *n, const char *text)
     r->retry_ms = node_now(n) + r->backoff_ms;
 }
 
-static struct link *link_of(struct node *n)
-{
-    struct link *l;
-
-    for (l = n->links; l != NULL; l = l->next)
-        if (l->returns)
-            return l;
-    return NULL;
-}
-
-static void drop_link(struct node *n)
-{
-    struct link *l = link_of(n);
-
-    if (l != NULL) {
-        l->returns = false;
-        l->closing = true;
-        link_pump(n, l);
-    }
-}
-
-static void drop_cut(struct returning *r)
+void returning_drop_cut(struct returning *r)
 {
     cut_receiver_free(r->receiver);
     r->receiver = NULL;
@@ -105,9 +88,8 @@ static void drop_cut(struct returning *r)
 
 /* ---- what is on disk ---- */
 
-static void pack_fact(struct buffer *out, const struct returning *r)
+void returning_pack_fact(struct buffer *out, const struct returning *r)
 {
-    buffer_init(out, RETURNING_BYTES_MAX);
     pack_array(out, 2);
     pack_uint(out, r->reason);
     pack_bytes(out, r->next.bytes, INCARNATION_SIZE);
@@ -128,8 +110,8 @@ static int read_fact(struct node *n, const char *name, struct buffer *out)
 }
 
 /* Those that are to be retired, with one more. */
-static int given_up_with(struct node *n, const struct incarnation *more,
-                         struct buffer *out)
+int returning_given_up_with(struct node *n, const struct incarnation *more,
+                            struct buffer *out)
 {
     int error = read_fact(n, META_GIVEN_UP, out);
 
@@ -163,7 +145,7 @@ static void stored(void *context, struct intent *i)
 
 /* The reason, a fresh incarnation, and the one that it stands for, if that one
  * may have been rostered. */
-static int store_next(struct node *n)
+int returning_store_next(struct node *n)
 {
     struct returning *r = &n->returning;
     struct intent *i = intent_new(INTENT_META);
@@ -172,7 +154,8 @@ static int store_next(struct node *n)
     int error = i == NULL ? CM_ERR_NOMEM : 0;
 
     n->ports.random->fill(n->ports.ctx, r->next.bytes, INCARNATION_SIZE);
-    pack_fact(&fact, r);
+    buffer_init(&fact, RETURNING_BYTES_MAX);
+    returning_pack_fact(&fact, r);
     buffer_init(&list, INTENT_MEMORY_MAX / 2);
     if (error == 0)
         error = fact.error;
@@ -180,7 +163,7 @@ static int store_next(struct node *n)
         error = intent_add_fact(i, META_RETURNING, buffer_slice(&fact));
     if (error == 0 && r->asked) {
         CM_MARK("return: another sponsor, under a further incarnation");
-        error = given_up_with(n, &before, &list);
+        error = returning_given_up_with(n, &before, &list);
         if (error == 0)
             error = intent_add_fact(i, META_GIVEN_UP, buffer_slice(&list));
     }
@@ -212,8 +195,9 @@ static void turn_to(struct node *n, enum return_reason reason)
     if (reason != RETURN_GENERATION)
         return;
     r->sponsor_known = false;
+    r->elsewhere = false;
     if (r->phase == RETURNING_IDLE) {
-        drop_cut(r);
+        returning_drop_cut(r);
         r->retry_ms = node_now(n);
     }
 }
@@ -237,13 +221,14 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->signer_too = false;
     r->backoff_ms = 0;
     r->failures = 0;
+    r->hasty = 0;
     CM_MARK("return: begun");
     node_log(n, 'E',
              "identity: %s. It returns: it asks a member for a whole cut and "
              "goes on under a new incarnation; what nobody has of its writes "
              "is kept (confmesh unsent)",
              return_reason_text(reason));
-    if (store_next(n) != 0)
+    if (returning_store_next(n) != 0)
         r->phase = RETURNING_NONE;
 }
 
@@ -367,7 +352,7 @@ void returning_load(struct node *n)
     r->asked = true; /* for all that is known */
     /* A copy of a directory that was returning must not ask under the name
      * that its original asks under. */
-    if (other_host && store_next(n) == 0)
+    if (other_host && returning_store_next(n) == 0)
         return;
     r->phase = RETURNING_IDLE;
     r->retry_ms = node_now(n);
@@ -375,7 +360,7 @@ void returning_load(struct node *n)
 
 void returning_release(struct node *n)
 {
-    drop_cut(&n->returning);
+    returning_drop_cut(&n->returning);
     buffer_release(&n->returning.certificate);
     cm_free(n->returning.token);
     n->returning.token = NULL;
@@ -401,294 +386,6 @@ uint64_t returning_deadline(const struct node *n)
     return UINT64_MAX;
 }
 
-/* ---- what the next life starts from ---- */
-
-struct passage {
-    struct replacement replacement; /* first: what the intent points to */
-    struct snapshot_sink *sink;
-    struct incarnation next;
-    struct key_id source;
-    struct buffer certificate;
-    struct buffer given_up;
-    struct meta_fact facts[8];
-    size_t facts_count;
-    struct incarnation forked[NODE_FORKED_MAX];
-};
-
-static void passage_free(struct passage *p)
-{
-    if (p == NULL)
-        return;
-    snapshot_sink_free(p->sink);
-    buffer_release(&p->certificate);
-    buffer_release(&p->given_up);
-    cm_free(p);
-}
-
-static void add_fact(struct passage *p, const char *name, struct slice value)
-{
-    CHECK(p->facts_count < sizeof p->facts / sizeof p->facts[0]);
-    p->facts[p->facts_count++] = (struct meta_fact){name, value};
-}
-
-/* What is set in the transaction that makes next this node's incarnation. */
-static int passage_new(struct node *n, struct passage **ret_passage)
-{
-    struct returning *r = &n->returning;
-    struct passage *p = cm_calloc(1, sizeof *p);
-    int error;
-
-    if (p == NULL)
-        return CM_ERR_NOMEM;
-    p->next = r->next;
-    memcpy(p->forked, n->forked, sizeof p->forked);
-    p->source = r->sponsor;
-    buffer_init(&p->certificate, CERTIFICATE_SIZE_MAX);
-    buffer_init(&p->given_up, INTENT_MEMORY_MAX / 2);
-    buffer_append_slice(&p->certificate, buffer_slice(r->certificate.size > 0
-                                                          ? &r->certificate
-                                                          : &n->certificate));
-    error = p->certificate.error;
-    if (error == 0)
-        error = given_up_with(n, &n->incarnation, &p->given_up);
-    if (error != 0) {
-        passage_free(p);
-        return error;
-    }
-    add_fact(p, META_INCARNATION, slice_of(p->next.bytes, INCARNATION_SIZE));
-    add_fact(p, META_CERTIFICATE, buffer_slice(&p->certificate));
-    add_fact(p, META_GIVEN_UP, buffer_slice(&p->given_up));
-    add_fact(p, META_HOST, slice_of(n->host, sizeof n->host));
-    add_fact(p, META_RETURNING, slice_of(NULL, 0));
-    *ret_passage = p;
-    return 0;
-}
-
-/* The next life has begun. */
-static void arrive(struct node *n)
-{
-    struct returning *r = &n->returning;
-    struct cm_detail detail = {""};
-    bool renewed = r->certificate.size > 0;
-
-    CM_MARK("return: a new incarnation");
-    drop_cut(r);
-    drop_link(n);
-    if (node_load_identity(n, &detail) != 0)
-        node_log(n, 'E', "returning: %s", detail.text);
-    r->phase = RETURNING_NONE;
-    r->reason = RETURN_NONE;
-    r->waits[0] = '\0';
-    r->claimed = RETURN_NONE;
-    r->times++;
-    buffer_clear(&r->certificate);
-    n->status.alarm_fork = false;
-    n->status.alarm_hazard = false;
-    n->status.alarm_generation = false;
-    n->generation_clash = false;
-    n->told_evicted = false;
-    if (n->standing != NULL)
-        orders_view_changed(n);
-    if (renewed)
-        node_restart_gossip(n);
-    node_log(n, 'W', "identity: returned, under a new incarnation");
-    returning_retire(n);
-}
-
-/* ---- nobody else is there ---- */
-
-static bool is_alone(const struct node *n)
-{
-    for (size_t i = 0; n->roster != NULL && i < n->roster->count; i++) {
-        const struct key_id *k = &n->roster->members[i].certificate.key_id;
-
-        if (!key_id_equal(k, &n->key_id))
-            return false;
-    }
-    return n->roster != NULL && n->roster->count > 0;
-}
-
-static void succeeded(void *context, struct intent *i)
-{
-    struct node *n = context;
-
-    if (i->result == 0)
-        arrive(n);
-    else
-        try_later(n, i->detail.text);
-    intent_free(i);
-}
-
-static int submit_succession(struct node *n)
-{
-    struct intent *i = intent_new(INTENT_SUCCEED);
-    struct passage *p = NULL;
-    int error = i == NULL ? CM_ERR_NOMEM : passage_new(n, &p);
-
-    for (size_t k = 0; error == 0 && k < p->facts_count; k++)
-        error = intent_add_fact(i, p->facts[k].name, p->facts[k].value);
-    passage_free(p);
-    if (error == 0) {
-        i->done = succeeded;
-        i->context = n;
-        error = n->ports.writer->submit(n->ports.ctx, i);
-    }
-    if (error != 0)
-        intent_free(i);
-    return error;
-}
-
-static void succeed(struct node *n)
-{
-    n->returning.phase = RETURNING_SUCCEED;
-    n->returning.asked = true;
-    if (submit_succession(n) != 0)
-        try_later(n, "the writer has too much to do");
-}
-
-/* ---- whom to ask ---- */
-
-static void another(struct node *n)
-{
-    struct returning *r = &n->returning;
-    struct key_id before = r->sponsor;
-
-    r->failures = 0;
-    r->sponsor_known = false;
-    r->turn++;
-    r->elsewhere = !r->elsewhere;
-    drop_cut(r);
-    if (returning_choose(n) && key_id_equal(&before, &r->sponsor)) {
-        r->turn++; /* living and known: it stands there twice */
-        r->sponsor_known = false;
-        (void)returning_choose(n);
-    }
-    if (!r->sponsor_known || key_id_equal(&before, &r->sponsor))
-        return; /* nobody else: the same again, to which the add is known */
-    if (r->asked && store_next(n) != 0)
-        try_later(n, "the writer has too much to do");
-}
-
-/* Whether the sponsor that is being asked has to be given up. */
-static void count_failure(struct node *n)
-{
-    struct returning *r = &n->returning;
-    uint64_t cut, messages = 0;
-
-    if (r->receiver != NULL) {
-        cut_receiver_link_gone(r->receiver);
-        cut_receiver_wants(r->receiver, &cut, &messages);
-    }
-    r->failures = messages > r->messages_before ? 1 : r->failures + 1;
-    r->messages_before = messages;
-    if (r->failures < FAILURES_MAX)
-        return;
-    r->signer_too = true; /* the others may be gone for ever */
-    another(n);
-}
-
-/* ---- offering, asking ---- */
-
-static void offer(struct node *n)
-{
-    struct returning *r = &n->returning;
-    struct buffer frame;
-    struct link *l;
-
-    if (!r->sponsor_known && !returning_choose(n)) {
-        try_later(n,
-                  "no other member of the roster is known here; if none lives, "
-                  "restore a new mesh from the best local state (see "
-                  "confmesh doctor)");
-        return;
-    }
-    l = link_connect(n, &r->address);
-    if (l == NULL) {
-        try_later(n, "too many connections are open");
-        return;
-    }
-    l->returns = true;
-    l->peer_known = true;
-    l->peer = r->sponsor;
-    buffer_init(&frame, CHANNEL_FRAME_MAX);
-    frame_sync(&frame, &n->vv, true);
-    l->asked = link_send(n, l, &frame) == 0;
-    l->asked_ms = node_now(n);
-    buffer_release(&frame);
-    r->phase = RETURNING_OFFER;
-    r->since_ms = node_now(n);
-    r->retry_ms = node_now(n) + OFFER_LOOK_MS;
-}
-
-static void received(struct node *n, int error, const struct cm_detail *detail);
-
-static void ask(struct node *n, struct link *l)
-{
-    struct returning *r = &n->returning;
-    struct cm_detail detail = {""};
-    uint64_t cut, messages;
-    struct buffer frame;
-    int error = 0;
-
-    if (r->receiver == NULL)
-        error = cut_receiver_create(&r->receiver, n, received, &detail);
-    if (error != 0) {
-        drop_link(n);
-        try_later(n, detail.text);
-        return;
-    }
-    cut_receiver_wants(r->receiver, &cut, &messages);
-    buffer_init(&frame, 256);
-    frame_sponsor(&frame, &r->next, n->level, CUT_RETURN, cut, messages);
-    error = link_send(n, l, &frame);
-    buffer_release(&frame);
-    r->was_asked = r->asked;
-    r->asked = true;
-    r->phase = RETURNING_RECEIVE;
-    if (error != 0) {
-        drop_link(n);
-        try_later(n, "the connection takes nothing");
-        count_failure(n);
-    }
-}
-
-/* Until the sponsor has fetched what it wants: its own SYNC came and was
- * answered, ours was answered. */
-static void look_at_offer(struct node *n, uint64_t now)
-{
-    struct returning *r = &n->returning;
-    struct link *l = link_of(n);
-    bool late = now >= r->since_ms + OFFER_MS_MAX;
-
-    if (l == NULL) {
-        try_later(n, "the connection was closed");
-        return;
-    }
-    r->retry_ms = now + OFFER_LOOK_MS;
-    if (!l->established || l->serving || (l->asked && !late) ||
-        now < r->since_ms + OFFER_SETTLE_MS)
-        return;
-    if (l->asked) { /* it does not answer; it may sponsor nonetheless */
-        l->asked = false;
-        l->deadline_ms = now + LINK_IDLE_MS;
-    }
-    ask(n, l);
-}
-
-static int adopt(struct node *n, struct cm_detail *detail);
-
-static void adopt_again(struct node *n)
-{
-    struct cm_detail detail = {""};
-    int error = adopt(n, &detail);
-
-    if (error != 0) {
-        cut_refused(n, error, detail.text);
-        drop_cut(&n->returning);
-        try_later(n, detail.text);
-    }
-}
-
 static void begin_renewal(struct node *n);
 
 /* An evicted node is not heard by gossip: to it everybody is dead. Over a
@@ -697,7 +394,7 @@ static void ask_when_lonely(struct node *n, uint64_t now)
 {
     struct returning *r = &n->returning;
 
-    if (!orders_outnumbered(n) || is_alone(n)) {
+    if (!orders_outnumbered(n) || returning_is_alone(n)) {
         r->lonely_backoff_ms = 0;
         r->lonely_ms = now + LONELY_MS;
         return;
@@ -729,16 +426,17 @@ void returning_tick(struct node *n, uint64_t now)
         return;
     switch (r->phase) {
     case RETURNING_IDLE:
-        if (is_alone(n))
-            succeed(n);
+        /* In a newer generation there are others: those who restored it. */
+        if (returning_is_alone(n) && r->reason != RETURN_GENERATION)
+            returning_succeed(n);
         else
-            offer(n);
+            returning_offer(n);
         break;
     case RETURNING_OFFER:
-        look_at_offer(n, now);
+        returning_look_at_offer(n, now);
         break;
     case RETURNING_HELD:
-        adopt_again(n);
+        returning_adopt_again(n);
         break;
     case RETURNING_RENEW:
         begin_renewal(n);
@@ -752,23 +450,6 @@ void returning_tick(struct node *n, uint64_t now)
     case RETURNING_SUCCEED:
         break;
     }
-}
-
-void returning_link_gone(struct node *n, struct link *l, const char *reason)
-{
-    struct returning *r = &n->returning;
-    char text[RETURNING_TEXT_MAX];
-    char where[ADDRESS_TEXT_SIZE];
-
-    if (!l->returns)
-        return;
-    l->returns = false;
-    if (r->phase != RETURNING_OFFER && r->phase != RETURNING_RECEIVE)
-        return;
-    address_format(where, &l->address);
-    (void)snprintf(text, sizeof text, "%s at %s, trying again", reason, where);
-    try_later(n, text);
-    count_failure(n);
 }
 
 /* ---- a token ---- */
@@ -806,175 +487,6 @@ void returning_renewed(struct node *n, struct slice certificate,
         r->backoff_ms = 0;
         return;
     }
-    try_later(n, why);
-    r->retry_ms = node_now(n) + TOKEN_RETRY_MS;
-}
-
-static void on_refused(struct node *n, const struct frame *f)
-{
-    struct returning *r = &n->returning;
-    enum returning_phase before = r->phase;
-    char text[RETURNING_TEXT_MAX + 16];
-
-    drop_link(n);
-    (void)snprintf(text, sizeof text, "refused: %s", f->text);
-    try_later(n, text);
-    if (f->code != CM_ERR_AUTHORITY) {
-        r->signer_too = r->signer_too || f->code == CM_ERR_NOT_READY;
-        /* Who has lost a branch itself gives nothing before it returned. */
-        if (f->code == CM_ERR_NOT_READY && r->reason == RETURN_FORK)
-            r->failures = FAILURES_MAX - 1;
-        count_failure(n);
-        return;
-    }
-    if (before == RETURNING_RECEIVE)
-        r->asked = r->was_asked; /* that one has rostered nobody */
-    if (r->token != NULL) {
-        r->phase = RETURNING_RENEW;
-        r->retry_ms = node_now(n);
-        return;
-    }
-    r->retry_ms = node_now(n) + TOKEN_RETRY_MS;
-    another(n);
-}
-
-/* ---- adopting ---- */
-
-static void adopted(void *context, struct intent *i)
-{
-    struct node *n = context;
-    struct returning *r = &n->returning;
-    struct passage *p = i->replacement;
-
-    if (i->result == 0) {
-        n->cuts.counters.adopted++;
-        cut_note_adopted(n, &p->source);
-        arrive(n);
-    } else if (i->result == CM_ERR_HELD) {
-        n->cuts.counters.held_clock += r->waits[0] == '\0';
-        wait_for(n, i->detail.text);
-        r->sink = p->sink;
-        p->sink = NULL;
-        r->phase = RETURNING_HELD;
-        r->retry_ms = node_now(n) + HELD_RETRY_MS;
-    } else {
-        cut_refused(n, i->result, i->detail.text);
-        try_later(n, i->detail.text);
-        another(n);
-    }
-    passage_free(p);
-    intent_free(i);
-}
-
-/* "Two generations with one number never mix"; an older one is gone. */
-static int check_generation(struct node *n, const struct passage *p,
-                            struct cm_detail *detail)
-{
-    struct slice bytes = p->replacement.generation_order;
-    struct generation_order order;
-    struct generation_id id;
-    int error = generation_order_decode(&order, bytes, n->authority_public_key);
-
-    if (error != 0)
-        return cm_fail(detail, error, "the cut's generation: %s",
-                       cm_strerror(error));
-    id = generation_id_of(order.number, bytes);
-    generation_order_release(&order);
-    if (id.number > n->generation.number ||
-        generation_id_equal(&id, &n->generation))
-        return 0;
-    return cm_fail(detail, CM_ERR_WRONG_GENERATION,
-                   "the sponsor is of generation %llu, this node of %llu",
-                   (unsigned long long)id.number,
-                   (unsigned long long)n->generation.number);
-}
-
-static int adopt(struct node *n, struct cm_detail *detail)
-{
-    struct returning *r = &n->returning;
-    struct intent *i = intent_new(INTENT_REPLACE);
-    struct passage *p = NULL;
-    int error = i == NULL ? CM_ERR_NOMEM : passage_new(n, &p);
-
-    if (error != 0) {
-        intent_free(i);
-        return cm_fail(detail, error, "%s", cm_strerror(error));
-    }
-    p->sink = r->sink;
-    r->sink = NULL;
-    error = snapshot_sink_replacement(p->sink, &p->replacement, detail);
-    if (error == 0)
-        error = check_generation(n, p, detail);
-    p->facts_count +=
-        cut_unconfirmed_fact(n, &p->source, &p->facts[p->facts_count]);
-    p->replacement.mode = ADOPT_RETURN;
-    p->replacement.forked = p->forked;
-    p->replacement.forked_count =
-        n->forked_count < NODE_FORKED_MAX ? n->forked_count : NODE_FORKED_MAX;
-    p->replacement.contains = roster_may_enter(&n->own) ? &p->next : NULL;
-    p->replacement.facts = p->facts;
-    p->replacement.facts_count = p->facts_count;
-    p->replacement.unsent = unsent_keep_event;
-    i->replacement = p;
-    i->done = adopted;
-    i->context = n;
-    r->phase = RETURNING_APPLY;
-    if (error == 0)
-        error = n->ports.writer->submit(n->ports.ctx, i);
-    if (error != 0) {
-        passage_free(p);
-        intent_free(i);
-    }
-    return error;
-}
-
-static void received(struct node *n, int error, const struct cm_detail *detail)
-{
-    struct returning *r = &n->returning;
-    struct cm_detail why = *detail;
-
-    if (error == 0)
-        r->sink = cut_receiver_sink(r->receiver);
-    cut_receiver_free(r->receiver);
-    r->receiver = NULL;
-    r->messages_before = 0;
-    r->phase = RETURNING_APPLY;
-    drop_link(n);
-    if (error == 0)
-        error = adopt(n, &why);
-    if (error != 0) {
-        cut_refused(n, error, why.text);
-        drop_cut(r);
-        try_later(n, why.text);
-    }
-}
-
-bool returning_on_frame(struct node *n, struct link *l, const struct frame *f)
-{
-    struct returning *r = &n->returning;
-    int error;
-
-    if (!l->returns)
-        return false;
-    if (f->kind == FRAME_REFUSED && f->code == CM_ERR_SEALED) {
-        l->asked = false; /* it takes nothing; it may sponsor nonetheless */
-        return true;
-    }
-    if (f->kind == FRAME_REFUSED) {
-        on_refused(n, f);
-        return true;
-    }
-    if (f->kind != FRAME_CUT && f->kind != FRAME_SNAPSHOT)
-        return false;
-    if (r->phase != RETURNING_RECEIVE || r->receiver == NULL)
-        return true; /* of one given up */
-    error = cut_receiver_take(r->receiver, l, f);
-    if (error != 0) {
-        if (error != CM_ERR_BUSY) {
-            cut_refused(n, error, "its messages do not follow on one another");
-            drop_cut(r);
-        }
-        l->closing = true;
-    }
-    return true;
+    returning_try_later(n, why);
+    r->retry_ms = node_now(n) + RETURNING_TOKEN_RETRY_MS;
 }

@@ -20,6 +20,7 @@ enum returning_phase {
 };
 
 #define RETURNING_TEXT_MAX 256
+#define RETURNING_TOKEN_RETRY_MS 10000
 
 struct returning {
     enum returning_phase phase;
@@ -41,6 +42,7 @@ struct returning {
     uint64_t backoff_ms;
     uint64_t since_ms;
     unsigned failures; /* of this sponsor, without a message between them */
+    unsigned hasty;    /* sponsors left in a row without a wait */
     uint64_t messages_before;
     size_t turn; /* among those that can be asked */
     struct cut_receiver *receiver;
@@ -53,7 +55,8 @@ struct returning {
     uint64_t lonely_ms;         /* when to ask somebody over a stream… */
     uint64_t lonely_backoff_ms;
     size_t lonely_turn;
-    uint64_t times; /* since the start */
+    uint64_t times;       /* since the start */
+    uint64_t turned_away; /* likewise: sponsors that were of no use */
 };
 
 struct node;
@@ -90,6 +93,38 @@ void returning_renewed(struct node *n, struct slice certificate,
                        const char *why);
 void returning_release(struct node *n);
 const char *returning_phase_name(const struct returning *r);
+/* What is being committed is the state of a newer generation. */
+bool returning_comes_over(const struct node *n);
+
+/* return_flow.c, for the others */
+void returning_wait_for(struct node *n, const char *text);
+/* Goes on later, and each time later still. */
+void returning_try_later(struct node *n, const char *text);
+void returning_drop_cut(struct returning *r);
+/* What META_RETURNING says while it returns. */
+void returning_pack_fact(struct buffer *out, const struct returning *r);
+/* The incarnations that are to be retired, with one more. */
+int returning_given_up_with(struct node *n, const struct incarnation *more,
+                            struct buffer *out);
+/* A fresh next incarnation goes to disk; if the one before may have been
+ * rostered it is given up there. */
+int returning_store_next(struct node *n);
+
+/* return_ask.c: the member that is asked, and its cut */
+void returning_offer(struct node *n);
+void returning_look_at_offer(struct node *n, uint64_t now);
+/* Turns to another one; false: there is none, and the same is asked again. */
+bool returning_another(struct node *n);
+void returning_drop_link(struct node *n);
+
+/* return_adopt.c: the passage into the next life */
+bool returning_is_alone(const struct node *n);
+void returning_succeed(struct node *n);
+/* The cut is here whole, or never will be (error). */
+void returning_received(struct node *n, int error,
+                        const struct cm_detail *detail);
+/* One that was held. */
+void returning_adopt_again(struct node *n);
 
 /* return_sponsor.c: the next one to ask, from returning.turn on; false when
  * nobody is known. */

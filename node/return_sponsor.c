@@ -10,22 +10,43 @@ bool returning_is_rostered(const struct node *n, const struct key_id *peer)
     return false;
 }
 
+static void choose(struct returning *r, const struct key_id *peer,
+                   const struct address *address)
+{
+    r->sponsor = *peer;
+    r->address = *address;
+    r->sponsor_known = true;
+}
+
+/* Whether it can be asked at all, by what is known of it here. Of a newer
+ * generation the roster knows nobody, and who comes over says so himself. */
+static bool can_sponsor(const struct node *n, const struct member_view *m,
+                        bool signer)
+{
+    if (m->state != MEMBER_ALIVE || m->address.family == 0 ||
+        key_id_equal(&m->key_id, &n->key_id))
+        return false;
+    return n->returning.reason == RETURN_GENERATION ||
+           (returning_is_rostered(n, &m->key_id) &&
+            (signer || !sponsor_signed_own(n, &m->key_id)));
+}
+
 /* Living members first, in turn; then whoever was ever known, because an
- * evicted node is not talked to by gossip. Who has shown the branch that stands
- * may have returned itself just now, and give no cut before somebody else's
- * state has confirmed its own: of two others, this node may be the one. */
+ * evicted node is not talked to by gossip. Who has shown the branch that
+ * stands, or a newer generation, is the first; but the former may have returned
+ * itself just now, and give no cut before somebody else's state has confirmed
+ * its own (of two others, this node may be the one), and either may be gone. */
 static bool choose_of(struct node *n, bool signer)
 {
     struct returning *r = &n->returning;
     size_t total = n->gossip != NULL ? gossip_member_total(n->gossip) : 0;
     size_t count = total + n->peers_count;
+    bool shown = r->newer.known &&
+                 (r->reason == RETURN_GENERATION || r->reason == RETURN_FORK);
 
-    if (r->reason == RETURN_GENERATION ||
-        (r->reason == RETURN_FORK && r->newer.known && !r->elsewhere)) {
-        r->sponsor = r->newer.peer;
-        r->address = r->newer.address;
-        r->sponsor_known = r->newer.known;
-        return r->newer.known;
+    if (shown && !r->elsewhere) {
+        choose(r, &r->newer.peer, &r->newer.address);
+        return true;
     }
     for (size_t i = 0; i < count; i++) {
         size_t at = (r->turn + i) % count;
@@ -37,18 +58,15 @@ static bool choose_of(struct node *n, bool signer)
             view.key_id = n->peers[at - total].peer;
             view.address = n->peers[at - total].address;
         }
-        if (view.state != MEMBER_ALIVE || view.address.family == 0 ||
-            key_id_equal(&view.key_id, &n->key_id) ||
-            !returning_is_rostered(n, &view.key_id) ||
-            (!signer && sponsor_signed_own(n, &view.key_id)))
+        if (!can_sponsor(n, &view, signer))
             continue;
         r->turn = at;
-        r->sponsor = view.key_id;
-        r->address = view.address;
-        r->sponsor_known = true;
+        choose(r, &view.key_id, &view.address);
         return true;
     }
-    return false;
+    if (shown)
+        choose(r, &r->newer.peer, &r->newer.address);
+    return shown;
 }
 
 /* Who does not know of his own eviction would let in one of his for ever; but

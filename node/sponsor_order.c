@@ -32,7 +32,7 @@ static void stored(void *context, struct intent *i)
     intent_free(i);
 }
 
-static void save(struct node *n)
+void sponsor_store_order(struct node *n)
 {
     struct intent *i = intent_new(INTENT_META);
     struct buffer out;
@@ -100,7 +100,7 @@ void sponsor_note_order(struct node *n)
         return;
     n->order_ms = made_ms(n, n->standing->epoch, node_wall(n));
     n->order_epoch = n->standing->epoch;
-    save(n);
+    sponsor_store_order(n);
     orders_forget_distrusted(n);
 }
 

@@ -165,5 +165,13 @@ uint64_t store_oldest_revision(struct store_reader *r);
 #define META_HEARD "heard"
 /* CM_ERR_NOT_FOUND. */
 int store_meta(struct store_reader *r, const char *name, struct slice *ret);
+/* Also if it cannot be read any more: of some, that there is one says all. */
+static inline bool store_has_meta(struct store_reader *r, const char *name)
+{
+    struct slice value;
+    int error = store_meta(r, name, &value);
+
+    return error == 0 || error == CM_ERR_DAMAGED;
+}
 
 #endif

@@ -22,6 +22,7 @@
 #include "node/node_internal.h"
 #include "node/standing_read.h"
 #include "sim/host_image.h"
+#include "sim/restore.h"
 #include "sim/world.h"
 #include "tests/sim/run_fixture.h"
 
@@ -38,6 +39,7 @@ struct run {
     bool answered;
     int result;
     char token[TOKEN_TEXT_MAX];
+    unsigned away; /* a host that nothing is expected of */
 };
 
 /* ---- the mesh ---- */
@@ -801,6 +803,97 @@ TRACE(M6_phantom_member)
 TRACE(old_certificate)
 TRACE(M9_absent_key)
 
+/* ---- a newer generation ---- */
+
+static void snapshot_done(void *ctx, const struct snapshot_report *report)
+{
+    struct run *r = ctx;
+
+    r->answered = true;
+    r->result = report->error;
+}
+
+/* All are down; host 0 is what a snapshot of theirs was restored to. */
+static void restore(struct run *r, const char *target)
+{
+    struct sim_restore *state = NULL;
+    struct cm_detail detail = {""};
+
+    node_snapshot_now(node_of(r, 0), target, snapshot_done, r);
+    await(r, is_answered, "a snapshot");
+    assert_int_equal(r->result, 0);
+    for (unsigned i = 0; i < r->hosts; i++)
+        sim_world_power_cut(r->w, i);
+    assert_int_equal(sim_restore_gather(&state, r->w, 0, &detail), 0);
+    sim_host_wipe(r->w->hosts[0]);
+    assert_int_equal(sim_restore_found(r->w, state, &detail), 0);
+    sim_restore_free(state);
+    boot(r, 0);
+}
+
+static bool has_come_over(struct sim_world *w, void *ctx)
+{
+    struct run *r = ctx;
+    (void)w;
+    for (unsigned i = 0; i < r->hosts; i++)
+        if (i != r->away && sim_host_is_up(r->w->hosts[i]) &&
+            (node_of(r, i)->generation.number != 2 ||
+             node_of(r, i)->returning.phase != RETURNING_NONE))
+            return false;
+    return true;
+}
+
+static bool is_asking(struct sim_world *w, void *ctx)
+{
+    const struct returning *r =
+        &node_of(ctx, ((struct run *)ctx)->hosts - 1)->returning;
+
+    (void)w;
+    return r->reason == RETURN_GENERATION && r->phase == RETURNING_OFFER;
+}
+
+/* The one that it heard of the newer generation from is gone while it asks:
+ * another member that has come over is asked, after one failure, not three. */
+static void newer_generation_sponsor_gone(struct run *r)
+{
+    unsigned last = r->hosts - 1;
+    unsigned first;
+    struct returning *returning;
+    char target[SIM_HOST_PATH_MAX];
+
+    sim_world_target(r->w, target);
+    r->away = last;
+    restore(r, target);
+    for (unsigned i = 1; i < last; i++)
+        boot(r, i);
+    await(r, has_come_over, "the others came over");
+    sim_world_run_for(r->w, 5 * SIM_SECOND); /* confirmed: they give cuts */
+    boot(r, last);
+    await_exactly(r, is_asking, "it asks");
+    returning = &node_of(r, last)->returning;
+    first = host_of(r, &returning->sponsor);
+    r->away = first;
+    sim_world_power_cut(r->w, first);
+    await(r, has_come_over, "it came over by another one");
+    assert_int_equal(node_of(r, last)->returning.turned_away, 1);
+    assert_int_equal(node_of(r, last)->returning.times, 1);
+    boot(r, first);
+    r->away = r->hosts;
+    await(r, has_come_over, "all came over");
+}
+
+static void test_newer_generation_sponsor_gone(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < setting("SIM_SEEDS", SEEDS); i++) {
+        struct run r;
+
+        begin(&r, setting("SIM_SEED", 1) + i, 4);
+        newer_generation_sponsor_gone(&r);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -813,6 +906,7 @@ int main(void)
         cmocka_unit_test(test_M6_phantom_member),
         cmocka_unit_test(test_old_certificate),
         cmocka_unit_test(test_M9_absent_key),
+        cmocka_unit_test(test_newer_generation_sponsor_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
