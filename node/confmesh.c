@@ -464,7 +464,7 @@ static void read_past(struct confmesh *c, char bind[ADDRESS_TEXT_SIZE])
     (void)snprintf(bind, ADDRESS_TEXT_SIZE, "127.0.0.1:0");
     if (store_reader_begin(c->store, &reader) != 0)
         return; /* node_create will tell */
-    c->was_ready = store_meta(reader, META_READY, &bytes) == 0;
+    c->was_ready = store_has_meta(reader, META_READY);
     if (store_meta(reader, META_BIND, &bytes) == 0 &&
         bytes.size < ADDRESS_TEXT_SIZE)
         (void)snprintf(bind, ADDRESS_TEXT_SIZE, "%.*s", (int)bytes.size,

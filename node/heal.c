@@ -10,6 +10,8 @@
 #include "crdt/base/mark.h"
 #include "node/node_internal.h"
 
+#define ANY_VECTOR_AFTER 3 /* attempts of a comparison for the operator */
+
 int heal_init(struct node *n, const char *facts_path,
               uint64_t scrub_interval_ms)
 {
@@ -144,8 +146,8 @@ void heal_fail(struct node *n, int error, const char *text)
 {
     struct heal *h = &n->heal;
 
-    node_log(n, 'W', "compare: with %s: %s: %s", h->peer_name,
-             cm_strerror(error), text);
+    node_log(n, h->purpose == HEAL_LAW ? 'D' : 'W', "compare: with %s: %s: %s",
+             h->peer_name, cm_strerror(error), text);
     /* Events that touch what is damaged wait, and so the vectors may never be
      * equal again. */
     if (h->purpose == HEAL_DAMAGE && error == CM_ERR_TIMEOUT &&
@@ -170,6 +172,18 @@ static bool peer_lives(const struct node *n)
             (view.state == MEMBER_ALIVE || view.state == MEMBER_SUSPECT));
 }
 
+/* With events waiting for what is damaged, the vectors will hardly meet. And a
+ * vector that came for repair counts such events in, so that the law may seem
+ * broken to all the others meanwhile. */
+static unsigned attempts_max(const struct node *n)
+{
+    const struct heal *h = &n->heal;
+    bool few = h->purpose == HEAL_LAW ||
+               (h->purpose == HEAL_DAMAGE && n->pending_events > 0);
+
+    return few ? HEAL_ATTEMPTS_FEW : HEAL_ATTEMPTS_MAX;
+}
+
 void heal_wait(struct node *n)
 {
     struct heal *h = &n->heal;
@@ -182,10 +196,7 @@ void heal_wait(struct node *n)
         return;
     }
     h->due_ms = node_now(n) + HEAL_RETRY_MS;
-    /* With events waiting for what is damaged, the vectors will hardly meet. */
-    if (++h->attempts < (h->purpose == HEAL_DAMAGE && n->pending_events > 0
-                             ? HEAL_ATTEMPTS_FEW
-                             : HEAL_ATTEMPTS_MAX))
+    if (++h->attempts < attempts_max(n))
         return;
     heal_fail(n, CM_ERR_TIMEOUT,
               "no answer about one version vector; busy or out of reach");
@@ -225,6 +236,8 @@ static void ask_state(struct node *n)
     struct heal *h = &n->heal;
 
     h->vv = vv_hash(&n->vv);
+    /* The operator wants to see, whatever the vectors are. */
+    h->any_vv = h->purpose == HEAL_COMPARE && h->attempts >= ANY_VECTOR_AFTER;
     if (heal_ask(n, COMPARE_ASK_STATE, NULL, 0) != 0)
         heal_wait(n);
 }
@@ -268,13 +281,9 @@ static void on_state(struct node *n, const struct compare_message *m)
 
     h->same_vector = hash_equal(&mine, &m->vv);
     h->same_digest = hash_equal(&m->digest, &n->digest);
-    if (!h->same_vector) {
-        /* The operator wants to see, whatever the vectors are. */
-        h->any_vv = h->purpose == HEAL_COMPARE && h->attempts + 1 >= 4;
-        if (!h->any_vv) {
-            heal_wait(n);
-            return;
-        }
+    if (!h->same_vector && !h->any_vv) {
+        heal_wait(n);
+        return;
     }
     h->vv = mine;
     h->peer_digest = m->digest;

@@ -244,6 +244,12 @@ void heal_scrub_tick(struct node *n, uint64_t now);
 uint64_t heal_scrub_deadline(const struct node *n);
 void heal_scrub_release(struct node *n);
 
+/* heal_named.c: named facts among what cannot be read */
+/* What the loop remembers of them goes with the change… */
+void heal_named_give(struct node *n, struct heal_change *c);
+/* …or is stored as ever, once the change is on disk. */
+void heal_named_store(struct node *n, const struct heal_change *c);
+
 /* heal_facts.c */
 void heal_facts_changed(struct node *n);
 void heal_facts_tick(struct node *n, uint64_t now);

@@ -14,10 +14,17 @@
 
 #define HEAL_ENTRIES_MAX COMPARE_KEYS_MAX
 #define HEAL_BYTES_MAX (4u << 20)
+#define HEAL_NAMED_MAX 8 /* facts that the loop gives */
 
 struct heal_entry {
     struct schema_key key;
     uint32_t at; /* of its canonical form in packed; size 0: absent */
+    uint32_t size;
+};
+
+struct heal_named {
+    const char *name; /* static */
+    uint32_t at;      /* in packed; size 0: there is to be none */
     uint32_t size;
 };
 
@@ -32,8 +39,12 @@ struct heal_change {
     struct digest stored, found;
     struct schema_key drop[COMPARE_DAMAGED_MAX]; /* that cannot be read */
     size_t drop_count;
+    struct heal_named named[HEAL_NAMED_MAX]; /* of those that are facts */
+    size_t named_count;
     /* Filled in: */
-    size_t healed;      /* entries and records */
+    size_t healed;     /* entries and records */
+    size_t named_lost; /* facts that nobody remembers; the last one: */
+    char lost_name[SCHEMA_META_NAME_MAX + 1];
     size_t skipped;     /* records that nothing can be done about here */
     size_t unsent_lost; /* unsent writes that nobody can read any more */
 };
@@ -43,5 +54,8 @@ void heal_change_free(struct heal_change *c);
 /* packed may be empty: absent. CM_ERR_LIMIT, CM_ERR_NOMEM. */
 int heal_change_add(struct heal_change *c, const struct schema_key *key,
                     struct slice packed);
+/* A fact as it is to be, should it be damaged; name is static. The same. */
+int heal_change_name(struct heal_change *c, const char *name,
+                     struct slice value);
 
 #endif

@@ -35,6 +35,12 @@ static void mended(void *context, struct intent *i)
                      "heal: %zu unsent writes could not be read any more and "
                      "were given up: nobody else has them",
                      c->unsent_lost);
+        if (c->named_lost > 0)
+            node_log(n, 'E',
+                     "heal: %zu facts of this node could not be read any more "
+                     "and are forgotten, among them: %s",
+                     c->named_lost, c->lost_name);
+        heal_named_store(n, c);
         if (c->has_found)
             node_log(n, 'E',
                      "heal: the digest did not fit the entries and was "
@@ -66,6 +72,7 @@ static void mend_alone(struct node *n, const struct compare_result *r,
         intent_free(i);
         return;
     }
+    heal_named_give(n, c);
     i->replacement = c;
     i->done = mended;
     i->context = n;

@@ -45,7 +45,9 @@ static int reader_vv(struct node *n, struct hash *ret_hash)
     return error;
 }
 
-static int pack_state(struct node *n, struct buffer *out, uint64_t id)
+/* The lanes are two kilobytes: nobody gets them to whom they say nothing. */
+static int pack_state(struct node *n, struct buffer *out,
+                      const struct compare_message *m)
 {
     struct hash mine = vv_hash(&n->vv);
     struct digest lanes;
@@ -56,8 +58,10 @@ static int pack_state(struct node *n, struct buffer *out, uint64_t id)
         error = store_digest(n->reader, &lanes);
     if (error == 0 && !hash_equal(&vv, &mine))
         error = CM_ERR_BUSY; /* a commit is on its way to the loop */
+    if (error == 0 && !m->any_vv && !hash_equal(&vv, &m->vv))
+        error = CM_ERR_CONDITION;
     if (error == 0)
-        compare_message_state(out, id, &vv, &n->digest, &lanes);
+        compare_message_state(out, m->id, &vv, &n->digest, &lanes);
     return error;
 }
 
@@ -135,7 +139,7 @@ static void answer_now(struct node *n, struct link *l,
 
     buffer_init(&out, COMPARE_MESSAGE_MAX);
     if (error == 0) {
-        error = m->kind == COMPARE_ASK_STATE ? pack_state(n, &out, m->id)
+        error = m->kind == COMPARE_ASK_STATE ? pack_state(n, &out, m)
                                              : pack_entries(n, &out, m);
         store_reader_reset(n->reader);
     }

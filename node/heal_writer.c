@@ -48,6 +48,23 @@ int heal_change_add(struct heal_change *c, const struct schema_key *key,
     return c->packed.error;
 }
 
+int heal_change_name(struct heal_change *c, const char *name,
+                     struct slice value)
+{
+    if (c->named_count == HEAL_NAMED_MAX ||
+        value.size > HEAL_BYTES_MAX - c->packed.size)
+        return CM_ERR_LIMIT;
+    c->named[c->named_count] = (struct heal_named){
+        .name = name,
+        .at = (uint32_t)c->packed.size,
+        .size = (uint32_t)value.size,
+    };
+    buffer_append_slice(&c->packed, value);
+    if (c->packed.error == 0)
+        c->named_count++;
+    return c->packed.error;
+}
+
 /* ---- entries ---- */
 
 /* What was there cannot be read: its indexes are made anew. */
@@ -161,6 +178,61 @@ static int index_anew(struct batch *b, const struct schema_key *key)
     return index_update(&b->txn, &b->w->record, &id, &none, &mark, b->now);
 }
 
+/* What the writer lives by. Roster and floor are entries and a record; of the
+ * latter memory has what it was packed from. */
+static int remember_fact(struct batch *b, const char *name)
+{
+    struct writer *w = b->w;
+
+    if (strcmp(name, META_INCARNATION) == 0)
+        return state_put_meta(b, name,
+                              slice_of(w->self.bytes, INCARNATION_SIZE));
+    if (strcmp(name, META_AUTHORITY) == 0)
+        return state_put_meta(b, name, slice_of(w->authority, 32));
+    if (strcmp(name, META_GENERATION) == 0)
+        return state_put_meta(b, name, buffer_slice(&w->generation_bytes));
+    if (strcmp(name, META_READY) == 0)
+        return state_put_meta(b, name, slice_of("1", w->ready ? 1 : 0));
+    if (strcmp(name, META_HAZARD) == 0)
+        return state_put_meta(b, name, slice_of("1", w->hazard ? 1 : 0));
+    if (strcmp(name, META_STANDING) == 0)
+        b->standing_changed = true; /* stored with the batch */
+    else if (strcmp(name, META_HEARD) == 0)
+        b->heard_changed = true;
+    else
+        return CM_ERR_NOT_FOUND;
+    return 0;
+}
+
+static int mend_fact(struct batch *b, struct heal_change *c,
+                     const struct schema_key *key)
+{
+    char name[SCHEMA_META_NAME_MAX + 1] = "";
+    struct slice value;
+    int error;
+
+    if (key->size < 2 || key->size - 1 > SCHEMA_META_NAME_MAX)
+        return drop_raw(b, key);
+    memcpy(name, key->bytes + 1, key->size - 1);
+    if (store_txn_meta(&b->txn, name, &value) != CM_ERR_DAMAGED)
+        return 0; /* it was stored again since */
+    error = remember_fact(b, name);
+    for (size_t i = 0; i < c->named_count && error == CM_ERR_NOT_FOUND; i++)
+        if (strcmp(c->named[i].name, name) == 0)
+            error = state_put_meta(
+                b, name,
+                slice_of(c->packed.data + c->named[i].at, c->named[i].size));
+    if (error == 0) {
+        CM_MARK("heal: a fact was made again");
+        c->healed++;
+    } else if (error == CM_ERR_NOT_FOUND) {
+        c->named_lost++;
+        memcpy(c->lost_name, name, sizeof name);
+        error = drop_raw(b, key);
+    }
+    return error;
+}
+
 static int mend_record(struct batch *b, struct heal_change *c,
                        const struct schema_key *key)
 {
@@ -190,7 +262,9 @@ static int mend_record(struct batch *b, struct heal_change *c,
     case SCHEMA_PREFIX_DUE:
         c->healed++;
         return index_anew(b, key);
-    default: /* entries come from peers; facts from the operator */
+    case SCHEMA_PREFIX_META:
+        return mend_fact(b, c, key);
+    default: /* entries come from peers */
         c->skipped++;
         return 0;
     }
@@ -259,6 +333,7 @@ int writer_heal(struct writer *w, struct heal_change *c, uint64_t wall_ms,
     c->healed = 0;
     c->skipped = 0;
     c->unsent_lost = 0;
+    c->named_lost = 0;
     error = heal(&b, c, detail);
     if (error == 0)
         error = state_flush(&b);

@@ -28,6 +28,12 @@ int issuer_load(struct node *n)
         error = n->issuer.error;
     } else if (error == CM_ERR_NOT_FOUND) {
         error = 0;
+    } else if (error == CM_ERR_DAMAGED) {
+        node_log(n, 'E',
+                 "damage: the certificate by which this node issues others "
+                 "cannot be read any more: make it an issuer again (confmesh "
+                 "issuer --authority FILE)");
+        error = 0;
     }
     store_reader_reset(n->reader);
     return error;

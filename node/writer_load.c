@@ -267,7 +267,8 @@ static int load_identity(struct writer *w, struct store_txn *t,
     error = check_key(w, t, detail);
     if (error != 0)
         return error;
-    w->ready = store_txn_meta(t, META_READY, &value) == 0;
+    error = store_txn_meta(t, META_READY, &value);
+    w->ready = error == 0 || error == CM_ERR_DAMAGED; /* else there is none */
     if (store_txn_meta(t, META_HAZARD, &value) != CM_ERR_NOT_FOUND)
         w->hazard = true; /* also if the record is damaged */
     return 0;

@@ -112,16 +112,12 @@ int sim_host_initialise(struct sim_host *h,
 static int meta_exists(struct store *s, const char *name, bool *ret_exists)
 {
     struct store_reader *r = NULL;
-    struct slice value;
 
     int error = store_reader_begin(s, &r);
     if (error != 0)
         return error;
-    error = store_meta(r, name, &value);
+    *ret_exists = store_has_meta(r, name);
     store_reader_release(r);
-    if (error != 0 && error != CM_ERR_NOT_FOUND)
-        return error;
-    *ret_exists = error == 0;
     return 0;
 }
 

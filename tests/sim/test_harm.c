@@ -19,6 +19,7 @@
 #include "crdt/base/alloc.h"
 #include "node/writer_internal.h"
 #include "sim/check_internal.h"
+#include "sim/disk_internal.h"
 #include "sim/world.h"
 #include "sim/world_fault.h"
 #include "sim/world_order.h"
@@ -365,6 +366,143 @@ static void test_rot_of_the_own_name(void **state)
     rot(&m, 14);
 }
 
+/* One bit of every copy that a page has of the record: of which one LMDB reads
+ * nobody says. */
+static void rot_record(struct sim_disk *d, const MDB_val *k, const MDB_val *v)
+{
+    const uint8_t *value = v->mv_data;
+    const uint8_t *key = k->mv_data;
+    uint8_t node[4096];
+    size_t size = k->mv_size + v->mv_size;
+    uint8_t *at = d->map;
+    const uint8_t *end = d->map + d->size;
+    bool any = false;
+
+    if (size > sizeof node)
+        return; /* on pages of its own */
+    memcpy(node, key, k->mv_size);
+    memcpy(node + k->mv_size, value, v->mv_size);
+    while ((at = memmem(at, (size_t)(end - at), node, size)) != NULL) {
+        at[size - 1] ^= 1;
+        at += size;
+        any = true;
+    }
+    assert_true(any);
+}
+
+/* Every record whose key begins with prefix and, of a named fact, is of that
+ * name (NULL: any). */
+static unsigned rot_records(struct mesh *m, unsigned host, uint8_t prefix,
+                            const char *name)
+{
+    struct store *s = sim_host_store(m->w->hosts[host]);
+    struct store_reader *r;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    unsigned count = 0;
+
+    assert_int_equal(store_reader_begin(s, &r), 0);
+    assert_int_equal(mdb_cursor_open(r->txn.mdb, store_dbi(s), &cursor), 0);
+    while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {
+        struct slice key = slice_of(k.mv_data, k.mv_size);
+
+        if (key.data[0] != prefix ||
+            (name != NULL && !slice_equal(slice_of(key.data + 1, key.size - 1),
+                                          slice_of_string(name))))
+            continue;
+        rot_record(sim_host_disk(m->w->hosts[host]), &k, &v);
+        count++;
+    }
+    mdb_cursor_close(cursor);
+    store_reader_release(r);
+    sim_check_on_rot(m->w->check, host, false);
+    return count;
+}
+
+static bool is_sound(struct sim_world *w, void *ctx)
+{
+    struct mesh *m = ctx;
+    struct node_status s;
+
+    if (!all_may_write(w, m))
+        return false;
+    node_status_read(sim_host_node(w->hosts[1]), &s);
+    return s.heal.damaged == 0 && !s.heal.inconsistent &&
+           s.heal.counters.scrubs > 0;
+}
+
+/* Damaged records of the host's own, before the next walk over all of them; it
+ * goes on, or is started again, and is whole afterwards, with no help. */
+static void rot_of_own(uint64_t seed, uint8_t prefix, const char *name,
+                       bool crash)
+{
+    struct mesh m;
+
+    start(&m, seed, SCRUB_MS);
+    put_for(&m, "0123", 5 * SIM_SECOND);
+    await(&m, all_alike, "alike before");
+    if (rot_records(&m, 1, prefix, name) == 0)
+        fail_msg("there is no %c %s", prefix, name != NULL ? name : "");
+    if (crash)
+        sim_host_crash(m.w->hosts[1]);
+    put_for(&m, "0123", SIM_SECOND);
+    await(&m, is_sound, name != NULL ? name : "all of them");
+    put_for(&m, "0123", SIM_SECOND);
+    judge(&m);
+}
+
+/* What it is, whom it trusts and knows: one by one, then all at once. */
+static void test_rot_of_facts(void **state)
+{
+    static const char *const names[] = {
+        META_INCARNATION, META_CERTIFICATE, META_AUTHORITY, META_GENERATION,
+        META_HOST,        META_PEERS,       META_BIND,      META_READY,
+        META_STANDING,    META_SPONSORS,    NULL,
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        rot_of_own(1, SCHEMA_PREFIX_META, names[i], false);
+        rot_of_own(2, SCHEMA_PREFIX_META, names[i], true);
+    }
+}
+
+static void test_rot_of_the_vector(void **state)
+{
+    (void)state;
+    rot_of_own(3, SCHEMA_PREFIX_STATE, NULL, false);
+    rot_of_own(3, SCHEMA_PREFIX_STATE, NULL, true);
+    rot_of_own(4, SCHEMA_PREFIX_ACTOR, NULL, false);
+    rot_of_own(4, SCHEMA_PREFIX_ACTOR, NULL, true);
+    rot_of_own(5, SCHEMA_PREFIX_OWN, NULL, false);
+    rot_of_own(5, SCHEMA_PREFIX_OWN, NULL, true);
+    rot_of_own(6, SCHEMA_PREFIX_ENTRY, NULL, false);
+    rot_of_own(6, SCHEMA_PREFIX_ENTRY, NULL, true);
+}
+
+/* So much at once that hardly a record is whole. */
+static void rot_of_nearly_all(struct mesh *m, uint64_t seed)
+{
+    struct sim_plan_line l = line_of(SIM_DEED_BIT_ROT, 1, 0);
+
+    start(m, seed, SCRUB_MS);
+    put_for(m, "0123", 5 * SIM_SECOND);
+    await(m, all_alike, "alike before");
+    l.id = 1000 + seed;
+    l.params[SIM_PARAM_COUNT] = 300;
+    begin(m, &l);
+    put_for(m, "0123", SIM_SECOND);
+    await(m, is_sound, "whole again");
+    put_for(m, "0123", SIM_SECOND);
+    judge(m);
+}
+
+static void test_rot_of_nearly_all(void **state)
+{
+    (void)state;
+    each_seed(rot_of_nearly_all);
+}
+
 /* Nobody looks, and nothing mends it. */
 static void test_rot_unmended(void **state)
 {
@@ -548,6 +686,9 @@ int main(void)
         cmocka_unit_test(test_write_gone),
         cmocka_unit_test(test_rot),
         cmocka_unit_test(test_rot_of_the_own_name),
+        cmocka_unit_test(test_rot_of_nearly_all),
+        cmocka_unit_test(test_rot_of_facts),
+        cmocka_unit_test(test_rot_of_the_vector),
         cmocka_unit_test(test_rot_unmended),
         cmocka_unit_test(test_lie),
         cmocka_unit_test(test_lie_untold),
