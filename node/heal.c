@@ -528,6 +528,25 @@ static void mend(struct node *n)
         fetch(n);
 }
 
+/* Whether all that differs is gone here and there at the peer's, while nobody
+ * lives who could say more. What a store has lost leaves nothing behind; what
+ * is there has a checksum, and dots within the vector. */
+static bool lacks_alone(const struct node *n, size_t votes_count)
+{
+    const struct heal *h = &n->heal;
+    size_t living = 1 + gossip_member_count(n->gossip, MEMBER_ALIVE) +
+                    gossip_member_count(n->gossip, MEMBER_SUSPECT);
+
+    CHECK(h->purpose == HEAL_LAW);
+    if (h->more || votes_count != living)
+        return false;
+    for (size_t i = 0; i < h->differences_count; i++)
+        if (h->differences[i].here != HEAL_ABSENT ||
+            h->differences[i].there != HEAL_THERE)
+            return false;
+    return h->differences_count > 0;
+}
+
 /* "The replica that cannot be confirmed by a second member is rebuilt." */
 static void decide(struct node *n)
 {
@@ -535,7 +554,8 @@ static void decide(struct node *n)
     size_t mine = votes(n, &n->digest);
     size_t theirs = votes(n, &h->peer_digest);
 
-    if (h->scrub.inconsistent || theirs > mine) {
+    if (h->scrub.inconsistent || theirs > mine ||
+        (theirs == mine && lacks_alone(n, mine + theirs))) {
         h->undecided = false;
         node_log(n, 'E',
                  "heal: this node's state is the wrong one (%zu members have "

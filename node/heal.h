@@ -11,10 +11,13 @@
  *
  * Who is wrong is decided by the digests heard on probes: a state that more
  * living members have than have the other stands; a node whose own entries do
- * not add up to its own digest is wrong whatever the others have; else (two
- * nodes, or halves) the operator decides. Whoever is wrong takes the entries
- * that differ from a peer of the same vector, or, if they are too many or the
- * vectors never meet, a whole cut in place of its state. */
+ * not add up to its own digest is wrong whatever the others have. Of two
+ * halves, when nobody else lives who could say more, the one that merely lacks
+ * entries takes them: states are given away meanwhile, and a loss must not
+ * become the greater part by its copies. Else the operator decides. Whoever is
+ * wrong takes the entries that differ from a peer of the same vector, or, if
+ * they are too many or the vectors never meet, a whole cut in place of its
+ * state. */
 #ifndef NODE_HEAL_H
 #define NODE_HEAL_H
 

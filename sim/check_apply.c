@@ -528,6 +528,34 @@ static struct sim_model_event *must_know(struct sim_check *c,
     return NULL;
 }
 
+/* What is gone from its store without a word is mended before the run is
+ * judged. */
+static bool is_lapsed(struct sim_check *c, struct check_host *h,
+                      const struct vv *vv, const struct hash *digest)
+{
+    struct digest lanes;
+    struct hash expected;
+
+    if (!h->lapsed)
+        return false;
+    lanes = sim_model_state_digest(h->state);
+    expected = digest_finish(&lanes, vv);
+    h->lapsed = !hash_equal(&expected, digest) && !c->judging;
+    if (h->lapsed)
+        c->lapsed_us = check_now(c);
+    return h->lapsed;
+}
+
+/* Whoever adopts a state may get it from one that lacks an entry. */
+static bool may_come_lapsed(const struct sim_check *c)
+{
+    bool any = c->lapses && check_now(c) - c->lapsed_us < CHECK_LAPSE_US;
+
+    for (unsigned i = 0; i < c->options.hosts_count && !any; i++)
+        any = c->hosts[i].lapsed;
+    return any;
+}
+
 bool check_adopt(struct sim_check *c, struct check_host *h, const struct vv *vv,
                  uint64_t revision)
 {
@@ -539,6 +567,7 @@ bool check_adopt(struct sim_check *c, struct check_host *h, const struct vv *vv,
     h->log_count = 0;
     h->adoptions++;
     h->joined_cut = false;
+    h->lapsed = h->lapsed || may_come_lapsed(c);
     h->told_wall_ms = 0;
     h->adopted_revision = revision;
     h->adopted_wall_ms = c->options.hosts != NULL
@@ -697,22 +726,6 @@ static void check_vector(struct sim_check *c, struct check_host *h,
                          "its vector says %s, which it did not apply", text);
     }
     (void)check_adopt(c, h, vv, h->revision);
-}
-
-/* What is gone from its store without a word is mended before the run is
- * judged. */
-static bool is_lapsed(const struct sim_check *c, struct check_host *h,
-                      const struct vv *vv, const struct hash *digest)
-{
-    struct digest lanes;
-    struct hash expected;
-
-    if (!h->lapsed)
-        return false;
-    lanes = sim_model_state_digest(h->state);
-    expected = digest_finish(&lanes, vv);
-    h->lapsed = !hash_equal(&expected, digest) && !c->judging;
-    return h->lapsed;
 }
 
 void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,

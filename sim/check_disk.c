@@ -41,6 +41,7 @@ void sim_check_on_lapse(struct sim_check *c, unsigned host)
         return;
     CHECK(host < c->options.hosts_count);
     c->hosts[host].lapsed = true;
+    c->lapses = true;
 }
 
 void sim_check_on_merge(struct sim_check *c, unsigned host)

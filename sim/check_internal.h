@@ -103,6 +103,8 @@ struct check_host {
     struct buffer cursor_bytes;
 };
 
+/* So long a state may still be under way that was read before it was mended. */
+#define CHECK_LAPSE_US UINT64_C(60000000)
 /* Two that hold different events under one name have to know it by then. */
 #define CHECK_FORK_US UINT64_C(60000000)
 
@@ -196,6 +198,8 @@ struct sim_check {
     bool judging;       /* nothing is excused any more that time alone mends */
     unsigned everybody_troubled;
     bool any_hostile;
+    bool lapses;            /* an entry was taken from some store, ever */
+    uint64_t lapsed_us;     /* when somebody was last seen to lack it */
     bool any_rolled_back;   /* names may have been given twice */
     bool names_free;        /* an event that was lost may be under way still */
     bool forked;            /* a name was given twice: check_return.c */

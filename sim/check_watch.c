@@ -34,6 +34,11 @@ struct sim_check_watch {
     struct expected *expected; /* owned; of the commit being read */
     size_t expected_count;
     size_t expected_capacity;
+    /* Owned; it was told that they are gone, which no event says: a fault took
+     * them, and they have to come back. */
+    const struct sim_model_entry **gone;
+    size_t gone_count;
+    size_t gone_capacity;
     bool failed; /* reported: it looks no further */
     bool polled; /* to the end, at the revision that follows */
     uint64_t polled_revision;
@@ -72,6 +77,7 @@ static void free_watch(struct sim_check_watch *w)
     check_ends_free(w->ends);
     cm_free(w->seqs);
     cm_free(w->expected);
+    cm_free(w->gone);
     cm_free(w);
 }
 
@@ -224,6 +230,7 @@ struct told {
     struct sim_check_watch *watch;
     uint64_t count;
     bool wrong;
+    bool untrue; /* it is not what mending may tell either */
     char text[CHECK_KEY_TEXT_SIZE];
 };
 
@@ -233,6 +240,47 @@ static bool is_as_expected(const struct expected *e, const struct change *c)
            e->revoked == c->revoked &&
            (e->kind != CHANGE_PUT ||
             (slice_equal(e->value, c->value) && e->flags == c->flags));
+}
+
+static void note_gone(struct sim_check_watch *w,
+                      const struct sim_model_entry *entry, bool gone)
+{
+    size_t i = 0;
+
+    while (i < w->gone_count && w->gone[i] != entry)
+        i++;
+    if (!gone && i < w->gone_count)
+        w->gone[i] = w->gone[--w->gone_count];
+    if (!gone || i < w->gone_count)
+        return;
+    if (w->gone_count == w->gone_capacity) {
+        w->gone_capacity = w->gone_capacity > 0 ? 2 * w->gone_capacity : 16;
+        w->gone = cm_realloc(w->gone, w->gone_capacity * sizeof(*w->gone));
+        CHECK(w->gone != NULL);
+    }
+    w->gone[w->gone_count++] = entry;
+}
+
+/* Whether it may be told beside all events: what a fault took from the store is
+ * told as gone, and once it is mended, as what it is by the model. */
+static bool is_mending(struct sim_check_watch *w,
+                       const struct sim_model_entry *entry,
+                       const struct change *change)
+{
+    bool there = change->kind == CHANGE_PUT || change->kind == CHANGE_ADD;
+    struct sim_model_view view = view_of(w);
+    const struct sim_model_op *winner;
+
+    if (entry == NULL || change->revoked)
+        return false;
+    note_gone(w, entry, !there);
+    if (!there || find_expected(w, &change->id) != NULL)
+        return true; /* the commit after it is looked at already */
+    winner = sim_model_resolve(w->check->model, &view, entry, 0).winner;
+    return winner != NULL &&
+           dot_equal(&winner->event->decoded.dot, &change->dot) &&
+           (change->kind != CHANGE_PUT ||
+            slice_equal(winner->op->value, change->value));
 }
 
 static int on_change(void *context, const struct change *change)
@@ -254,7 +302,11 @@ static int on_change(void *context, const struct change *change)
     t->count++;
     if (e != NULL && is_as_expected(e, change)) {
         e->told = true;
-    } else if (!t->wrong) {
+        note_gone(w, entry, false);
+        return 0;
+    }
+    t->untrue = t->untrue || !w->check->lapses || !is_mending(w, entry, change);
+    if (!t->wrong) {
         t->wrong = true;
         check_key_text(t->text, &change->id);
     }
@@ -276,6 +328,7 @@ static void start_over(struct sim_check_watch *w)
     struct check_host *h = w->host;
 
     w->adoptions = h->adoptions;
+    w->gone_count = 0;
     w->revision = h->adopted_revision;
     w->at = 0;
     reserve_seqs(w);
@@ -313,6 +366,7 @@ static void begin_here(struct sim_check_watch *w, struct store_reader *r)
     memset(w->seqs, 0, w->seqs_count * sizeof *w->seqs);
     memcpy(w->seqs, h->seqs, h->seqs_count * sizeof *w->seqs);
     w->revision = store_revision(r);
+    w->gone_count = 0;
     w->at = h->log_count;
     check_ends_begin(w->ends, h, w->seqs, w->seqs_count, 0);
 }
@@ -350,6 +404,7 @@ static bool follow_cut(struct sim_check_watch *w, struct store_reader *r)
     if (error != CM_ERR_NOT_FOUND)
         return false;
     w->adoptions = h->adoptions;
+    w->gone_count = 0;
     w->at = h->log_count;
     w->expected_count = 0;
     reserve_seqs(w);
@@ -379,10 +434,12 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
     const struct check_commit *commit = next_expected(w);
     struct told t = {.watch = w};
     uint64_t revision = 0;
+    bool mending;
     int error = 0;
 
-    do { /* commits that are outside of the prefix */
-        t.count = 0;
+    do { /* commits that are outside of the prefix, or mend */
+        t = (struct told){.watch = w};
+        mending = false;
         error = store_changes(r, w->revision, &revision, on_change, &t);
         if (error == 0 && revision <= w->revision) {
             fail(w, "a revision again", revision);
@@ -392,9 +449,12 @@ static bool take_commit(struct sim_check_watch *w, struct store_reader *r)
             fail(w, "too much: it missed a commit", commit->revision);
             return false;
         }
-        if (error == 0)
+        if (error == 0) {
             w->revision = revision;
-    } while (error == 0 && t.count == 0);
+            mending = t.count > 0 && !t.untrue &&
+                      (commit == NULL || revision < commit->revision);
+        }
+    } while (error == 0 && (t.count == 0 || mending));
     if (error == CM_ERR_NOT_FOUND) {
         if (commit != NULL)
             fail(w, "nothing of a commit", commit->revision);
@@ -471,5 +531,9 @@ void check_watches_quiescent(struct sim_check *c, const bool *core)
     for (struct sim_check_watch *w = c->watches; w != NULL; w = w->next) {
         if (check_in_core(core, w->host->number))
             sim_check_watch_poll(w, 0);
+        if (check_in_core(core, w->host->number) && w->gone_count > 0 &&
+            !w->failed)
+            fail(w, "that an entry is gone, and not that it is back",
+                 w->gone_count);
     }
 }
