@@ -15,7 +15,10 @@
 
 #define LOOK_US (250 * SIM_MS)     /* between looks at convergence */
 #define REST_US (100 * SIM_SECOND) /* longer than the check excuses */
-#define JOIN_ALONE_MAX 64          /* hosts: larger meshes gather in groups */
+/* Of it, before traffic counts: what was sent to bring them together is still
+ * under way when they are. */
+#define REST_SETTLE_US (10 * SIM_SECOND)
+#define JOIN_ALONE_MAX 64 /* hosts: larger meshes gather in groups */
 #define JOIN_TOGETHER 16
 #define FLOOR_SETTLE_US (10 * SIM_SECOND)
 #define SCRUB_MS 30000
@@ -213,8 +216,10 @@ static void judge(struct sim_run *r)
     }
     /* Until nobody has an excuse any more. Nothing is written meanwhile: they
      * may not drift apart again. */
+    if (!advance(r, r->world->sched.now_us + REST_SETTLE_US))
+        return;
     sim_check_rest(c);
-    if (!advance(r, r->world->sched.now_us + REST_US))
+    if (!advance(r, r->world->sched.now_us + REST_US - REST_SETTLE_US))
         return;
     await_convergence(r, true, 0, &unused);
     if (r->over)
