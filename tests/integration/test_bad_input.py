@@ -264,37 +264,51 @@ def test_bad_cuts(t):
     bad.end()
 
 
-def spool_of(node):
-    """The file, without a name, from which it sends a cut; None as long as
-    there is none."""
+def spools_of(node):
+    """Files without a name, from which it sends cuts: by inode, their path."""
     folder = "/proc/%d/fd" % node.pid
+    found = {}
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         try:
             if os.readlink(path).endswith("(deleted)"):
-                return path
+                found[os.stat(path).st_ino] = path
         except FileNotFoundError:
             pass
-    return None
+    return found
+
+
+def amid_a_cut(t, alpha):
+    """Somebody who stands still while alpha sends it a cut, and the spool."""
+    connection = alpha.connect()
+    for i in range(24):  # more than the kernel keeps for who does not read
+        connection.put("big/%02d" % i, os.urandom(1000000))
+    connection.close()
+    for attempt in range(5):
+        before = spools_of(alpha)
+        scanned = alpha.process.stderr().count(b"ready to be sent")
+        node = t.node("gamma%d" % attempt)
+        node.spawn("--name", node.name, "--join", alpha.token())
+        new = {}
+        while not new:
+            check(node.process.running(), node.process.stderr())
+            new = {i: p for i, p in spools_of(alpha).items()
+                   if i not in before}
+        os.kill(node.pid, signal.SIGSTOP)
+        wait_until(lambda s=scanned: alpha.process.stderr().count(
+            b"ready to be sent") > s, "alpha has scanned")
+        if alpha.live()["cuts"]["serving"] == 1:
+            return node, list(new.values())[0]
+        os.kill(node.pid, signal.SIGCONT)  # it was too fast for this machine
+        node.wait_ready()
+    raise harness.Failure("nobody could be stopped amid a cut")
 
 
 def test_spool_that_rots(t):
     """A giver whose spool is damaged while it sends notices, and scans anew
     for whoever asks again, although nothing is written meanwhile."""
     alpha = t.mesh()
-    connection = alpha.connect()
-    for i in range(24):  # more than the kernel keeps for who does not read
-        connection.put("big/%02d" % i, os.urandom(1000000))
-    connection.close()
-    node = t.node("gamma")
-    node.spawn("--name", "gamma", "--join", alpha.token())
-    path = None
-    while path is None:
-        check(node.process.running(), node.process.stderr())
-        path = spool_of(alpha)
-    os.kill(node.pid, signal.SIGSTOP)
-    wait_until(lambda: b"ready to be sent" in alpha.process.stderr(),
-               "alpha has scanned")
+    node, path = amid_a_cut(t, alpha)
     size = os.stat(path).st_size
     check(size > 24000000, "the spool is %d bytes" % size)
     with open(path, "r+b") as file:
@@ -306,6 +320,29 @@ def test_spool_that_rots(t):
     t.converged([alpha, node])
     check_in(b"the disk fails", alpha.process.stderr())
     check_equal(refused_cuts(node), 0, "damaged cuts that left alpha")
+
+
+def test_progress_of_a_cut(t):
+    """Both sides tell how far it is."""
+    alpha = t.mesh()
+    node, _ = amid_a_cut(t, alpha)
+    gives = alpha.live()["cuts"]
+    check(0 < gives["sent_bytes"] < gives["sent_of_bytes"], gives)
+    check(gives["sent_of_bytes"] > 24000000, gives)
+    check_in("sent_of_bytes", alpha.ok("status").decode())
+    os.kill(alpha.pid, signal.SIGSTOP)
+    os.kill(node.pid, signal.SIGCONT)
+    takes = wait_until(lambda: [c for c in [node.live()["cuts"]]
+                                if c.get("bytes")], "its progress")[0]
+    check(takes["phase"] and takes["bytes"] < takes["of_bytes"], takes)
+    check(takes["messages"] < takes["of_messages"], takes)
+    check_equal(takes["of_bytes"], gives["sent_of_bytes"])
+    check_in("of_messages", node.ok("status").decode())
+    os.kill(alpha.pid, signal.SIGCONT)
+    node.wait_ready(60)
+    t.converged([alpha, node])
+    check("phase" not in node.live()["cuts"], node.live()["cuts"])
+    check_equal(alpha.live()["cuts"]["serving"], 0)
 
 
 def test_bad_cuts_beside_an_honest_member(t):

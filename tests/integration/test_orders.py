@@ -102,6 +102,35 @@ def test_bad_orders_are_counted(t):
     check(gamma.process.running(), "the evicted one still runs")
 
 
+def test_conflicting_order_is_counted(t):
+    """A second order of one epoch, signed with a copy of the key that knew of
+    no first one: the one that was heard first stands, and doctor says why."""
+    alpha, beta, gamma, delta = mesh(t, 4)
+    copy = t.path("copy.key")
+    shutil.copy(t.authority, copy)
+    for node in (beta, gamma, delta):
+        node.stop()
+    evict(t, alpha, "gamma")
+    first = order_of(t.authority)
+    alpha.stop()
+    beta.start()
+    evict(t, beta, "delta", authority=copy)
+    wait_until(lambda: [m for m in roster(beta)["members"]
+                        if m["name"] == "delta" and m["evictee"]],
+               "beta acts on the other one")
+    answer = beta.request("POST", "/v1/mesh/orders", first)
+    check(answer.status >= 400, "%d %s" % (answer.status, answer.body))
+    check_in(b"order", answer.body)
+    wait_until(lambda: metric(beta, "conflict") == 1, "it is counted")
+    told = [f for f in findings(beta)
+            if "contradict the one that this node heard first" in f["found"]]
+    check_equal([f["about"] for f in told], ["refused"])
+    check_in("evict --none", told[0]["remedy"])
+    check([m for m in roster(beta)["members"]
+           if m["name"] == "gamma" and m["stays"]], "gamma stays at beta")
+    beta.ok("put", "k", "v")
+
+
 def moved(t, node):
     """Its directory on another disk; nothing else of it is left."""
     copy = t.node(node.name)
