@@ -37,6 +37,7 @@ void cut_note_adopted(struct node *n, const struct key_id *source)
     n->cuts.unconfirmed = has_second(n, source);
     n->cuts.unconfirmed_source = *source;
     n->cuts.confirm_ms = node_now(n);
+    n->cuts.last_refusal[0] = '\0'; /* the last one was not */
     if (n->cuts.unconfirmed)
         node_log(n, 'I',
                  "cut: adopted; unconfirmed until a second member has the same "
@@ -138,6 +139,7 @@ void cut_status_read(const struct node *n, struct cut_status *ret)
         .serving = n->cuts.serving,
         .spools = n->cuts.sources_count,
         .last_refusal = n->cuts.last_refusal,
+        .last_refused_ms = n->cuts.last_refused_ms,
         .counters = n->cuts.counters,
     };
 

@@ -156,6 +156,7 @@ void cut_refused(struct node *n, int error, const char *text)
     count_refusal(n, error);
     (void)snprintf(n->cuts.last_refusal, sizeof n->cuts.last_refusal, "%s: %s",
                    cm_strerror(error), text);
+    n->cuts.last_refused_ms = node_wall(n);
     node_log(n, 'W', "cut: refused: %s", n->cuts.last_refusal);
 }
 
@@ -315,7 +316,6 @@ static void applied(void *context, struct intent *i)
     if (i->result == 0) {
         p->announced = false;
         n->cuts.counters.adopted++;
-        n->cuts.last_refusal[0] = '\0';
         forget_vouched(p);
         CM_MARK("cut: joined");
         node_log(n, 'I', "cut: joined, %llu entries differed",

@@ -82,10 +82,11 @@ struct cuts {
     size_t serving; /* links that one is sent on */
     struct cut_pull pull;
     struct cut_counters counters;
-    char last_refusal[384];
-    uint64_t stage_entries; /* a difference of more is staged */
-    bool shadow;            /* something is left in the other bank… */
-    bool sweeping;          /* …and on its way out */
+    char last_refusal[384];   /* "" once one was adopted after it */
+    uint64_t last_refused_ms; /* wall clock; 0: never */
+    uint64_t stage_entries;   /* a difference of more is staged */
+    bool shadow;              /* something is left in the other bank… */
+    bool sweeping;            /* …and on its way out */
     uint64_t sweep_ms;
     bool unconfirmed;
     struct key_id unconfirmed_source;

@@ -195,6 +195,8 @@ static void put_cuts(struct buffer *out, const struct node *n,
     field_number(out, "spool_bytes", s->spool_bytes);
     if (s->last_refusal[0] != '\0')
         field_text(out, "last_refusal", s->last_refusal);
+    if (s->last_refused_ms > 0)
+        field_number(out, "last_refused_ms", s->last_refused_ms);
     put_cut_counters(out, &s->counters);
     buffer_append_byte(out, '}');
 }

@@ -146,6 +146,7 @@ struct cut_status {
     size_t spools;
     uint64_t spool_bytes;
     const char *last_refusal;
+    uint64_t last_refused_ms; /* wall clock; 0: none was */
     struct cut_counters counters;
 };
 

@@ -439,13 +439,13 @@ static void examine_cut_counters(json_t *findings, const json_t *counters)
     }
 }
 
-static void examine_cuts(json_t *findings, const json_t *cuts)
+static void examine_cuts(json_t *findings, const json_t *cuts, int64_t now_ms)
 {
     const char *waits = text_in(cuts, "waits");
     const char *refusal = text_in(cuts, "last_refusal");
 
-    examine_cut_counters(findings, json_object_get(cuts, "counters"));
-
+    if (number_in(cuts, "last_refused_ms") + RECENT_MS >= now_ms)
+        examine_cut_counters(findings, json_object_get(cuts, "counters"));
     if (waits[0] != '\0')
         find(findings, "cuts",
              "compare with another node; 'confmesh adopt --yes' agrees to it",
@@ -543,8 +543,8 @@ int cli_verb_doctor(struct cli *c)
     findings = json_array();
     CHECK(findings != NULL);
     examine_status(findings, status);
-    examine_cuts(findings, json_object_get(status, "cuts"));
-
+    examine_cuts(findings, json_object_get(status, "cuts"),
+                 number_in(json_object_get(status, "clocks"), "wall_ms"));
     examine_heal(findings, json_object_get(status, "heal"));
     examine_return(findings, status);
     examine_own_clock(findings, json_object_get(status, "clocks"));

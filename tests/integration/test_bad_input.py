@@ -261,6 +261,9 @@ def test_bad_cuts(t):
     bad.do("cut honest")
     node.wait_ready(60)
     check_equal(len([k for k in node.values() if k.startswith("k/")]), 50)
+    told = [f["found"] for f in findings(node) if f["about"] == "cuts"]
+    check_equal(["truncated or altered" in f for f in told], [True],
+                "of the last day; none of it is the last one")
     bad.end()
 
 
