@@ -341,6 +341,19 @@ static int load_marks(struct prune *p, const char *folder,
     return error;
 }
 
+/* A list is never replaced by one of the same moment: what that marked would be
+ * forgotten. */
+static uint64_t free_moment(const struct prune *p,
+                            const struct object_list *lists)
+{
+    uint64_t ret = p->wall_ms;
+
+    for (size_t i = 0; i < lists->count; i++) /* ascending */
+        if (strtoull(lists->names[i], NULL, 10) == ret)
+            ret++;
+    return ret;
+}
+
 /* Lists that have done their work go, the new one comes. */
 static int store_marks(struct prune *p, const char *folder,
                        const struct object_list *lists,
@@ -354,7 +367,7 @@ static int store_marks(struct prune *p, const char *folder,
         return 0;
     if (p->marks.size > 0) {
         (void)snprintf(name, sizeof name, "%s%020llu", folder,
-                       (unsigned long long)p->wall_ms);
+                       (unsigned long long)free_moment(p, lists));
         error =
             object_store_put(&p->store, name, buffer_slice(&p->marks), detail);
     }

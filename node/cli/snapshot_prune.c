@@ -19,6 +19,13 @@ static void tell(void *ctx, enum prune_verdict verdict, const char *name)
         (void)printf("%-6s %s\n", word, name);
 }
 
+static uint64_t wall_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static int number(struct cli *c, const char *flag, uint64_t *ret)
 {
     struct cm_detail detail = {""};
@@ -70,9 +77,8 @@ int cli_verb_snapshot_prune(struct cli *c)
     if (grace != NULL &&
         args_duration_ms(&policy.grace_ms, grace, "--grace", &detail) != 0)
         return cli_usage_error(c, "%s", detail.text);
-    int error =
-        snapshot_prune(c->words[0], &policy, NULL, (uint64_t)time(NULL) * 1000,
-                       tell, c, &counts, &detail);
+    int error = snapshot_prune(c->words[0], &policy, NULL, wall_ms(), tell, c,
+                               &counts, &detail);
     if (error != 0)
         return cli_failed_as(c, cli_exit_of(error), "%s", detail.text);
     if (c->json)

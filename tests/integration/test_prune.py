@@ -98,6 +98,41 @@ def test_nobody_evicts_another(t):
     check_equal(names(target), before, "something was deleted")
 
 
+def test_newest_whole_is_kept(t):
+    """Newer ones that are damaged do not count: the newest that verifies is
+    neither marked nor deleted, though the policy alone would let it go."""
+    node = t.mesh()
+    target = t.path("snap")
+    states = []
+    for i in range(4):
+        before = names(target) if states else set()
+        node.ok("put", "a", str(i))
+        node.ok("snapshot", "now", "--to", target)
+        states.append((names(target) - before, node.values()))
+    for new, _ in states[2:]:
+        (pack,) = [n for n in new if "/p/" in n]
+        with open(os.path.join(target, pack), "r+b") as file:
+            file.seek(50)
+            file.write(b"\xff\x00\xff")
+    only = ["--keep-last", "1"] + LAST[2:]
+    (whole,) = [n for n in states[1][0] if "/m/" in n]
+    marked = prune(target, *only)
+    check_equal((marked["kept"], marked["deleted"]), (2, 0))
+    prune(target, "--grace", "0s", *only)
+    left = sorted(n for n in names(target) if "/m/" in n)
+    check_equal(len(left), 2)
+    check_in(whole, left)
+    check_equal(cli("snapshot", "verify", target, whole).returncode, 0)
+    node.kill()
+    fresh = t.node("phoenix")
+    result = subprocess.run(
+        [RESTORE, target, "--data", fresh.data, "--name", "phoenix",
+         "--authority", t.authority, "--no-passphrase"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    check_equal(result.returncode, 6, result.stderr)
+    check_equal(fresh.start().values(), states[1][1])
+
+
 def test_killed_uploads(t):
     """SIGKILL at any moment: every manifest that is there is whole, the chain
     goes on, and what was covered comes back."""

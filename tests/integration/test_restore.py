@@ -495,6 +495,26 @@ def test_refusals(t):
     check_equal(node.get("a"), b"1")
 
 
+def test_no_server_inside(t):
+    """The restore tool has the CRDT, the formats, LMDB and the clients of
+    object stores, and nothing that listens or gossips."""
+    del t
+    told = subprocess.run(["nm", "--defined-only", RESTORE], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    names = {line.split()[-1].decode() for line in told.stdout.splitlines()}
+    if not names:
+        harness.note("it has no symbols: built statically")
+        return
+    check("writer_replace" in names and "snapshot_state_open" in names,
+          "what it needs")
+    servers = [n for n in names if n.startswith(
+        ("gossip_", "MHD_", "uv_", "http_", "node_new", "daemon_"))]
+    check_equal(servers, [])
+    told = subprocess.run(["readelf", "-d", RESTORE], check=True,
+                          stdout=subprocess.PIPE).stdout
+    check(b"libmicrohttpd" not in told and b"libuv" not in told, told)
+
+
 def test_passphrase(t):
     """An authority under a passphrase: the right one only."""
     for name, text in (("right", "correct horse\n"), ("wrong", "battery\n")):

@@ -107,6 +107,34 @@ def test_life(t):
     check_equal(back.values(), values)
 
 
+def test_prune(t):
+    """Marked, then deleted, at the server; what is kept verifies."""
+    node = node_of(t)
+    target = url("pruned")
+    for i in range(3):
+        node.ok("put", "k/7", "change %d" % i)
+        snapshot(node, target)
+    flags = ["--keep-last", "1", "--keep-hourly", "0", "--keep-daily", "0",
+             "--keep-weekly", "0", "--json"]
+
+    def prune(*more):
+        result = cli("snapshot", "prune", target, *flags, *more, env=keys())
+        check_equal(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    def names():
+        return {n for n in swift().names(BUCKET) if n.startswith("pruned/")}
+    before = names()
+    marked = prune()
+    check(marked["marked"] >= 2 and marked["deleted"] == 0, repr(marked))
+    check(before <= names(), "deleted at once")
+    gone = prune("--grace", "0s")
+    check_equal(gone["deleted"], marked["marked"])
+    check_equal(len([n for n in names() if "/m/" in n]), 1)
+    check(len(names()) < len(before), repr(names()))
+    check_equal(verify(target).returncode, 0)
+
+
 def test_interval(t):
     """The uploader's own snapshots, without anybody asking."""
     target = url("periodic", timeout="20")

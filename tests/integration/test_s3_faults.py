@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -691,6 +692,73 @@ def test_listings(t):
         check_equal(result.returncode, 5)
         check(re.search(b"no whole listing|the limit", result.stderr),
               repr(result.stderr))
+    stub.close()
+
+
+def test_idle(t):
+    """While nothing is written, whatever the intervals: only heartbeats and
+    announcements are put, each of at most 1 KiB. (A drill reads, daily by
+    default.)"""
+    stub = Stub()
+    target = stub.url()
+    node = node_of(t, "--snapshot-to", target, "--snapshot-interval", "1s",
+                   "--snapshot-delta", "200ms")
+    check_equal(node.live()["drills"]["interval_ms"], 86400000)
+    wait_told(node, target, lambda x: x["sequence"] > 0, "a snapshot")
+    node.wait_uploaded(times=2)
+    puts = []
+
+    def note(_handler, method, key, body):
+        if method == "PUT":
+            puts.append((key.split("/")[-2], len(body)))
+        return False
+
+    stub.fault = note
+    wait_until(lambda: len([p for p in puts if p[0] == "h"]) >= 4,
+               "four heartbeats", progress=lambda: list(puts))
+    check_equal({kind for kind, _ in puts} - {"u"}, {"h"}, repr(puts))
+    check(max(size for _, size in puts) <= 1024, repr(puts))
+    stub.close()
+
+
+def reader_slots(node):
+    """The transactions of LMDB's reader table, in slots of 64 bytes
+    (lock.mdb: transaction, process, thread); None: not reading now."""
+    with open(os.path.join(node.data, "lock.mdb"), "rb") as file:
+        table = file.read()
+    ret = []
+    for at in range(0, len(table) - 63, 64):
+        txn, pid = struct.unpack_from("<Qi", table, at)
+        if pid == node.pid:
+            ret.append(None if txn == (1 << 64) - 1 else txn)
+    return ret
+
+
+def test_no_reader_is_kept(t):
+    """While an upload waits for the network, no read transaction keeps the
+    store's pages: everything was spooled before."""
+    stub = Stub()
+    node = node_of(t)
+    end = threading.Event()
+    held = []
+
+    def hang(_handler, method, *_):
+        if method == "PUT":
+            held.append(method)
+            end.wait()
+        return False
+
+    stub.fault = hang
+    upload = harness.Thread(node.cli, "snapshot", "now", "--to", stub.url())
+    wait_until(lambda: held, "the upload waits")
+    for i in range(5):
+        node.ok("put", "meanwhile", str(i))
+    check(reader_slots(node), "no slot of the node's was found")
+    wait_until(lambda: set(reader_slots(node)) == {None}, "no reader",
+               progress=lambda: reader_slots(node))
+    end.set()
+    result = upload.finish()
+    check_equal(result.returncode, 0, result.stderr)
     stub.close()
 
 
