@@ -119,9 +119,11 @@ CC := gcc
 CLANG := clang
 WARNINGS := -Wall -Wextra -Wconversion -Wmissing-prototypes \
     -Wstrict-prototypes -Wshadow
-# A static program has to be small: no function that nobody calls.
+# A static program has to be small: no function that nobody calls, and no text
+# of what is checked.
 OPTIMISE := $(if $(filter 1,$(DEBUG)),-O0,$(if $(STATIC),-Os \
-    -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables,-O2))
+    -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+    -DCM_CHECK_BRIEF,-O2))
 CFLAGS ?= $(OPTIMISE) -g -fstack-protector-strong
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) \
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
