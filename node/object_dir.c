@@ -269,6 +269,8 @@ static int write_all(const struct object_dir *d, int fd, struct slice bytes)
             return -1;
         bytes = slice_of(bytes.data + put, bytes.size - (size_t)put);
         done += put;
+        if (d->sent != NULL)
+            atomic_store(d->sent, (uint64_t)done);
         for (; done - pushed >= PIECE_SIZE; pushed += PIECE_SIZE)
             push_out(fd, pushed);
     }

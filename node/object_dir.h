@@ -18,6 +18,7 @@ struct object_dir {
     char path[PATH_MAX];
     int fd;                      /* the directory, -1 when closed */
     struct object_rate *rate;    /* of what is written, or NULL; borrowed */
+    _Atomic uint64_t *sent;      /* of the put under way, or NULL; borrowed */
     struct object_list later;    /* names that were put and not flushed */
     const atomic_bool *stopping; /* ends waiting for it, or NULL; borrowed */
 };

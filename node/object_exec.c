@@ -29,6 +29,7 @@ struct object_exec {
     char *command;
     const atomic_bool *stopping;
     struct object_rate *rate;   /* of what is sent, or NULL */
+    _Atomic uint64_t *sent;     /* of the body under way, or NULL */
     pid_t pid;                  /* -1: none runs */
     int to;                     /* its standard input */
     int from;                   /* its standard output */
@@ -71,9 +72,11 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
     return 0;
 }
 
-void object_exec_limit(struct object_exec *e, struct object_rate *rate)
+void object_exec_limit(struct object_exec *e, struct object_rate *rate,
+                       _Atomic uint64_t *sent)
 {
     e->rate = rate;
+    e->sent = sent;
 }
 
 /* ---- the child ---- */
@@ -220,9 +223,12 @@ static int wait_for(const struct object_exec *e, int fd, short events)
     return CM_ERR_TIMEOUT;
 }
 
-static int send_all(struct object_exec *e, struct slice bytes)
+/* sent, if it is not NULL, tells how far it is. */
+static int send_all(struct object_exec *e, struct slice bytes,
+                    _Atomic uint64_t *sent)
 {
     size_t granted = 0;
+    size_t size = bytes.size;
 
     while (bytes.size > 0) {
         ssize_t put;
@@ -236,6 +242,8 @@ static int send_all(struct object_exec *e, struct slice bytes)
         if (put > 0) {
             granted -= (size_t)put;
             bytes = slice_of(bytes.data + put, bytes.size - (size_t)put);
+            if (sent != NULL)
+                atomic_store(sent, size - bytes.size);
             continue;
         }
         if (put < 0 && errno == EINTR)
@@ -402,16 +410,16 @@ static int attempt(struct object_exec *e, const struct exchange *x,
     if (e->pid < 0) {
         error = child_start(e, detail);
         if (error == 0)
-            error = send_all(e, slice_of_string(hello.line));
+            error = send_all(e, slice_of_string(hello.line), NULL);
         if (error == 0)
             error = take_reply(e, &hello, ret_again, detail);
         if (error != 0)
             child_end(e); /* the next call begins with a new one */
     }
     if (error == 0)
-        error = send_all(e, slice_of_string(x->line));
+        error = send_all(e, slice_of_string(x->line), NULL);
     if (error == 0)
-        error = send_all(e, x->body);
+        error = send_all(e, x->body, e->sent);
     if (error == 0)
         error = take_reply(e, x, ret_again, detail);
     return error;

@@ -26,8 +26,10 @@ int object_exec_open(struct object_exec **ret_exec, const char *command,
                      const atomic_bool *stopping, struct cm_detail *detail);
 /* Closes its input, ends it and waits for it. NULL is fine. */
 void object_exec_close(struct object_exec *e);
-/* What is put keeps to this rate; borrowed. */
-void object_exec_limit(struct object_exec *e, struct object_rate *rate);
+/* What is put keeps to this rate, and sent says how much of it has left; both
+ * borrowed. */
+void object_exec_limit(struct object_exec *e, struct object_rate *rate,
+                       _Atomic uint64_t *sent);
 
 /* As the calls of object_store.h. One thread at a time. */
 int object_exec_put(struct object_exec *e, const char *name, struct slice bytes,

@@ -110,10 +110,11 @@ void object_store_stop(struct object_store *s)
 void object_store_limit(struct object_store *s, struct object_rate *rate)
 {
     if (s->s3 != NULL)
-        s3_client_limit(s->s3, rate);
+        s3_client_limit(s->s3, rate, &s->sent);
     else if (s->exec != NULL)
-        object_exec_limit(s->exec, rate);
+        object_exec_limit(s->exec, rate, &s->sent);
     s->dir.rate = rate;
+    s->dir.sent = &s->sent;
     s->dir.stopping = &s->stopping;
 }
 

@@ -25,6 +25,9 @@ struct object_store {
     struct object_exec *exec; /* or this; owned */
     atomic_bool stopping;
     bool hurries; /* see OBJECT_STORE_HURRY */
+    /* Bytes of the put under way, or of the last one, that have left; for other
+     * threads. Whoever has counted that put sets it to 0. */
+    _Atomic uint64_t sent;
 };
 /* What a struct has to hold before the first _open. */
 #define OBJECT_STORE_CLOSED                                                    \

@@ -103,9 +103,11 @@ int s3_client_open(struct s3_client **ret_client, const char *target,
     return 0;
 }
 
-void s3_client_limit(struct s3_client *c, struct object_rate *rate)
+void s3_client_limit(struct s3_client *c, struct object_rate *rate,
+                     _Atomic uint64_t *sent)
 {
     c->wire.rate = rate;
+    c->wire.sent = sent;
 }
 
 void s3_client_close(struct s3_client *c)

@@ -28,8 +28,10 @@ int s3_client_open(struct s3_client **ret_client, const char *target,
                    const char *ca_file, const atomic_bool *stopping,
                    struct cm_detail *detail);
 void s3_client_close(struct s3_client *c); /* NULL is fine */
-/* What is put keeps to this rate; borrowed. */
-void s3_client_limit(struct s3_client *c, struct object_rate *rate);
+/* What is put keeps to this rate, and sent says how much of it has left; both
+ * borrowed. */
+void s3_client_limit(struct s3_client *c, struct object_rate *rate,
+                     _Atomic uint64_t *sent);
 
 /* As the calls of object_store.h. One thread at a time. */
 int s3_client_put(struct s3_client *c, const char *name, struct slice bytes,

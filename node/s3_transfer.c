@@ -53,6 +53,8 @@ static size_t on_send(char *to, size_t one, size_t size, void *ctx)
     if (size > 0)
         memcpy(to, t->body.data + t->sent, size);
     t->sent += size;
+    if (t->wire->sent != NULL)
+        atomic_store(t->wire->sent, t->sent);
     return size;
 }
 

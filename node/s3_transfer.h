@@ -40,6 +40,7 @@ struct s3_wire {
     const char *ca_file; /* NULL: the system's */
     const atomic_bool *stopping;
     struct object_rate *rate; /* of what is sent; NULL: no bound */
+    _Atomic uint64_t *sent;   /* of the body under way; or NULL */
     int64_t offset_s;         /* the server's clock less ours */
 };
 

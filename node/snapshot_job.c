@@ -114,12 +114,18 @@ void snapshot_job_free(struct snapshot_job *j)
 
 struct snapshot_job_progress snapshot_job_progress(const struct snapshot_job *j)
 {
-    return (struct snapshot_job_progress){
+    struct snapshot_job_progress p = {
         .uploading = atomic_load(&j->uploading),
         .done = atomic_load(&j->done),
         .there = atomic_load(&j->there),
         .total = atomic_load(&j->total),
     };
+
+    /* And what has left of the pack that is on its way. */
+    p.done += atomic_load(&j->store.sent);
+    if (p.done > p.total)
+        p.done = p.total;
+    return p;
 }
 
 static bool parse_sequence(uint64_t *ret_sequence, const char *text)
@@ -296,6 +302,7 @@ static int step_upload(struct snapshot_job *j, struct cm_detail *detail)
     int error = snapshot_upload_step(j->upload, detail);
 
     counts = snapshot_upload_counts(j->upload);
+    atomic_store(&j->store.sent, 0);
     atomic_store(&j->done, counts->bytes_done);
     atomic_store(&j->there, counts->bytes_there);
     if (error != SNAPSHOT_DONE)

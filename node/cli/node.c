@@ -106,7 +106,8 @@ static int bandwidth(const struct cli *c, struct daemon_options *o)
                    text);
     if (args_number(&o->snapshot_bandwidth, digits, BANDWIDTH_MAX,
                     "--snapshot-bandwidth", &detail) != 0)
-        return cli_usage_error(c, "%s", detail.text);
+        return cli_usage_error(c, "%s of bytes per second, or one with K or M",
+                               detail.text);
     o->snapshot_bandwidth *= unit;
     if (o->snapshot_to_count == 0)
         return cli_usage_error(c,

@@ -130,13 +130,26 @@ def test_bandwidth_and_progress(t):
     os.close(terminal)
     seen = wait_until(lambda: node.status()["snapshot"].get("elsewhere"),
                       "its progress")
-    wait_until(lambda: node.status()["snapshot"].get("elsewhere", {}).get(
-        "left_ms", 0) > 0 or process.poll() is not None, "an estimate")
+    # Also within the one pack that all of it is in.
+    told = []
+
+    def moves():
+        one = node.status()["snapshot"].get("elsewhere", {})
+        if 0 < one.get("bytes_done", 0) < one.get("bytes_total", 0) and \
+                one.get("left_ms", 0) > 0:
+            told.append(one["bytes_done"])
+        return len({done >> 17 for done in told}) >= 3
+    wait_until(moves, "how far it is, and an estimate",
+               progress=lambda: list(told))
+    check_equal(told, sorted(told))
     check_equal(process.wait(60), 0)
     took = time.monotonic() - begun
     said = os.read(master, 100000)
     os.close(master)
     check_in(b"uploading", said)
+    shown = {int(word.split()[0]) for word in said.decode().split("uploading: ")
+             if " bytes (" in word}
+    check(len(shown) >= 3, "the terminal: %r" % said)
     check(seen["phase"] in ("looking", "uploading"), repr(seen))
     check(took >= 0.9 * size / rate, "%d bytes in %.1f s" % (size, took))
     check_equal(cli("snapshot", "verify", t.path("other")).returncode, 0)
