@@ -222,6 +222,12 @@ static int read_key(struct datadir *d, bool create, struct cm_detail *detail)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT && create)
         return make_key(d, path, detail);
+    if (fd < 0 && errno == ENOENT)
+        return cm_fail(detail, CM_ERR_NOT_FOUND,
+                       "%s: No such file: if a node lived here, put its key "
+                       "back, nothing else can stand for it; else found a mesh "
+                       "(confmesh init) or join one (--join TOKEN)",
+                       path);
     if (fd < 0)
         return fail_errno(detail, path, "read it");
     size = read(fd, text, sizeof text - 1);

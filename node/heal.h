@@ -120,6 +120,7 @@ struct heal_scrub {
     uint64_t damaged;     /* records that the last one could not read */
     uint64_t interval_ms; /* 0: never by itself */
     bool inconsistent;    /* entries do not add up to the digest */
+    bool looked_again;    /* soon after records were made again */
     int pages;            /* what store_check_open said */
     struct cm_detail pages_detail;
 };

@@ -14,7 +14,7 @@
 
 #define HEAL_ENTRIES_MAX COMPARE_KEYS_MAX
 #define HEAL_BYTES_MAX (4u << 20)
-#define HEAL_NAMED_MAX 8 /* facts that the loop gives */
+#define HEAL_NAMED_MAX 16 /* facts that the loop gives */
 
 struct heal_entry {
     struct schema_key key;

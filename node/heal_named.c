@@ -15,6 +15,10 @@ static bool is_named(const struct schema_key *key, const char *name)
     return slice_equal(schema_key_slice(key), schema_key_slice(&other));
 }
 
+/* They go with the change, and are stored again behind it. */
+static const char *const stored[] = {META_PEERS, META_BIND, META_TOKENS,
+                                     META_ORDER_SEEN};
+
 /* By the roster: those that were given up before anybody rostered them are not
  * in it, and hold nothing back. */
 static void list_given_up(const struct node *n, struct buffer *out)
@@ -63,6 +67,10 @@ static void give(struct node *n, struct heal_change *c,
     } else if (is_named(key, META_GIVEN_UP)) {
         list_given_up(n, &made);
         error = heal_change_name(c, META_GIVEN_UP, buffer_slice(&made));
+    } else {
+        for (size_t i = 0; i < sizeof stored / sizeof stored[0]; i++)
+            if (is_named(key, stored[i]))
+                error = heal_change_name(c, stored[i], nothing);
     }
     if (error != 0)
         node_log(n, 'W', "heal: a fact of this node cannot be made again: %s",

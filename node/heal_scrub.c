@@ -28,6 +28,10 @@ static void mended(void *context, struct intent *i)
 
     if (i->result == 0) {
         n->heal.counters.healed += c->healed;
+        if (c->healed > 0 && !n->heal.scrub.looked_again) {
+            n->heal.scrub.looked_again = true; /* once: a disk may be gone */
+            heal_note_damage(n);
+        }
         if (c->healed > 0)
             node_log(n, 'W', "heal: %zu records were made again", c->healed);
         if (c->unsent_lost > 0)
@@ -126,6 +130,8 @@ static void found(struct node *n, const struct compare_result *r)
         node_log(n, 'E', "damage: %s", h->damage_text);
     if (r->damaged == 0 && h->damaged > 0)
         node_log(n, 'I', "damage: nothing is damaged any more");
+    if (r->damaged == 0)
+        h->scrub.looked_again = false;
     h->damaged = r->damaged;
     h->damaged_keys_count = r->damaged_keys_count;
     memcpy(h->damaged_keys, r->damaged_keys,

@@ -29,6 +29,21 @@ def rot(node, needle):
     return hits
 
 
+def rot_fact(node, name):
+    """Flips one bit of the checksum behind the key of that named fact, in every
+    page that has it."""
+    needle = b"m" + name
+    path = os.path.join(node.data, "data.mdb")
+    with open(path, "r+b") as file:
+        text = file.read()
+        at = text.find(needle)
+        check(at >= 0, "%s is in no page" % name.decode())
+        while at >= 0:
+            file.seek(at + len(needle))
+            file.write(bytes([text[at + len(needle)] ^ 1]))
+            at = text.find(needle, at + 1)
+
+
 def heal(node):
     return node.status()["heal"]
 
@@ -83,6 +98,44 @@ def test_rot_is_found_by_the_scrub(t):
     check_equal(beta.ok("get", "app/rotten").strip(), MARK + b"x" * 200)
     check_in(b"confmesh_healed_total", beta.request("GET", "/metrics").body)
     t.converged(nodes)
+
+
+def test_rotten_facts_are_made_again(t):
+    """Who it is, whom it trusts and knows: no peer has that. The running node
+    writes it again; the next start finds it and goes on as the same one."""
+    nodes = three(t)
+    beta = nodes[1]
+    beta.flags = ["--scrub-interval", "1s"]
+    beta.restart()
+    before = beta.status()["incarnation"]
+    for name in (b"incarnation", b"certificate", b"authority", b"generation",
+                 b"standing", b"peers", b"ready", b"host"):
+        rot_fact(beta, name)
+    check_equal(beta.ok("get", "app/7").strip(), b"value-7", "it serves")
+    wait_until(lambda: heal(beta)["healed"] >= 8, "they are made again", 60)
+    wait_healed(beta)
+    check_in(b"records were made again", beta.process.stderr(), "it says so")
+    check_equal(beta.cli("doctor").returncode, 0, "doctor is content")
+    beta.ok("put", "app/after", "a")
+    beta.restart()
+    check_equal(beta.status()["incarnation"], before, "the same life")
+    check_equal(glob.glob(os.path.join(beta.data, "data.mdb.damaged-*")), [])
+    nodes[2].wait_value("app/after", b"a")
+    t.converged(nodes, 60)
+
+
+def test_a_lost_key_is_said(t):
+    """Without its secret key a node is nobody: it ends at once, and says what
+    to do."""
+    alpha = t.mesh()
+    alpha.stop()
+    os.rename(os.path.join(alpha.data, "node.key"), t.path("kept.key"))
+    alpha.spawn()
+    check(alpha.process.wait() > 0, "it starts")
+    check_in(b"node.key", alpha.process.stderr(), "what is missing")
+    check_in(b"put", alpha.process.stderr(), "the remedy")
+    os.rename(t.path("kept.key"), os.path.join(alpha.data, "node.key"))
+    alpha.start()
 
 
 def test_a_rotten_key_that_others_write(t):
