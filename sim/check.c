@@ -124,6 +124,8 @@ void sim_check_report(struct sim_check *c, enum sim_check_invariant i,
     size_t size;
 
     CHECK((unsigned)i < SIM_CHECK_INVARIANTS);
+    if (c->options.blind)
+        return;
     if (host < c->options.hosts_count && c->hosts[host].harmed && !c->judging)
         return;
     c->violations++;
@@ -380,6 +382,9 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     struct vv empty;
 
     CHECK(!h->up);
+    h->rotten = false;
+    if (c->options.blind)
+        return;
     check_unique_rob(c, h);
     check_branches_forget(c, h);
     forget_tentative(c, h);
@@ -396,7 +401,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
     h->revision = 0;
     h->doubtful = false;
     h->unsure = c->forked;
-    h->rotten = h->torn = h->harmed = h->rebuilt = false;
+    h->torn = h->harmed = h->rebuilt = false;
     h->rolled_back = h->cloned = false;
     h->put_back = false;
     h->former = SIM_MODEL_NO_ACTOR;
@@ -404,7 +409,7 @@ void sim_check_on_wipe(struct sim_check *c, unsigned host)
 
 void sim_check_set_trouble(struct sim_check *c, unsigned host, bool on)
 {
-    if (c == NULL)
+    if (c == NULL || c->options.blind)
         return;
     unsigned *count = &c->everybody_troubled;
 
@@ -581,7 +586,7 @@ static void take_commit(struct sim_check *c, unsigned host,
 
 void sim_check_on_ask(struct sim_check *c, unsigned host)
 {
-    if (c == NULL)
+    if (c == NULL || c->options.blind)
         return;
     struct check_host *h = host_of(c, host);
 
@@ -620,7 +625,7 @@ static void take_write(struct sim_check *c, unsigned host,
 void sim_check_on_send(struct sim_check *c, unsigned host, size_t size,
                        bool datagram)
 {
-    if (c == NULL)
+    if (c == NULL || c->options.blind)
         return;
     struct check_host *h = host_of(c, host);
     uint64_t now = check_now(c);
@@ -935,38 +940,43 @@ static void quiescent(struct sim_check *c, const bool *core)
 
 /* ---- what others call ---- */
 
+static bool looks_on(const struct sim_check *c)
+{
+    return c != NULL && !c->options.blind;
+}
+
 void sim_check_on_boot(struct sim_check *c, unsigned host,
                        const struct incarnation *incarnation,
                        const struct commit_result *first)
 {
-    if (c != NULL)
+    if (looks_on(c))
         QUIETLY(take_boot(c, host, incarnation, first));
 }
 
 void sim_check_on_identity(struct sim_check *c, unsigned host,
                            const struct incarnation *incarnation)
 {
-    if (c != NULL)
+    if (looks_on(c))
         QUIETLY(take_identity(c, host_of(c, host), incarnation));
 }
 
 void sim_check_on_power_cut(struct sim_check *c, unsigned host)
 {
-    if (c != NULL)
+    if (looks_on(c))
         QUIETLY(take_power_cut(c, host));
 }
 
 void sim_check_on_commit(struct sim_check *c, unsigned host,
                          const struct commit_result *r, uint64_t wall_ms)
 {
-    if (c != NULL)
+    if (looks_on(c))
         QUIETLY(take_commit(c, host, r, wall_ms));
 }
 
 void sim_check_on_write(struct sim_check *c, unsigned host,
                         const struct intent *i, bool answered)
 {
-    if (c != NULL)
+    if (looks_on(c))
         QUIETLY(take_write(c, host, i, answered));
 }
 
@@ -977,11 +987,12 @@ void sim_check_look(struct sim_check *c, unsigned host)
 
 void sim_check_step(struct sim_check *c)
 {
-    if (c != NULL && check_now(c) >= c->next_tick_us)
+    if (looks_on(c) && check_now(c) >= c->next_tick_us)
         QUIETLY(step(c));
 }
 
 void sim_check_quiescent(struct sim_check *c, const bool *core)
 {
-    QUIETLY(quiescent(c, core));
+    if (looks_on(c))
+        QUIETLY(quiescent(c, core));
 }

@@ -119,7 +119,7 @@ void check_cover_say(struct sim_check *c, struct check_host *h)
 
 void sim_check_on_loss(struct sim_check *c)
 {
-    if (c == NULL)
+    if (c == NULL || c->options.blind)
         return;
     for (unsigned i = 0; i < c->options.hosts_count; i++)
         QUIETLY(check_cover_look(c, &c->hosts[i]));

@@ -66,7 +66,7 @@ void sim_check_on_lie(struct sim_check *c, unsigned host, bool torn)
 
 void sim_check_on_rebuild(struct sim_check *c, unsigned host)
 {
-    if (c == NULL)
+    if (c == NULL || c->options.blind)
         return;
     struct check_host *h = down_host(c, host);
 

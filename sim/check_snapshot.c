@@ -239,7 +239,7 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
                           const struct incarnation *incarnation,
                           const struct vv *vv, bool damaged)
 {
-    if (c == NULL || c->forked)
+    if (c == NULL || c->options.blind || c->forked)
         return;
     struct check_host *h = &c->hosts[host];
     uint32_t actor = sim_model_actor(c->model, incarnation);

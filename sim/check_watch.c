@@ -501,7 +501,8 @@ void sim_check_watch_poll(struct sim_check_watch *w, unsigned limit)
     unsigned taken = 0;
     uint64_t left = cm_alloc_fail_left();
 
-    if (n == NULL || !h->has_identity || h->unsure || h->doubtful || w->failed)
+    if (n == NULL || w->check->options.blind || !h->has_identity || h->unsure ||
+        h->doubtful || w->failed)
         return;
     if (w->polled && w->adoptions == h->adoptions &&
         w->polled_revision == h->revision)

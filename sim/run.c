@@ -222,7 +222,7 @@ static void judge(struct sim_run *r)
     if (!advance(r, r->world->sched.now_us + REST_US - REST_SETTLE_US))
         return;
     await_convergence(r, true, 0, &unused);
-    if (r->over)
+    if (r->over || r->options.unchecked)
         return;
     for (unsigned h = 0; h < r->plan->nodes; h++)
         members[h] = in_core(r, h, true);
@@ -372,6 +372,7 @@ static int make_world(struct sim_run *r, struct cm_detail *detail)
     options.drill_ms = plan->drill_ms;
     if (has_damage(plan))
         options.scrub_interval_ms = SCRUB_MS;
+    options.blind = r->options.unchecked;
     options.net = plan->net;
     options.log = r->options.log;
     options.trace = r->options.trace;

@@ -70,6 +70,10 @@ struct sim_run_options {
     /* Of the plan's time: what has not failed by then is not looked at any
      * longer, and inconclusive. 0: it runs to its end. */
     uint64_t stop_us;
+    /* Nobody looks on, where the run does not depend on who does: everything
+     * happens as it does else, and is in the trace, but what hosts hold and
+     * answer is not judged. For the second of two runs that are compared. */
+    bool unchecked;
     FILE *log;   /* lines of the nodes; borrowed, NULL: none */
     FILE *trace; /* every event as text, likewise */
     /* Chain links, for finding the first difference: 8 bytes each. */

@@ -178,8 +178,11 @@ __attribute__((noreturn)) static void
 run_here(struct sim_child *c, const struct sim_plan *plan,
          const struct sim_child_options *o)
 {
+    /* Where LMDB may die, what a look finds may be what it dies of. */
+    bool lethal = sim_run_may_kill(plan);
     const struct sim_run_options options = {
         .stop_us = o->stop_us,
+        .unchecked = o->elsewhere && !lethal,
         .log = o->log,
         .trace = o->trace,
         .links = o->links,
@@ -187,8 +190,6 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
         .observer_ctx = o->observer_ctx,
         .ret_directory = c->shared->directory,
     };
-
-    bool lethal = sim_run_may_kill(plan);
 
     if (c->output >= 0)
         (void)dup2(c->output, STDERR_FILENO);

@@ -240,6 +240,7 @@ static int make_check(struct sim_world *w)
         .sched = &w->sched,
         .hosts_count = w->options.hosts,
         .hosts = w->hosts,
+        .blind = w->options.blind,
         .uploaders = w->options.uploaders < w->options.hosts
                          ? w->options.uploaders
                          : w->options.hosts,

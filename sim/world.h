@@ -32,6 +32,7 @@ struct sim_world_options {
     uint32_t sync_us_min;
     uint32_t sync_us_max;
     bool unchecked; /* nobody looks on: see check.h */
+    bool blind;     /* the check judges nothing: likewise */
     struct sim_net_options net;
     FILE *log;   /* lines of the nodes; borrowed; NULL: none */
     FILE *trace; /* every event as text, likewise */

@@ -163,9 +163,12 @@ static void count(struct campaign *c, const struct sim_run_result *r)
         c->worst = (int)r->outcome;
 }
 
+/* The second run is judged by the first one's trace alone (run_child.h); what
+ * was looked at in the first is told. */
 static void compare_runs(struct job *j, struct sim_run_result *second,
                          struct buffer *difference)
 {
+    memcpy(second->evaluated, j->first.evaluated, sizeof second->evaluated);
     if (hash_equal(&j->first.chain, &second->chain) &&
         j->first.outcome == second->outcome)
         return;
