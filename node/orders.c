@@ -397,13 +397,15 @@ bool orders_outnumbered(struct node *n)
     return n->outnumbered.is;
 }
 
+/* Whether they hold more of somebody who is no member here. Who was sealed
+ * before it wrote anything has no entry in this node's vector. */
 static bool has_gone(const struct node *n, const struct vv *theirs)
 {
     for (size_t i = 0; i < theirs->count; i++) {
         const struct vv_entry *t = &theirs->entries[i];
         const struct vv_entry *mine = vv_find(&n->vv, &t->incarnation);
 
-        if (mine != NULL && t->seq > mine->seq && n->roster != NULL &&
+        if (t->seq > (mine != NULL ? mine->seq : 0) && n->roster != NULL &&
             roster_find(n->roster, &t->incarnation) == NULL)
             return true;
     }
