@@ -375,7 +375,7 @@ static int ask_token(void *ctx)
 {
     struct ask *a = ctx;
 
-    node_token_create(a->c->node, a->uses, a->ttl_ms, false, token_answered, a);
+    node_token_create(a->c->node, a->uses, a->ttl_ms, NULL, token_answered, a);
     return 0;
 }
 

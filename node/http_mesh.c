@@ -467,13 +467,39 @@ static void on_token(void *ctx, int error, const char *token,
     http_pending_wake(r);
 }
 
+/* Borrowed from object. */
+static int token_prefixes(struct token_rights *ret, json_t *object,
+                          struct cm_detail *detail)
+{
+    json_t *list = json_object_get(object, "writes");
+
+    if (list == NULL || json_is_null(list))
+        return 0;
+    if (!json_is_array(list) ||
+        json_array_size(list) > CERTIFICATE_PREFIXES_MAX)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "\"writes\" is a list of at most %d prefixes",
+                       CERTIFICATE_PREFIXES_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *one = json_array_get(list, i);
+
+        if (!json_is_string(one))
+            return cm_fail(detail, CM_ERR_INVALID,
+                           "\"writes\" has something that is no string");
+        ret->prefixes[ret->prefixes_count++] =
+            slice_of(json_string_value(one), json_string_length(one));
+    }
+    return 0;
+}
+
 void http_token(struct http_request *r)
 {
-    static const char *const members[] = {"uses", "ttl_s", "reader", NULL};
+    static const char *const members[] = {"uses", "ttl_s", "reader", "writes",
+                                          NULL};
+    struct token_rights rights = {.reader = false};
     struct cm_detail detail = {{0}};
     uint64_t uses = 1;
     uint64_t ttl_s = 3600;
-    bool reader = false;
     struct http_pending *p;
     json_t *object = NULL;
     int error;
@@ -488,8 +514,11 @@ void http_token(struct http_request *r)
     if (error == 0)
         error = http_json_get_u64(object, "ttl_s", &ttl_s, &detail);
     if (error == 0)
-        error = http_json_get_bool(object, "reader", &reader, &detail);
-    json_decref(object);
+        error = http_json_get_bool(object, "reader", &rights.reader, &detail);
+    if (error == 0)
+        error = token_prefixes(&rights, object, &detail);
+    if (error == 0)
+        error = token_rights_check(&rights, &detail);
     if (error == 0 && (uses < 1 || uses > TOKEN_USES_MAX))
         error = cm_fail(&detail, CM_ERR_INVALID, "\"uses\" must be 1 to %d",
                         TOKEN_USES_MAX);
@@ -497,16 +526,15 @@ void http_token(struct http_request *r)
         error = cm_fail(&detail, CM_ERR_INVALID,
                         "\"ttl_s\" must be 1 to %llu seconds",
                         (unsigned long long)TOKEN_TTL_S_MAX);
-    if (error != 0) {
+    if (error != 0)
         http_refuse_code(r, error, detail.text);
-        return;
+    p = error == 0 ? http_pending_new(r) : NULL;
+    if (p != NULL) {
+        node_token_create(r->context->node, (unsigned)uses, ttl_s * 1000,
+                          &rights, on_token, p);
+        http_pending_park(r);
     }
-    p = http_pending_new(r);
-    if (p == NULL)
-        return;
-    node_token_create(r->context->node, (unsigned)uses, ttl_s * 1000, reader,
-                      on_token, p);
-    http_pending_park(r);
+    json_decref(object);
 }
 
 static void on_snapshot(void *ctx, const struct snapshot_report *report)

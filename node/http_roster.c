@@ -34,6 +34,22 @@ struct roster_answer {
     size_t holders_count;
 };
 
+/* Nothing where everything may be written. */
+static void put_prefixes(struct buffer *out, const struct certificate *c)
+{
+    for (size_t i = 0; i < c->prefixes_count; i++)
+        if (c->prefixes[i].size == 0)
+            return;
+    field_name(out, "writes");
+    buffer_append_byte(out, '[');
+    for (size_t i = 0; i < c->prefixes_count; i++) {
+        if (i > 0)
+            buffer_append_byte(out, ',');
+        http_json_string(out, c->prefixes[i]);
+    }
+    buffer_append_byte(out, ']');
+}
+
 static void put_certificate(struct roster_answer *a,
                             const struct incarnation *who)
 {
@@ -58,6 +74,7 @@ static void put_certificate(struct roster_answer *a,
         field_text(&a->out, "name", c.name);
         field_hex(&a->out, "key_id", c.key_id.bytes, KEY_ID_SIZE);
         field_bool(&a->out, "issuer", (c.roles & ROLE_ISSUER) != 0);
+        put_prefixes(&a->out, &c);
         field_number(&a->out, "certificate_not_after_ms", c.not_after_ms);
     }
     if (order.number != 0)

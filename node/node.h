@@ -297,9 +297,11 @@ size_t node_retire_earlier(struct node *n);
  * (CM_ERR_AUTHORITY: this node is no issuer). */
 typedef void (*node_token_done)(void *ctx, int error, const char *token,
                                 const char *detail);
-/* reader: for nodes that only read, which never count. */
+/* rights NULL: to write everything. Readers never count. */
+struct token_rights;
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       bool reader, node_token_done done, void *ctx);
+                       const struct token_rights *rights, node_token_done done,
+                       void *ctx);
 
 /* This node's own, encoded; borrowed. */
 struct slice node_certificate(const struct node *n);

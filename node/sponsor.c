@@ -121,7 +121,8 @@ static const char *token_refusal(const struct node *n, unsigned uses,
 }
 
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       bool reader, node_token_done done, void *ctx)
+                       const struct token_rights *rights, node_token_done done,
+                       void *ctx)
 {
     struct token_creation *c;
     struct token t;
@@ -143,7 +144,7 @@ void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
     c = cm_calloc(1, sizeof *c);
     error = c == NULL ? CM_ERR_NOMEM : token_format(c->text, &t);
     if (error == 0)
-        error = token_table_add(&n->tokens, &t, uses, reader, node_wall(n));
+        error = token_table_add(&n->tokens, &t, uses, rights, node_wall(n));
     if (error == 0) {
         c->node = n;
         c->done = done;
@@ -176,7 +177,7 @@ static void refuse(struct node *n, struct link *l, int code, const char *text)
 }
 
 static int issue(struct node *n, const struct link *l, const char *name,
-                 bool reader, struct buffer *out)
+                 const struct token_rights *rights, struct buffer *out)
 {
     const struct channel_peer *peer = channel_peer(l->channel);
     struct certificate c;
@@ -187,9 +188,11 @@ static int issue(struct node *n, const struct link *l, const char *name,
     memcpy(c.sign_key, peer->sign_key, sizeof c.sign_key);
     memcpy(c.box_key, peer->box_key, sizeof c.box_key);
     (void)snprintf(c.name, sizeof c.name, "%s", name);
-    c.roles = reader ? ROLE_READER : ROLE_WRITER;
-    c.prefixes[0] = slice_of("", 0);
-    c.prefixes_count = reader ? 0 : 1;
+    c.roles = rights->reader ? ROLE_READER : ROLE_WRITER;
+    memcpy(c.prefixes, rights->prefixes, sizeof c.prefixes);
+    c.prefixes_count = rights->prefixes_count;
+    if (!rights->reader && rights->prefixes_count == 0)
+        c.prefixes[c.prefixes_count++] = slice_of("", 0); /* everything */
     c.not_before_ms = now;
     c.not_after_ms = now + CERTIFICATE_VALID_MS;
     c.issuer = issuer_certificate(n);
@@ -295,7 +298,7 @@ static void redeem(struct node *n, struct link *l, const struct frame *f,
     int error;
 
     buffer_init(&certificate, CERTIFICATE_SIZE_MAX);
-    error = issue(n, l, f->name, record->reader, &certificate);
+    error = issue(n, l, f->name, &record->rights, &certificate);
     if (error == 0 && token_table_size(&n->tokens) + certificate.size +
                               TOKEN_REDEMPTION_BYTES >
                           TOKEN_TABLE_BYTES_MAX)

@@ -122,7 +122,95 @@ static void record_release(struct token_record *r)
     for (i = 0; i < r->redemptions_count; i++)
         cm_free((void *)r->redemptions[i].certificate.data);
     cm_free(r->redemptions);
+    cm_free(r->prefixes);
     *r = (struct token_record){0};
+}
+
+/* ---- rights ---- */
+
+static size_t prefixes_size(const struct token_rights *r)
+{
+    size_t ret = 0;
+
+    for (size_t i = 0; i < r->prefixes_count; i++)
+        ret += r->prefixes[i].size;
+    return ret;
+}
+
+int token_rights_check(const struct token_rights *r, struct cm_detail *detail)
+{
+    if (r->reader && r->prefixes_count > 0)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "a reader writes nothing: give prefixes or make it a "
+                       "reader");
+    for (size_t i = 0; i < r->prefixes_count; i++)
+        if (r->prefixes[i].size > KEY_SIZE_MAX ||
+            !utf8_is_valid(r->prefixes[i]))
+            return cm_fail(detail, CM_ERR_INVALID,
+                           "a prefix is UTF-8 of at most %d bytes",
+                           KEY_SIZE_MAX);
+    if (r->prefixes_count > CERTIFICATE_PREFIXES_MAX ||
+        prefixes_size(r) > TOKEN_PREFIXES_BYTES_MAX)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "at most %d prefixes of %d bytes together",
+                       CERTIFICATE_PREFIXES_MAX, TOKEN_PREFIXES_BYTES_MAX);
+    return 0;
+}
+
+static int set_rights(struct token_record *r, const struct token_rights *rights)
+{
+    size_t at = 0;
+
+    CHECK(r->prefixes == NULL);
+    r->rights = *rights;
+    if (rights->prefixes_count == 0)
+        return 0;
+    r->prefixes = cm_alloc(prefixes_size(rights) + 1);
+    if (r->prefixes == NULL)
+        return CM_ERR_NOMEM;
+    for (size_t i = 0; i < rights->prefixes_count; i++) {
+        const struct slice *from = &rights->prefixes[i];
+
+        if (from->size > 0)
+            memcpy(r->prefixes + at, from->data, from->size);
+        r->rights.prefixes[i] = slice_of(r->prefixes + at, from->size);
+        at += from->size;
+    }
+    return 0;
+}
+
+/* A reader has a field more; who may write some keys only has two. */
+static size_t rights_fields(const struct token_rights *r)
+{
+    if (r->prefixes_count > 0)
+        return 2;
+    return r->reader ? 1 : 0;
+}
+
+static void rights_encode(struct buffer *out, const struct token_rights *r)
+{
+    if (rights_fields(r) > 0)
+        pack_bool(out, r->reader);
+    if (r->prefixes_count == 0)
+        return;
+    pack_array(out, r->prefixes_count);
+    for (size_t i = 0; i < r->prefixes_count; i++)
+        pack_string(out, r->prefixes[i]);
+}
+
+static void rights_decode(struct token_rights *ret, struct unpacker *u,
+                          size_t fields)
+{
+    *ret = (struct token_rights){.reader = false};
+    if (fields > 0)
+        ret->reader = unpack_bool(u);
+    if (fields == 2)
+        ret->prefixes_count = unpack_array(u, CERTIFICATE_PREFIXES_MAX);
+    for (size_t i = 0; i < ret->prefixes_count; i++)
+        ret->prefixes[i] = unpack_string(u, KEY_SIZE_MAX);
+    if (u->error == 0 &&
+        (rights_fields(ret) != fields || token_rights_check(ret, NULL) != 0))
+        unpack_fail(u, CM_ERR_MALFORMED);
 }
 
 void token_table_release(struct token_table *t)
@@ -144,13 +232,12 @@ void token_table_encode(struct buffer *out, const struct token_table *t)
     for (i = 0; i < t->count; i++) {
         const struct token_record *r = &t->records[i];
 
-        pack_array(out, r->reader ? 6 : 5);
+        pack_array(out, 5 + rights_fields(&r->rights));
         pack_bytes(out, r->id, sizeof r->id);
         pack_bytes(out, r->secret_hash.bytes, HASH_SIZE);
         pack_uint(out, r->expires_ms);
         pack_uint(out, r->uses);
-        if (r->reader)
-            pack_bool(out, true);
+        rights_encode(out, &r->rights);
         pack_array(out, 2 * r->redemptions_count);
         for (k = 0; k < r->redemptions_count; k++) {
             pack_bytes(out, r->redemptions[k].sign_key, 32);
@@ -182,23 +269,27 @@ int token_record_redeem(struct token_record *r, const uint8_t sign_key[32],
     return 0;
 }
 
-/* The sixth field is there if the token is a reader's. */
 static int record_decode(struct token_record *r, struct unpacker *u)
 {
+    struct token_rights rights;
     size_t fields;
     size_t pairs;
     size_t i;
     int error = 0;
 
     *r = (struct token_record){0};
-    fields = unpack_array(u, 6);
+    fields = unpack_array(u, 7);
     unpack_bytes(u, r->id, sizeof r->id);
     unpack_bytes(u, r->secret_hash.bytes, HASH_SIZE);
     r->expires_ms = unpack_uint(u, UINT64_MAX);
     r->uses = unpack_uint(u, TOKEN_USES_MAX);
-    r->reader = fields == 6 && unpack_bool(u);
-    if (fields < 5 || (fields == 6 && !r->reader))
+    if (fields < 5)
         unpack_fail(u, CM_ERR_MALFORMED);
+    if (u->error != 0)
+        return u->error;
+    rights_decode(&rights, u, fields - 5);
+    if (u->error == 0)
+        error = set_rights(r, &rights);
     pairs = unpack_array(u, 2 * (size_t)r->uses);
     if (pairs % 2 != 0 || r->uses == 0)
         unpack_fail(u, CM_ERR_MALFORMED);
@@ -249,7 +340,8 @@ size_t token_table_size(const struct token_table *t)
     for (i = 0; i < t->count; i++) {
         const struct token_record *r = &t->records[i];
 
-        size += TOKEN_RECORD_BYTES;
+        size += TOKEN_RECORD_BYTES + prefixes_size(&r->rights) +
+                4 * r->rights.prefixes_count;
         for (k = 0; k < r->redemptions_count; k++)
             size += TOKEN_REDEMPTION_BYTES + r->redemptions[k].certificate.size;
     }
@@ -272,9 +364,12 @@ void token_table_forget_expired(struct token_table *t, uint64_t now_ms)
 }
 
 int token_table_add(struct token_table *t, const struct token *token,
-                    uint64_t uses, bool reader, uint64_t now_ms)
+                    uint64_t uses, const struct token_rights *rights,
+                    uint64_t now_ms)
 {
+    static const struct token_rights everything = {.reader = false};
     struct token_record *grown;
+    int error;
 
     CHECK(uses >= 1 && uses <= TOKEN_USES_MAX);
     if (t->count >= TOKENS_MAX ||
@@ -291,11 +386,12 @@ int token_table_add(struct token_table *t, const struct token *token,
         .secret_hash = secret_hash_of(token->secret),
         .expires_ms = token->expires_ms,
         .uses = uses,
-        .reader = reader,
     };
     memcpy(t->records[t->count].id, token->id, sizeof token->id);
-    t->count++;
-    return 0;
+    error = set_rights(&t->records[t->count],
+                       rights != NULL ? rights : &everything);
+    t->count += error == 0;
+    return error;
 }
 
 int token_table_find(struct token_table *t, const uint8_t id[8],

@@ -18,6 +18,7 @@
 #define TOKENS_MAX 256 /* unredeemed or remembered, per issuer */
 #define TOKEN_USES_MAX 10000
 #define TOKEN_TABLE_BYTES_MAX (3u << 20) /* encoded, in one commit */
+#define TOKEN_PREFIXES_BYTES_MAX 1024    /* they go into each certificate */
 #define TOKEN_TTL_MS_MAX (UINT64_C(365) * 24 * 3600 * 1000)
 
 struct token {
@@ -34,6 +35,16 @@ int token_format(char ret_text[TOKEN_TEXT_MAX], const struct token *t);
 int token_parse(struct token *ret_token, const char *text,
                 struct cm_detail *detail);
 
+/* What whoever redeems it may do. */
+struct token_rights {
+    bool reader; /* only read; else write what begins with… */
+    struct slice
+        prefixes[CERTIFICATE_PREFIXES_MAX]; /* …one of these; borrowed */
+    size_t prefixes_count;                  /* 0: everything */
+};
+/* CM_ERR_INVALID with detail naming the limit. */
+int token_rights_check(const struct token_rights *r, struct cm_detail *detail);
+
 /* One redemption: the key that used the token and what it got. */
 struct redemption {
     uint8_t sign_key[32];
@@ -44,7 +55,8 @@ struct token_record {
     struct hash secret_hash;
     uint64_t expires_ms;
     uint64_t uses;
-    bool reader;                    /* who redeems it may only read */
+    struct token_rights rights;     /* borrow from… */
+    uint8_t *prefixes;              /* …this; owned */
     struct redemption *redemptions; /* owned; at most uses */
     size_t redemptions_count;
 };
@@ -64,9 +76,11 @@ size_t token_table_size(const struct token_table *t);
 /* Moves records: pointers into the table are no longer good. */
 void token_table_forget_expired(struct token_table *t, uint64_t now_ms);
 /* CM_ERR_LIMIT when TOKENS_MAX living tokens exist, or all that is remembered
- * of them has TOKEN_TABLE_BYTES_MAX; expired ones go first. */
+ * of them has TOKEN_TABLE_BYTES_MAX; expired ones go first. rights NULL: to
+ * write everything. */
 int token_table_add(struct token_table *t, const struct token *token,
-                    uint64_t uses, bool reader, uint64_t now_ms);
+                    uint64_t uses, const struct token_rights *rights,
+                    uint64_t now_ms);
 /* The record to redeem for sign_key: CM_ERR_NOT_FOUND (no such token here, or
  * a wrong secret), CM_ERR_EXPIRED, CM_ERR_USED_UP. ret_known is the earlier
  * redemption by the same key, NULL if there was none. */

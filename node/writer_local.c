@@ -288,8 +288,9 @@ static int check_authority(const struct writer *w, const struct local_op *op,
     if (certificate_may_write(&self->certificate, &id))
         return 0;
     return cm_fail(detail, CM_ERR_AUTHORITY,
-                   "this node's certificate does not permit writing key %.*s; "
-                   "ask for one with that prefix",
+                   "this node's certificate does not permit writing key %.*s: "
+                   "write it on another node, or let this one join anew with a "
+                   "token for that prefix",
                    (int)(op->key.size < 80 ? op->key.size : 80),
                    (const char *)op->key.data);
 }

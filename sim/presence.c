@@ -110,7 +110,7 @@ static void ask(struct sim_presence *p)
         return;
     }
     sim_host_enter(issuer);
-    node_token_create(sim_host_node(issuer), 1, TOKEN_TTL_MS, false, on_token,
+    node_token_create(sim_host_node(issuer), 1, TOKEN_TTL_MS, NULL, on_token,
                       p);
     sim_host_settle(issuer);
 }

@@ -88,16 +88,21 @@ const struct cli_verb cli_verbs[] = {
      "  ssh alpha confmesh --data /var/lib/confmesh token create |\n"
      "      confmesh node --data d --bind 10.0.0.2:7946 --join -\n",
      0, 0, cli_verb_node},
-    {"token create", "", "uses ttl reader",
+    {"token create", "", "uses ttl reader writes",
      "print a token for a new node to join",
      "The token is alone on the last line. It is a secret until used.\n"
      "  --uses N   redemptions (default 1)\n"
      "  --ttl 1h   how long it is valid (default 1h)\n"
      "  --reader   for a node that only reads: it counts nowhere, holds "
      "nothing\n"
-     "             back, and refuses writes\n\n"
+     "             back, and refuses writes\n"
+     "  --writes PREFIX   for a node that may write nothing but keys and sets "
+     "under\n"
+     "                    it (repeatable): what a stolen one can harm is "
+     "bounded\n\n"
      "  confmesh token create > token.txt\n"
-     "  confmesh token create --uses 20 --ttl 30m\n",
+     "  confmesh token create --uses 20 --ttl 30m\n"
+     "  confmesh token create --writes sites/17/ --writes health/\n",
      0, 0, cli_verb_token_create},
     {"recovery-key new", "FILE", "passphrase-file no-passphrase",
      "make a key that encrypted snapshots are restored with",

@@ -52,6 +52,7 @@ static struct args_flag flags[] = {
     {.name = "limit", .kind = ARGS_VALUE},
     {.name = "dev", .kind = ARGS_SWITCH},
     {.name = "uses", .kind = ARGS_VALUE},
+    {.name = "writes", .kind = ARGS_LIST},
     {.name = "ttl", .kind = ARGS_VALUE},
     {.name = "after", .kind = ARGS_VALUE},
     {.name = "wait", .kind = ARGS_VALUE},

@@ -2,6 +2,7 @@
  * and whose word is missing. */
 #include "crdt/base/check.h"
 #include "node/cli/cli.h"
+#include "node/cli/text.h"
 
 static const char *text_of(const json_t *object, const char *name)
 {
@@ -58,6 +59,18 @@ static const char *state_of(const json_t *m)
     return "in order";
 }
 
+static void print_prefixes(const json_t *m)
+{
+    const json_t *writes = json_object_get(m, "writes");
+
+    for (size_t i = 0; i < json_array_size(writes); i++) {
+        const char *prefix = json_string_value(json_array_get(writes, i));
+        CHECK(prefix != NULL);
+        (void)printf("%s", i == 0 ? ", writes " : " ");
+        cli_print_escaped(stdout, slice_of_string(prefix));
+    }
+}
+
 static void print_roster(const json_t *answer)
 {
     const json_t *members = json_object_get(answer, "members");
@@ -72,10 +85,12 @@ static void print_roster(const json_t *answer)
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
         (void)printf(
-            "%-20s %-32s %-6lld %s\n", text_of(m, "name"),
+            "%-20s %-32s %-6lld %s", text_of(m, "name"),
             text_of(m, "incarnation"),
             (long long)json_integer_value(json_object_get(m, "format_level")),
             state_of(m));
+        print_prefixes(m);
+        (void)putchar('\n');
     }
     for (size_t i = 0; i < json_array_size(sealed); i++) {
         const json_t *m = json_array_get(sealed, i);

@@ -47,8 +47,21 @@ int cli_verb_token_create(struct cli *c)
     json_t *body = json_pack("{s:I, s:I, s:b}", "uses", (json_int_t)uses,
                              "ttl_s", (json_int_t)(ttl_ms / 1000), "reader",
                              (int)cli_has(c, "reader"));
+    const struct args_flag *writes =
+        args_flag_find(c->flags, c->flags_count, "writes");
+    json_t *prefixes = json_array();
     json_t *answer = NULL;
-    CHECK(body != NULL);
+    CHECK(body != NULL && prefixes != NULL);
+    for (size_t i = 0; i < writes->count; i++)
+        if (json_array_append_new(prefixes, json_string(writes->values[i])) !=
+            0) {
+            json_decref(prefixes);
+            json_decref(body);
+            return cli_usage_error(c, "--writes: a prefix is UTF-8 text");
+        }
+    if (writes->count > 0)
+        CHECK(json_object_set(body, "writes", prefixes) == 0);
+    json_decref(prefixes);
     int code = cli_get_json(c, "/v1/mesh/token", body, 0, &answer);
     json_decref(body);
     if (code != 0)

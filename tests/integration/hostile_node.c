@@ -271,7 +271,7 @@ static int token_on_loop(void *ctx)
 {
     struct confmesh *mesh = ctx;
 
-    node_token_create(confmesh_node(mesh), 1, TOKEN_TTL_MS, false, on_token,
+    node_token_create(confmesh_node(mesh), 1, TOKEN_TTL_MS, NULL, on_token,
                       NULL);
     return 0;
 }

@@ -586,7 +586,7 @@ static void start_with_token_of(struct run *r, unsigned host, unsigned issuer)
 
     r->answered = false;
     sim_host_enter(r->w->hosts[issuer]);
-    node_token_create(node_of(r, issuer), 1, 3600000, false, on_token, r);
+    node_token_create(node_of(r, issuer), 1, 3600000, NULL, on_token, r);
     sim_host_settle(r->w->hosts[issuer]);
     await(r, is_answered, "a token");
     assert_int_equal(r->result, 0);

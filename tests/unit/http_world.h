@@ -185,12 +185,13 @@ void node_issuer_set(struct node *n, struct slice certificate,
 }
 
 void node_token_create(struct node *n, unsigned uses, uint64_t ttl_ms,
-                       bool reader, node_token_done done, void *ctx)
+                       const struct token_rights *rights, node_token_done done,
+                       void *ctx)
 {
     char text[64];
 
     (void)n;
-    (void)reader;
+    (void)rights;
     (void)snprintf(text, sizeof(text), "token-%u-%llu", uses,
                    (unsigned long long)ttl_ms);
     if (uses == 77)

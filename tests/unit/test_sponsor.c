@@ -199,7 +199,7 @@ static struct token token_make(struct world *w, unsigned uses)
     struct token ret;
 
     w->token[0] = '\0';
-    node_token_create(w->node, uses, 60000, false, on_token, w);
+    node_token_create(w->node, uses, 60000, NULL, on_token, w);
     assert_string_equal(w->token, ""); /* not before it is on disk */
     commit(w);
     assert_int_equal(token_parse(&ret, w->token, NULL), 0);

@@ -130,7 +130,7 @@ static void uses_are_counted(void **state)
 
     (void)state;
     token_table_init(&table);
-    assert_int_equal(token_table_add(&table, &t, 2, false, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 2, NULL, NOW), 0);
     redeem(&table, &t, 1);
     redeem(&table, &t, 2);
     assert_int_equal(ask(&table, &t, 3, NOW).error, CM_ERR_USED_UP);
@@ -142,6 +142,66 @@ static void uses_are_counted(void **state)
     token_table_release(&table);
 }
 
+static void rights_are_remembered(void **state)
+{
+    struct token_rights some = {
+        .prefixes = {slice_of_string("a/"), slice_of_string("b/c")},
+        .prefixes_count = 2};
+    struct token_rights reader = {.reader = true};
+    const struct token_rights *given[] = {&some, &reader, NULL};
+    struct token_table table, again;
+    struct token t[3] = {token_of(21), token_of(22), token_of(23)};
+    struct buffer bytes;
+
+    (void)state;
+    token_table_init(&table);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(token_table_add(&table, &t[i], 1, given[i], NOW), 0);
+    buffer_init(&bytes, TOKEN_TABLE_BYTES_MAX);
+    token_table_encode(&bytes, &table);
+    assert_true(token_table_size(&table) >= bytes.size);
+    token_table_release(&table);
+    assert_int_equal(token_table_decode(&again, buffer_slice(&bytes)), 0);
+    assert_int_equal(again.count, 3);
+    assert_int_equal(again.records[0].rights.prefixes_count, 2);
+    support_assert_slices(again.records[0].rights.prefixes[0],
+                          slice_of_string("a/"));
+    support_assert_slices(again.records[0].rights.prefixes[1],
+                          slice_of_string("b/c"));
+    assert_false(again.records[0].rights.reader);
+    assert_true(again.records[1].rights.reader);
+    assert_int_equal(again.records[2].rights.prefixes_count, 0);
+    assert_false(again.records[2].rights.reader);
+    token_table_release(&again);
+    /* Cut short anywhere it is refused, and nothing is left behind. */
+    for (size_t size = 0; size < bytes.size; size++)
+        assert_int_not_equal(
+            token_table_decode(&again, slice_of(bytes.data, size)), 0);
+    buffer_release(&bytes);
+}
+
+static void rights_have_bounds(void **state)
+{
+    char text[TOKEN_PREFIXES_BYTES_MAX];
+    struct token_rights r = {.reader = true, .prefixes_count = 1};
+    struct cm_detail detail = {""};
+
+    (void)state;
+    memset(text, 'x', sizeof text);
+    assert_int_equal(token_rights_check(&r, &detail), CM_ERR_INVALID);
+    r = (struct token_rights){.prefixes_count = 4};
+    for (size_t i = 0; i < 4; i++)
+        r.prefixes[i] = slice_of((uint8_t *)text, 256);
+    assert_int_equal(token_rights_check(&r, &detail), 0);
+    r.prefixes[3].size++;
+    assert_int_equal(token_rights_check(&r, &detail), CM_ERR_INVALID);
+    r = (struct token_rights){.prefixes_count = 1};
+    r.prefixes[0] = slice_of((uint8_t *)text, KEY_SIZE_MAX + 1);
+    assert_int_equal(token_rights_check(&r, &detail), CM_ERR_INVALID);
+    r.prefixes[0] = slice_of("\xff", 1);
+    assert_int_equal(token_rights_check(&r, &detail), CM_ERR_INVALID);
+}
+
 static void time_runs_out(void **state)
 {
     struct token_table table;
@@ -149,7 +209,7 @@ static void time_runs_out(void **state)
 
     (void)state;
     token_table_init(&table);
-    assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 1, NULL, NOW), 0);
     assert_int_equal(ask(&table, &t, 1, NOW + 1000).error, 0);
     assert_int_equal(ask(&table, &t, 1, NOW + 1001).error, CM_ERR_EXPIRED);
     assert_true(token_table_has_living(&table, NOW + 1000));
@@ -169,7 +229,7 @@ static void foreign_tokens_open_nothing(void **state)
     (void)state;
     token_table_init(&table);
     assert_int_equal(ask(&table, &t, 1, NOW).error, CM_ERR_NOT_FOUND);
-    assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
+    assert_int_equal(token_table_add(&table, &t, 1, NULL, NOW), 0);
     assert_int_equal(ask(&table, &foreign, 1, NOW).error, CM_ERR_NOT_FOUND);
     for (i = 0; i < 8 * sizeof t.secret; i++) {
         t.secret[i / 8] ^= (uint8_t)(1u << i % 8);
@@ -191,14 +251,14 @@ static void expired_ones_make_room(void **state)
         struct token t = token_of((uint8_t)i);
 
         t.expires_ms = NOW + (i % 2) * 1000;
-        assert_int_equal(token_table_add(&table, &t, 1, false, NOW), 0);
+        assert_int_equal(token_table_add(&table, &t, 1, NULL, NOW), 0);
     }
     struct token one_more = token_of(7);
 
     memset(one_more.id, 0, sizeof one_more.id - 1); /* unlike any */
-    assert_int_equal(token_table_add(&table, &one_more, 1, false, NOW),
+    assert_int_equal(token_table_add(&table, &one_more, 1, NULL, NOW),
                      CM_ERR_LIMIT);
-    assert_int_equal(token_table_add(&table, &one_more, 1, false, NOW + 1), 0);
+    assert_int_equal(token_table_add(&table, &one_more, 1, NULL, NOW + 1), 0);
     assert_int_equal(table.count, TOKENS_MAX / 2 + 1);
     for (i = 0; i < TOKENS_MAX; i++) {
         struct token t = token_of((uint8_t)i);
@@ -217,8 +277,8 @@ static void make_table(struct token_table *table)
     struct token two = token_of(9);
 
     token_table_init(table);
-    assert_int_equal(token_table_add(table, &one, 3, false, NOW), 0);
-    assert_int_equal(token_table_add(table, &two, 1, false, NOW), 0);
+    assert_int_equal(token_table_add(table, &one, 3, NULL, NOW), 0);
+    assert_int_equal(token_table_add(table, &two, 1, NULL, NOW), 0);
     redeem(table, &one, 1);
     redeem(table, &one, 2);
     redeem(table, &two, 1);
@@ -287,6 +347,8 @@ int main(void)
         cmocka_unit_test(text_comes_back),
         cmocka_unit_test(changed_text_is_no_token),
         cmocka_unit_test(uses_are_counted),
+        cmocka_unit_test(rights_are_remembered),
+        cmocka_unit_test(rights_have_bounds),
         cmocka_unit_test(time_runs_out),
         cmocka_unit_test(foreign_tokens_open_nothing),
         cmocka_unit_test(expired_ones_make_room),
