@@ -182,7 +182,7 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
     bool lethal = sim_run_may_kill(plan);
     const struct sim_run_options options = {
         .stop_us = o->stop_us,
-        .unchecked = o->elsewhere && !lethal,
+        .unchecked = o->unjudged && !lethal,
         .log = o->log,
         .trace = o->trace,
         .links = o->links,

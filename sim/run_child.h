@@ -15,9 +15,12 @@
 
 struct sim_child_options {
     unsigned cpu_s; /* processor time that it may take; 0: the default */
-    /* Heap filled and laid out differently, other environment and locale, and
-     * nobody who looks on (run.h): what a run must not depend on. */
+    /* Heap filled and laid out differently, other environment and locale: what
+     * a run must not depend on. */
     bool elsewhere;
+    /* Nobody looks on (run.h), unless LMDB may die of a look: its trace is all
+     * that is asked for. */
+    bool unjudged;
     uint64_t stop_us; /* see run.h */
     FILE *log;        /* of the nodes; stderr is not kept then */
     FILE *trace;      /* every event as text */

@@ -133,7 +133,7 @@ struct two {
 static bool run_both(const struct sim_plan *plan, FILE *files[2], bool text)
 {
     for (unsigned i = 0; i < 2; i++) {
-        struct sim_child_options o = {.elsewhere = i == 1};
+        struct sim_child_options o = {.elsewhere = i == 1, .unjudged = i == 1};
         struct sim_run_result result;
         if (text)
             o.trace = files[i];

@@ -186,7 +186,8 @@ static void compare_runs(struct job *j, struct sim_run_result *second,
 
 static int start(struct campaign *c, struct job *j)
 {
-    const struct sim_child_options options = {.elsewhere = j->second};
+    const struct sim_child_options options = {.elsewhere = j->second,
+                                              .unjudged = j->second};
     struct cm_detail detail = {""};
 
     int error = sim_child_start(&j->child, &j->plan, &options, &detail);

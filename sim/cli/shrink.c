@@ -69,6 +69,7 @@ static void run_all(const struct shrinking *s, struct sim_shrink_trial *trials,
     for (size_t i = 0; i < count; i++) {
         const struct sim_child_options options = {.cpu_s = s->cpu_s,
                                                   .elsewhere = elsewhere,
+                                                  .unjudged = elsewhere,
                                                   .stop_us = trials[i].stop_us};
 
         trials[i].error =

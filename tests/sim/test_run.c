@@ -24,9 +24,10 @@
 #define HASH_TEXT_SIZE (2 * HASH_SIZE + 1)
 
 static void run_child(const struct sim_plan *plan, bool elsewhere,
-                      struct sim_run_result *ret)
+                      bool unjudged, struct sim_run_result *ret)
 {
-    const struct sim_child_options options = {.elsewhere = elsewhere};
+    const struct sim_child_options options = {.elsewhere = elsewhere,
+                                              .unjudged = unjudged};
     struct cm_detail detail = {""};
     struct buffer output;
 
@@ -56,15 +57,19 @@ static void test_twice_alike(void **state)
         struct sim_plan plan;
         struct sim_run_result a;
         struct sim_run_result b;
+        struct sim_run_result unjudged;
         assert_int_equal(sim_expand(&plan, seed, SIM_PROFILE_DEFAULT, 3), 0);
-        run_child(&plan, false, &a);
-        run_child(&plan, true, &b);
+        run_child(&plan, false, false, &a);
+        run_child(&plan, true, false, &b);
+        run_child(&plan, true, true, &unjudged);
         if (a.outcome != SIM_PASS)
             print_error("seed %u: %s: %s\n", (unsigned)seed, a.fingerprint,
                         a.words);
         assert_int_equal(a.outcome, SIM_PASS);
         assert_true(hash_equal(&a.chain, &b.chain));
         assert_memory_equal(&a, &b, sizeof a);
+        /* Nor does it matter whether somebody looks on. */
+        assert_true(hash_equal(&a.chain, &unjudged.chain));
         /* It was worth running. */
         assert_true(a.operations >= SIM_EXPAND_OPERATIONS_MIN);
         assert_true(a.acknowledged > a.operations / 3);
@@ -142,10 +147,10 @@ static void test_lines_stand_alone(void **state)
 
     (void)state;
     parse(&plan, whole);
-    run_child(&plan, false, &a);
+    run_child(&plan, false, false, &a);
     sim_plan_release(&plan);
     parse(&plan, part);
-    run_child(&plan, false, &b);
+    run_child(&plan, false, false, &b);
     sim_plan_release(&plan);
     assert_int_equal(a.outcome, SIM_PASS);
     assert_int_equal(b.outcome, SIM_PASS);
@@ -169,7 +174,7 @@ static void test_liveness_is_noticed(void **state)
 
     (void)state;
     parse(&plan, text);
-    run_child(&plan, false, &r);
+    run_child(&plan, false, false, &r);
     sim_plan_release(&plan);
     assert_int_equal(r.outcome, SIM_LIVENESS);
     assert_string_equal(r.fingerprint, "core");
@@ -231,11 +236,11 @@ static void test_lmdb_dies(void **state)
         assert_false(sim_run_may_kill(&plan));
         add_rot(&plan, 1);
         assert_true(sim_run_may_kill(&plan));
-        run_child(&plan, false, &a);
+        run_child(&plan, false, false, &a);
         if (a.outcome != SIM_PASS)
             fail_msg("seed %" PRIu64 ": %s", seed, a.words);
         if (a.deaths > 0) {
-            run_child(&plan, true, &b);
+            run_child(&plan, true, true, &b);
             assert_true(hash_equal(&a.chain, &b.chain));
             assert_int_equal(a.deaths, b.deaths);
         }
