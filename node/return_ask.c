@@ -47,6 +47,7 @@ bool returning_another(struct node *n)
 {
     struct returning *r = &n->returning;
     struct key_id before = r->sponsor;
+    struct address address = r->address;
 
     r->failures = 0;
     r->sponsor_known = false;
@@ -60,8 +61,11 @@ bool returning_another(struct node *n)
     }
     if (!r->sponsor_known || key_id_equal(&before, &r->sponsor))
         return false; /* the same again, to which the add is known */
-    if (r->asked && returning_store_next(n) != 0)
-        returning_try_later(n, "the writer has too much to do");
+    if (r->asked && returning_store_next(n) != 0) {
+        r->sponsor = before; /* the name that it knows is told to no other */
+        r->address = address;
+        return false;
+    }
     return true;
 }
 
@@ -124,6 +128,11 @@ void returning_offer(struct node *n)
     struct buffer frame;
     struct link *l;
 
+    if (r->told_somebody) {
+        if (returning_store_next(n) != 0)
+            returning_try_later(n, "the writer has too much to do");
+        return;
+    }
     if (!r->sponsor_known && !returning_choose(n)) {
         returning_try_later(
             n, "no other member of the roster is known here; if none lives, "

@@ -131,6 +131,11 @@ static void stored(void *context, struct intent *i)
 
     if (i->result != 0) {
         r->phase = RETURNING_NONE; /* begins again with the next result */
+        if (r->asked) { /* or goes on: the one before has to be given up */
+            r->next = r->before;
+            r->told_somebody = true;
+            returning_try_later(n, i->detail.text);
+        }
         node_log(n, 'E', "returning: cannot be begun: %s; %s",
                  cm_strerror(i->result), i->detail.text);
     } else {
@@ -149,10 +154,10 @@ int returning_store_next(struct node *n)
 {
     struct returning *r = &n->returning;
     struct intent *i = intent_new(INTENT_META);
-    struct incarnation before = r->next;
     struct buffer fact, list;
     int error = i == NULL ? CM_ERR_NOMEM : 0;
 
+    r->before = r->next;
     n->ports.random->fill(n->ports.ctx, r->next.bytes, INCARNATION_SIZE);
     buffer_init(&fact, RETURNING_BYTES_MAX);
     returning_pack_fact(&fact, r);
@@ -163,7 +168,7 @@ int returning_store_next(struct node *n)
         error = intent_add_fact(i, META_RETURNING, buffer_slice(&fact));
     if (error == 0 && r->asked) {
         CM_MARK("return: another sponsor, under a further incarnation");
-        error = returning_given_up_with(n, &before, &list);
+        error = returning_given_up_with(n, &r->before, &list);
         if (error == 0)
             error = intent_add_fact(i, META_GIVEN_UP, buffer_slice(&list));
     }
@@ -172,10 +177,13 @@ int returning_store_next(struct node *n)
         i->context = n;
         error = n->ports.writer->submit(n->ports.ctx, i);
     }
-    if (error != 0)
+    if (error != 0) {
+        r->next = r->before; /* nobody may hear of one that is not on disk */
         intent_free(i);
-    else
+    } else {
         r->phase = RETURNING_STORE;
+        r->told_somebody = false;
+    }
     buffer_release(&fact);
     buffer_release(&list);
     return error;
@@ -216,6 +224,7 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->since_ms = node_now(n);
     r->retry_ms = node_now(n);
     r->asked = false;
+    r->told_somebody = false;
     r->sponsor_known = false; /* the last return's would do for that alone */
     r->elsewhere = false;
     r->signer_too = false;
@@ -349,11 +358,8 @@ void returning_load(struct node *n)
     node_log(n, 'E', "identity: still returning: %s",
              return_reason_text(r->reason));
     r->since_ms = node_now(n);
-    r->asked = true; /* for all that is known */
-    /* A copy of a directory that was returning must not ask under the name
-     * that its original asks under. */
-    if (other_host && returning_store_next(n) == 0)
-        return;
+    r->asked = true; /* for all that is known, and of a copy's original */
+    r->told_somebody = true;
     r->phase = RETURNING_IDLE;
     r->retry_ms = node_now(n);
 }
