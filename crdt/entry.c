@@ -131,7 +131,7 @@ static void remove_superseded(struct entry *e, const struct op *op)
     e->count = kept;
 }
 
-static enum sibling_kind kind_of(enum op_kind kind)
+enum sibling_kind sibling_kind_of(enum op_kind kind)
 {
     switch (kind) {
     case OP_PUT:
@@ -154,6 +154,20 @@ static enum sibling_kind kind_of(enum op_kind kind)
     CHECK(kind >= OP_PUT && kind <= OP_ROSTER_ADD);
     CHECK(kind != OP_SET_REMOVE); /* adds none */
     return SIBLING_PUT;
+}
+
+bool entry_shows(const struct entry *e, const struct sibling *s)
+{
+    bool ret = false;
+
+    for (size_t i = 0; i < e->count && !ret; i++) {
+        const struct sibling *here = &e->siblings[i];
+
+        ret = here->kind == s->kind && here->hlc >= s->hlc &&
+              here->flags == s->flags && here->expires == s->expires &&
+              slice_equal(here->value, s->value);
+    }
+    return ret;
 }
 
 bool entry_same_dots(const struct entry *a, const struct entry *b)
@@ -185,7 +199,7 @@ int entry_apply(struct entry *e, const struct op *op, const struct dot *dot,
     if (superseded > 0)
         remove_superseded(e, op);
     if (adds) {
-        struct sibling s = {.kind = kind_of(op->kind),
+        struct sibling s = {.kind = sibling_kind_of(op->kind),
                             .dot = *dot,
                             .hlc = hlc,
                             .expires = op->expires,

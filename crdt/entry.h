@@ -58,6 +58,13 @@ struct resolution {
 };
 struct resolution entry_resolve(const struct entry *e, hlc_t now);
 
+/* What kind of sibling an operation leaves; not of a set-remove, nor of those
+ * that change the standing. */
+enum sibling_kind sibling_kind_of(enum op_kind kind);
+/* Whether one of e says the same as s, at that time or later; dots and authors
+ * aside. */
+bool entry_shows(const struct entry *e, const struct sibling *s);
+
 /* Greatest first: (HLC, incarnation, seq). */
 int sibling_compare_age(const struct sibling *a, const struct sibling *b);
 

@@ -155,6 +155,7 @@ void returning_succeed(struct node *n)
     if (submit_succession(n) != 0)
         returning_try_later(n, "the writer has too much to do");
 }
+
 /* ---- adopting ---- */
 
 static void adopted(void *context, struct intent *i)

@@ -128,7 +128,9 @@ void returning_offer(struct node *n)
     struct buffer frame;
     struct link *l;
 
-    if (r->told_somebody) {
+    /* Whoever was told of next may have rostered it: with that one out of mind,
+     * another would do so a second time. */
+    if (r->asked && !r->sponsor_known) {
         if (returning_store_next(n) != 0)
             returning_try_later(n, "the writer has too much to do");
         return;

@@ -133,7 +133,7 @@ static void stored(void *context, struct intent *i)
         r->phase = RETURNING_NONE; /* begins again with the next result */
         if (r->asked) { /* or goes on: the one before has to be given up */
             r->next = r->before;
-            r->told_somebody = true;
+            r->sponsor_known = false;
             returning_try_later(n, i->detail.text);
         }
         node_log(n, 'E', "returning: cannot be begun: %s; %s",
@@ -182,7 +182,6 @@ int returning_store_next(struct node *n)
         intent_free(i);
     } else {
         r->phase = RETURNING_STORE;
-        r->told_somebody = false;
     }
     buffer_release(&fact);
     buffer_release(&list);
@@ -224,7 +223,6 @@ void returning_begin(struct node *n, enum return_reason reason)
     r->since_ms = node_now(n);
     r->retry_ms = node_now(n);
     r->asked = false;
-    r->told_somebody = false;
     r->sponsor_known = false; /* the last return's would do for that alone */
     r->elsewhere = false;
     r->signer_too = false;
@@ -359,7 +357,7 @@ void returning_load(struct node *n)
              return_reason_text(r->reason));
     r->since_ms = node_now(n);
     r->asked = true; /* for all that is known, and of a copy's original */
-    r->told_somebody = true;
+    r->sponsor_known = false; /* whom it was told to nobody knows any more */
     r->phase = RETURNING_IDLE;
     r->retry_ms = node_now(n);
 }

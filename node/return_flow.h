@@ -29,9 +29,6 @@ struct returning {
     struct incarnation before; /* what next was, while the new one is stored */
     bool asked;                /* somebody may have rostered next */
     bool was_asked;            /* before the sponsor that is asked now */
-    /* Whom next was told to before a restart nobody knows: another one would
-     * roster it twice. */
-    bool told_somebody;
     struct peer_of_generation {
         struct key_id peer;
         struct address address;

@@ -9,41 +9,22 @@
 #include "node/unsent.h"
 #include "node/writer_internal.h"
 
-static enum sibling_kind kind_left(const struct op *op)
-{
-    switch (op->kind) {
-    case OP_DEL:
-        return SIBLING_TOMBSTONE;
-    case OP_REVOKE:
-    case OP_SET_REVOKE:
-        return SIBLING_REVOKE;
-    case OP_SET_ADD:
-        return SIBLING_ADD;
-    default:
-        return SIBLING_PUT;
-    }
-}
-
-static bool is_same(const struct sibling *s, const struct op *op, hlc_t hlc)
-{
-    return s->kind == kind_left(op) && s->hlc >= hlc && s->flags == op->flags &&
-           s->expires == op->expires && slice_equal(s->value, op->value);
-}
-
 /* A revoke wins over whatever it was; what is absent cannot be taken away. */
 static bool is_shown(const struct entry *e, const struct op *op, hlc_t hlc,
                      hlc_t now)
 {
     struct resolution r = entry_resolve(e, now);
-    bool ret = false;
+    struct sibling left = {.hlc = hlc,
+                           .expires = op->expires,
+                           .flags = op->flags,
+                           .value = op->value};
 
     if (op->kind == OP_DEL || op->kind == OP_SET_REMOVE)
         return !r.present;
     if (r.revoke != NULL && op->kind != OP_REVOKE && op->kind != OP_SET_REVOKE)
         return true;
-    for (size_t i = 0; i < e->count && !ret; i++)
-        ret = is_same(&e->siblings[i], op, hlc);
-    return ret;
+    left.kind = sibling_kind_of(op->kind);
+    return entry_shows(e, &left);
 }
 
 static int all_are_shown(struct batch *b, const struct unsent_ops *ops,

@@ -13,19 +13,6 @@
 #include "node/unsent_dots.h"
 #include "node/writer_internal.h"
 
-/* Whether the state says the same, at that time or later. */
-static bool is_shown(const struct entry *here, const struct sibling *s)
-{
-    for (size_t i = 0; i < here->count; i++) {
-        const struct sibling *h = &here->siblings[i];
-
-        if (h->kind == s->kind && h->hlc >= s->hlc && h->flags == s->flags &&
-            h->expires == s->expires && slice_equal(h->value, s->value))
-            return true;
-    }
-    return false;
-}
-
 static int retain_entry(struct batch *b, const struct entry_id *id,
                         const struct entry *theirs, const struct unsent_dots *k,
                         uint64_t *kept)
@@ -45,7 +32,7 @@ static int retain_entry(struct batch *b, const struct entry_id *id,
             b->w->entry.count = 0;
             error = 0;
         }
-        if (error != 0 || is_shown(&b->w->entry, s))
+        if (error != 0 || entry_shows(&b->w->entry, s))
             continue;
         CM_MARK("merge: kept from another generation");
         error = unsent_keep_sibling(b, id, s, KEEP_FOREIGN);

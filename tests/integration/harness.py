@@ -21,6 +21,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -507,6 +508,14 @@ class Node:
 
     def members(self):
         return json.loads(self.ok("members", "--json"))["members"]
+
+    def bad_input(self, what, reason):
+        """How often that was refused, by the metrics."""
+        text = self.request("GET", "/metrics").body.decode()
+        found = re.search(r'^confmesh_bad_input_total\{what="%s",reason="%s"\} '
+                          r"(\d+)$" % (what, reason), text, re.M)
+        check(found, "the metric of " + reason)
+        return int(found.group(1))
 
     def token(self, *flags):
         return self.ok("token", "create", *flags).decode().splitlines()[-1]

@@ -6,7 +6,6 @@ refused, counts for nothing or waits, under a reason that metrics count and
 that doctor tells with a remedy; others' writes go on all the while."""
 import json
 import os
-import re
 import signal
 
 import harness
@@ -52,11 +51,7 @@ class Hostile:
 
 
 def counted(node, reason):
-    text = node.request("GET", "/metrics").body.decode()
-    found = re.search(r'^confmesh_bad_input_total\{what="event",reason="%s"\} '
-                      r"(\d+)$" % reason, text, re.M)
-    check(found, "the metric of " + reason)
-    return int(found.group(1))
+    return node.bad_input("event", reason)
 
 
 def findings(node):

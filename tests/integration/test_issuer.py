@@ -2,7 +2,6 @@
 """Who certifies others: a second issuer, and what the first one's key is worth
 once it was evicted. Real processes."""
 import json
-import re
 
 import harness
 from harness import check, check_equal, check_in, wait_until
@@ -40,11 +39,7 @@ def staying(node):
 
 
 def refused(node, reason):
-    text = node.request("GET", "/metrics").body.decode()
-    found = re.search(r'^confmesh_bad_input_total\{what="entry",reason="%s"\} '
-                      r"(\d+)$" % reason, text, re.M)
-    check(found, "the metric of " + reason)
-    return int(found.group(1))
+    return node.bad_input("entry", reason)
 
 
 def make_issuer(t, node):

@@ -3,7 +3,6 @@
 hit a sponsor; what doctor and metrics say of bad ones. Real processes."""
 import json
 import os
-import re
 import shutil
 import signal
 
@@ -61,11 +60,7 @@ def findings(node):
 
 
 def metric(node, reason, what="order"):
-    text = node.request("GET", "/metrics").body.decode()
-    found = re.search(r'^confmesh_bad_input_total\{what="%s",reason="%s"\} '
-                      r"(\d+)$" % (what, reason), text, re.M)
-    check(found, "the metric of %s %s" % (what, reason))
-    return int(found.group(1))
+    return node.bad_input(what, reason)
 
 
 def test_bad_orders_are_counted(t):

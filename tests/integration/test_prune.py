@@ -36,6 +36,16 @@ LAST = ["--keep-last", "2", "--keep-hourly", "0", "--keep-daily", "0",
         "--keep-weekly", "0"]
 
 
+def restored(t, target, code):
+    fresh = t.node("phoenix")
+    result = subprocess.run(
+        [RESTORE, target, "--data", fresh.data, "--name", "phoenix",
+         "--authority", t.authority, "--no-passphrase"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    check_equal(result.returncode, code, result.stderr)
+    return fresh
+
+
 def test_two_phases(t):
     """First marked, and deleted only by a prune after the grace period; what
     stays is whole."""
@@ -124,12 +134,7 @@ def test_newest_whole_is_kept(t):
     check_in(whole, left)
     check_equal(cli("snapshot", "verify", target, whole).returncode, 0)
     node.kill()
-    fresh = t.node("phoenix")
-    result = subprocess.run(
-        [RESTORE, target, "--data", fresh.data, "--name", "phoenix",
-         "--authority", t.authority, "--no-passphrase"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    check_equal(result.returncode, 6, result.stderr)
+    fresh = restored(t, target, 6)
     check_equal(fresh.start().values(), states[1][1])
 
 
@@ -156,12 +161,7 @@ def test_killed_uploads(t):
     sequences = sorted(int(n[-20:]) for n in names(target) if "/m/" in n)
     check_equal(sequences, list(range(1, len(sequences) + 1)))
     node.kill()
-    fresh = t.node("phoenix")
-    result = subprocess.run(
-        [RESTORE, target, "--data", fresh.data, "--name", "phoenix",
-         "--authority", t.authority, "--no-passphrase"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    check_equal(result.returncode, 0, result.stderr)
+    fresh = restored(t, target, 0)
     check_equal(fresh.start().values(), values)
 
 

@@ -1,7 +1,7 @@
 /* The traces that the model checks found, told on a few small replicas; the
  * law (equal vectors, equal states) and the resolution by true causal past are
  * checked after every step of each. Names are those of the traces. */
-#include "standing_mesh.h"
+#include "standing_settle.h"
 
 #include "crdt/base/alloc.h"
 
@@ -11,37 +11,9 @@ static void finish(struct mesh *m)
     mesh_free(m);
 }
 
-/* nodes that are all rostered and equal. */
-static struct mesh *mesh_of(size_t nodes)
-{
-    struct mesh *m = mesh_new(nodes);
-
-    mesh_roster_all(m);
-    mesh_ok(m);
-    return m;
-}
-
-/* Everybody alive but those of the mask hears all and does its duties, until
- * nothing happens any more. */
 static void settle(struct mesh *m, unsigned without)
 {
-    size_t before;
-
-    do {
-        before = m->events_count;
-        for (int i = 0; i < (int)m->nodes_count; i++) {
-            if (!m->nodes[i].alive || (without >> i & 1) != 0)
-                continue;
-            (void)mesh_pull_all(m, i);
-            (void)mesh_fence(m, i, 200);
-            while (mesh_ack(m, i, 200) != NULL)
-                ;
-        }
-    } while (m->events_count > before);
-    for (int i = 0; i < (int)m->nodes_count; i++) {
-        if (m->nodes[i].alive && (without >> i & 1) == 0)
-            (void)mesh_pull_all(m, i);
-    }
+    settle_at(m, without, 200);
 }
 
 static const struct ev *put(struct mesh *m, int node)

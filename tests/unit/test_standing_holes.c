@@ -2,37 +2,12 @@
  * few small replicas: what no acknowledgement can come for any more holds no
  * floor back, and two nodes that evict each other do not end with two floors.
  * Names are those of the traces. */
-#include "standing_mesh.h"
+#include "standing_settle.h"
 
-static struct mesh *mesh_of(size_t nodes)
-{
-    struct mesh *m = mesh_new(nodes);
-
-    mesh_roster_all(m);
-    mesh_ok(m);
-    return m;
-}
-
-/* Everybody of the mask hears all and does its duties, until nothing happens
- * any more. */
+/* Those of the mask alone. */
 static void settle(struct mesh *m, unsigned nodes)
 {
-    size_t before;
-
-    do {
-        before = m->events_count;
-        for (int i = 0; i < (int)m->nodes_count; i++) {
-            if ((nodes >> i & 1) == 0)
-                continue;
-            (void)mesh_pull_all(m, i);
-            (void)mesh_fence(m, i, 500);
-            while (mesh_ack(m, i, 500) != NULL)
-                ;
-        }
-    } while (m->events_count > before);
-    for (int i = 0; i < (int)m->nodes_count; i++)
-        if ((nodes >> i & 1) != 0)
-            (void)mesh_pull_all(m, i);
+    settle_at(m, ~nodes, 500);
 }
 
 static bool covered(const struct mesh *m, int node, const struct ev *e)
