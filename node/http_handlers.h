@@ -68,6 +68,17 @@ void http_put_results(struct buffer *out, const struct intent *intent);
 void http_put_failures(struct buffer *out, const struct intent *intent);
 /* Refuses parameters that are not in the NULL-terminated list: then false. */
 bool http_only_parameters(struct http_request *r, const char *const *known);
+/* What clients of Consul's dialect send along: dc is looked at, the others mean
+ * nothing here. For lists of http_only_parameters. */
+#define HTTP_CONSUL_PARAMETERS                                                 \
+    "dc", "stale", "pretty", "token", "ns", "partition", "near", "filter",     \
+        "hash", "cached", "default"
+/* Refuses, with the reason, what a mesh cannot give (locks, a quorum) and the
+ * dc of another mesh: then false. Goes before http_only_parameters. */
+bool http_consul_allowed(struct http_request *r);
+/* Refuses whatever is no GET, and one with parameters: who gave one means to be
+ * shown something else than what this would show. */
+bool http_only_view(struct http_request *r);
 /* Refuses whatever is no POST, and one with parameters: what was meant by them
  * would be passed over, and the order carried out. */
 bool http_only_order(struct http_request *r);

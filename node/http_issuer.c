@@ -48,7 +48,8 @@ void http_issuer(struct http_request *r)
     struct http_pending *p;
 
     if (r->method == HTTP_GET) {
-        answer(r);
+        if (http_only_view(r))
+            answer(r);
         return;
     }
     if (r->method != HTTP_POST) {

@@ -23,82 +23,24 @@
 #define DELETE_CHUNK_BYTES (256u << 10)
 
 /* A misspelt condition that is passed over would overwrite what it was meant
- * to protect, so unknown parameters are refused. The last row is what clients
- * of the dialect send along and what means nothing here. */
-static const char *const kv_parameters[] = {
-    "raw",        "recurse",
-    "keys",       "separator",
-    "index",      "wait",
-    "flags",      "cas",
-    "dc",         "siblings",
-    "if-version", "if-absent",
-    "unrevoke",   "stale",
-    "pretty",     "token",
-    "ns",         "partition",
-    "near",       "filter",
-    "hash",       "cached",
-    "default",    "ttl",
-    "expires",    HTTP_WAIT_PARAMETERS,
-};
-
-static const struct {
-    const char *name;
-    const char *reason;
-} kv_refused[] = {
-    {"acquire", "acquire needs locks, which a mesh without quorum cannot give; "
-                "use a lock service, or cas on one node"},
-    {"release", "release needs locks, which a mesh without quorum cannot give; "
-                "leave it out"},
-    {"consistent", "consistent needs a quorum, which a mesh does not have; "
-                   "every read is local, use stale or nothing"},
-};
-
-static bool dc_is_this_mesh(struct http_request *r, const char *dc)
-{
-    struct node_status status;
-    char mesh[MESH_ID_TEXT_SIZE];
-
-    if (*dc == '\0')
-        return true;
-    node_status_read(r->context->node, &status);
-    mesh_id_format(mesh, &status.mesh);
-    return strcmp(dc, mesh) == 0;
-}
-
-/* False after having refused. */
-static bool check_parameters(struct http_request *r)
-{
-    const char *name;
-    const char *dc;
-    size_t k;
-
-    for (size_t i = 0; i < sizeof(kv_refused) / sizeof(kv_refused[0]); i++) {
-        if (http_query_has(&r->query, kv_refused[i].name)) {
-            http_refuse(r, 400, CM_ERR_INVALID, "%s", kv_refused[i].reason);
-            return false;
-        }
-    }
-    for (size_t i = 0; i < r->query.count; i++) {
-        name = r->query.items[i].name;
-        for (k = 0; k < sizeof(kv_parameters) / sizeof(kv_parameters[0]); k++) {
-            if (strcmp(name, kv_parameters[k]) == 0)
-                break;
-        }
-        if (k == sizeof(kv_parameters) / sizeof(kv_parameters[0])) {
-            http_refuse(r, 400, CM_ERR_INVALID,
-                        "unknown parameter \"%.64s\"; correct or remove it",
-                        name);
-            return false;
-        }
-    }
-    dc = http_query_value(&r->query, "dc");
-    if (dc != NULL && !dc_is_this_mesh(r, dc)) {
-        http_refuse(r, 400, CM_ERR_INVALID,
-                    "dc names another mesh than this node's; leave it out");
-        return false;
-    }
-    return true;
-}
+ * to protect, so unknown parameters are refused. */
+static const char *const kv_parameters[] = {"raw",
+                                            "recurse",
+                                            "keys",
+                                            "separator",
+                                            "index",
+                                            "wait",
+                                            "flags",
+                                            "cas",
+                                            "siblings",
+                                            "if-version",
+                                            "if-absent",
+                                            "unrevoke",
+                                            "ttl",
+                                            "expires",
+                                            HTTP_WAIT_PARAMETERS,
+                                            HTTP_CONSUL_PARAMETERS,
+                                            NULL};
 
 /* ---- writing ---- */
 
@@ -368,7 +310,7 @@ void http_kv(struct http_request *r)
     CHECK(slice_starts_with(r->path, root));
     if (raw.size > 0)
         raw = slice_of(raw.data + 1, raw.size - 1); /* the slash */
-    if (!check_parameters(r))
+    if (!http_consul_allowed(r) || !http_only_parameters(r, kv_parameters))
         return;
     error = http_decode(raw, "the key", key, sizeof(key), &size, &detail);
     if (error != 0) {

@@ -329,7 +329,7 @@ void http_status(struct http_request *r)
     struct node_status s;
     struct buffer out;
 
-    if (!http_only_get(r))
+    if (!http_only_view(r))
         return;
     node_status_read(r->context->node, &s);
     buffer_init(&out, STATUS_SIZE_MAX);
@@ -431,7 +431,7 @@ void http_members(struct http_request *r)
     struct member_view m;
     struct buffer out;
 
-    if (!http_only_get(r))
+    if (!http_only_view(r))
         return;
     node_status_read(r->context->node, &s);
     buffer_init(&out, MEMBERS_SIZE_MAX);
@@ -626,7 +626,8 @@ void http_adopt(struct http_request *r)
     finish(r, 200, &out);
 }
 
-/* ---- health ---- */
+/* ---- health: balancers and probes add parameters of their own, which are
+ * passed over ---- */
 
 void http_healthz(struct http_request *r)
 {

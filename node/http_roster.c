@@ -201,7 +201,7 @@ void http_roster(struct http_request *r)
     struct roster_answer *a;
     int error;
 
-    if (!http_only_get(r))
+    if (!http_only_view(r))
         return;
     a = cm_calloc(1, sizeof *a);
     if (a == NULL) {

@@ -175,10 +175,8 @@ static void submit(struct http_request *r, json_t *body, uint64_t tag)
 
 void http_txn(struct http_request *r)
 {
-    /* The last ones are what clients of Consul's dialect send along. */
-    static const char *const known[] = {
-        HTTP_WAIT_PARAMETERS, "stale",  "token", "ns",
-        "partition",          "pretty", NULL};
+    static const char *const known[] = {HTTP_WAIT_PARAMETERS,
+                                        HTTP_CONSUL_PARAMETERS, NULL};
     struct store_reader *reader = http_context_reader(r->context);
     json_t *body;
 
@@ -186,7 +184,7 @@ void http_txn(struct http_request *r)
         http_refuse(r, 405, CM_ERR_INVALID, "a transaction is a POST or PUT");
         return;
     }
-    if (!http_only_parameters(r, known))
+    if (!http_consul_allowed(r) || !http_only_parameters(r, known))
         return;
     if (reader == NULL) {
         http_refuse_code(r, CM_ERR_IO, NULL);

@@ -71,11 +71,64 @@ bool http_only_parameters(struct http_request *r, const char *const *known)
     return true;
 }
 
+/* ---- what clients of Consul's dialect send along ---- */
+
+static const struct {
+    const char *name;
+    const char *reason;
+} consul_refused[] = {
+    {"acquire", "acquire needs locks, which a mesh without quorum cannot give; "
+                "use a lock service, or cas on one node"},
+    {"release", "release needs locks, which a mesh without quorum cannot give; "
+                "leave it out"},
+    {"consistent", "consistent needs a quorum, which a mesh does not have; "
+                   "every read is local, use stale or nothing"},
+};
+
+static bool dc_is_this_mesh(struct http_request *r, const char *dc)
+{
+    struct node_status status;
+    char mesh[MESH_ID_TEXT_SIZE];
+
+    if (*dc == '\0')
+        return true;
+    node_status_read(r->context->node, &status);
+    mesh_id_format(mesh, &status.mesh);
+    return strcmp(dc, mesh) == 0;
+}
+
+bool http_consul_allowed(struct http_request *r)
+{
+    const char *dc = http_query_value(&r->query, "dc");
+
+    for (size_t i = 0; i < sizeof consul_refused / sizeof consul_refused[0];
+         i++) {
+        if (http_query_has(&r->query, consul_refused[i].name)) {
+            http_refuse(r, 400, CM_ERR_INVALID, "%s", consul_refused[i].reason);
+            return false;
+        }
+    }
+    if (dc == NULL || dc_is_this_mesh(r, dc))
+        return true;
+    http_refuse(r, 400, CM_ERR_INVALID,
+                "dc names another mesh than this node's; leave it out");
+    return false;
+}
+
+/* ---- orders ---- */
+
 bool http_only_order(struct http_request *r)
 {
     static const char *const none[] = {NULL};
 
     return http_only_post(r) && http_only_parameters(r, none);
+}
+
+bool http_only_view(struct http_request *r)
+{
+    static const char *const none[] = {NULL};
+
+    return http_only_get(r) && http_only_parameters(r, none);
 }
 
 int http_expiry(const char *ttl, const char *expires, hlc_t *ret_expires,

@@ -204,7 +204,14 @@ static const struct {
     {"POST", "/v1/watch", 405, "GET"},
     {"GET", "/v1/watch?revision=x", 400, "revision"},
     {"GET", "/v1/watch?prefiks=x", 400, "prefiks"},
+    {"POST", "/v1/txn?dc=elsewhere", 400, "dc"},
+    {"POST", "/v1/txn?consistent", 400, "quorum"},
+    {"POST", "/v1/txn?cas=1", 400, "cas"},
     {"POST", "/v1/mesh/status", 405, "GET"},
+    {"GET", "/v1/mesh/status?verbose", 400, "verbose"},
+    {"GET", "/v1/mesh/members?state=dead", 400, "state"},
+    {"GET", "/v1/mesh/roster?dc=elsewhere", 400, "dc"},
+    {"GET", "/v1/mesh/sets?key=k", 400, "key"},
     {"POST", "/v1/mesh/token", 403, "socket"},
     {"POST", "/v1/mesh/snapshot", 403, "socket"},
 };
@@ -226,6 +233,29 @@ static void test_refusals(void **state)
                      refusals[i].status != 404) != (r->body[0] == '{'));
     }
     assert_reply(ask("GET", "/v1/kv/?keys", NULL), 404, "");
+}
+
+/* What Consul's clients send along goes with both of its paths, and this mesh
+ * is a dc. Probes of health may say what they like. */
+static void test_parameters_passed_over(void **state)
+{
+    static const char txn[] = "[{\"KV\":{\"Verb\":\"set\",\"Key\":\"k\","
+                              "\"Value\":\"dg==\"}}]";
+    static const char rest[] = "stale&pretty&token=t&ns=n&partition=p&near=n"
+                               "&filter=f&hash=h&cached&default";
+    char mesh[MESH_ID_TEXT_SIZE] = "";
+    char target[256];
+
+    (void)state;
+    mesh_id_format(mesh, &world.mesh);
+    (void)snprintf(target, sizeof target, "/v1/txn?dc=%s&%s", mesh, rest);
+    assert_says(ask("PUT", target, txn), 200, "\"Errors\":null");
+    (void)snprintf(target, sizeof target, "/v1/kv/k?raw&dc=%s&%s", mesh, rest);
+    assert_reply(ask("GET", target, NULL), 200, "v");
+    assert_says(ask("PUT", "/v1/txn?dc=", txn), 200, "\"Errors\":null");
+    assert_int_equal(ask("GET", "/healthz?probe=7", NULL)->status, 200);
+    assert_int_equal(ask("GET", "/readyz?verbose", NULL)->status, 200);
+    assert_int_equal(ask("GET", "/metrics?collect=all", NULL)->status, 200);
 }
 
 static void test_long_keys(void **state)
@@ -709,27 +739,17 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_WORLD(test_one_key),
-        WITH_WORLD(test_odd_keys),
-        WITH_WORLD(test_cas),
-        WITH_WORLD(test_versions),
-        WITH_WORLD(test_trees),
-        WITH_WORLD(test_delete_large_tree),
-        WITH_WORLD(test_refusals),
-        WITH_WORLD(test_long_keys),
-        WITH_WORLD(test_large_values),
-        WITH_WORLD(test_smuggling),
-        WITH_WORLD(test_host_and_origin),
-        WITH_WORLD(test_large_header),
-        WITH_WORLD(test_garbage),
-        WITH_WORLD(test_revoke),
-        WITH_WORLD(test_sets),
-        WITH_WORLD(test_transactions),
-        WITH_WORLD(test_causal_tokens),
-        WITH_WORLD(test_wait_for),
-        WITH_WORLD(test_mesh),
-        WITH_WORLD(test_readiness),
-        WITH_WORLD(test_metrics),
+        WITH_WORLD(test_one_key),      WITH_WORLD(test_odd_keys),
+        WITH_WORLD(test_cas),          WITH_WORLD(test_versions),
+        WITH_WORLD(test_trees),        WITH_WORLD(test_delete_large_tree),
+        WITH_WORLD(test_refusals),     WITH_WORLD(test_parameters_passed_over),
+        WITH_WORLD(test_long_keys),    WITH_WORLD(test_large_values),
+        WITH_WORLD(test_smuggling),    WITH_WORLD(test_host_and_origin),
+        WITH_WORLD(test_large_header), WITH_WORLD(test_garbage),
+        WITH_WORLD(test_revoke),       WITH_WORLD(test_sets),
+        WITH_WORLD(test_transactions), WITH_WORLD(test_causal_tokens),
+        WITH_WORLD(test_wait_for),     WITH_WORLD(test_mesh),
+        WITH_WORLD(test_readiness),    WITH_WORLD(test_metrics),
         WITH_WORLD(test_addresses),
     };
 
