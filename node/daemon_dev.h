@@ -1,5 +1,8 @@
 /* A throwaway node: a temporary directory with a mesh of its own, whose
- * authority's key is forgotten at once. */
+ * authority's key is forgotten at once.
+ *
+ * Whoever uses one holds a lock on it. What a killed one left is deleted by the
+ * next throwaway node of the same user. */
 #ifndef NODE_DAEMON_DEV_H
 #define NODE_DAEMON_DEV_H
 
@@ -8,7 +11,8 @@
 
 struct daemon_dev;
 
-/* Founds the mesh and fills in options->data (and bind, when not given). */
+/* Deletes what killed ones left, founds the mesh and fills in options->data (and
+ * bind, when not given). */
 int daemon_dev_begin(struct daemon_dev **ret_dev,
                      struct daemon_options *options, struct cm_detail *detail);
 /* Deletes what _begin made. NULL is fine. */

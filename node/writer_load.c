@@ -4,6 +4,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "crdt/base/mark.h"
 #include "node/writer_internal.h"
 
 static int put_fact(struct store_txn *t, struct buffer *record,
@@ -244,6 +245,19 @@ static int check_key(struct writer *w, struct store_txn *t,
     return 0;
 }
 
+/* Read by orders.c. Without it a thief who was evicted would be heard again,
+ * and nobody else's state here tells of him: a cut of a member does. */
+static int check_barred(struct store_txn *t, struct cm_detail *detail)
+{
+    struct slice value;
+
+    if (store_txn_meta(t, META_BARRED, &value) != CM_ERR_DAMAGED)
+        return 0;
+    CM_MARK("load: who was evicted cannot be read any more");
+    return cm_fail(detail, CM_ERR_DAMAGED,
+                   "the list of evicted keys in the store is damaged");
+}
+
 static int load_identity(struct writer *w, struct store_txn *t,
                          struct cm_detail *detail)
 {
@@ -271,7 +285,7 @@ static int load_identity(struct writer *w, struct store_txn *t,
     w->ready = error == 0 || error == CM_ERR_DAMAGED; /* else there is none */
     if (store_txn_meta(t, META_HAZARD, &value) != CM_ERR_NOT_FOUND)
         w->hazard = true; /* also if the record is damaged */
-    return 0;
+    return check_barred(t, detail);
 }
 
 static int load_state(struct writer *w, struct store_reader *r,

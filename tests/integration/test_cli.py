@@ -203,6 +203,49 @@ def test_dev_node(t):
     refused(cli("get", "greeting", env=runtime), 2, "no node answers")
 
 
+def dev_node(t, name):
+    """A throwaway node that answers, and its directory."""
+    os.makedirs(t.path("run-" + name))
+    env = {"XDG_RUNTIME_DIR": t.path("run-" + name), "TMPDIR": t.path("tmp")}
+    node = harness.Process([harness.CONFMESH, "node", "--dev"],
+                           t.directory, name, env=env)
+
+    def works():
+        check(node.running(), node.stderr()[-1000:])
+        return cli("put", "of", name, env=env).returncode == 0
+    wait_until(works, "the throwaway node answers")
+    told = node.stderr().decode()
+    path = told.split("throwaway node in ")[1].split(",")[0]
+    return node, os.path.dirname(path), env
+
+
+def test_killed_dev_nodes_are_swept(t):
+    """What a killed one left goes with the next start, and nothing else."""
+    os.makedirs(t.path("tmp"))
+    os.makedirs(t.path("precious/node"))
+    os.mkdir(t.path("tmp/confmesh-dev-abc"), 0o700)
+    os.mkdir(t.path("tmp/confmesh-dev-shared"))
+    os.chmod(t.path("tmp/confmesh-dev-shared"), 0o755)
+    os.symlink(t.path("precious"), t.path("tmp/confmesh-dev-abcdef"))
+    with open(t.path("tmp/confmesh-dev-ABCDEF"), "wb"):
+        pass
+    living, stays, env = dev_node(t, "living")
+    killed, goes, _ = dev_node(t, "killed")
+    killed.kill()
+    check(os.path.exists(os.path.join(goes, "node", "data.mdb")), "it is left")
+    others = sorted(set(os.listdir(t.path("tmp"))) - {os.path.basename(goes)})
+    last, new, _ = dev_node(t, "last")
+    check_in(b"deleted what 1 killed", last.stderr())
+    check_equal(sorted(os.listdir(t.path("tmp"))),
+                sorted(others + [os.path.basename(new)]))
+    check(os.path.exists(t.path("precious/node")))
+    check_equal(cli("get", "of", env=env).stdout, b"living")
+    check(os.path.exists(stays))
+    for node in (living, last):
+        check_equal(node.stop(), 0)
+    check(not os.path.exists(new), "deleted at the end")
+
+
 def test_put_get_del(t):
     node = t.mesh()
     check_equal(node.ok("put", "a/b", "v"), b"")

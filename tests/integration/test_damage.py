@@ -4,6 +4,7 @@
 be opened any more. The node serves what it can, says what it cannot, mends
 itself from the others, or joins anew; alone it refuses with the remedy."""
 import glob
+import json
 import os
 import struct
 
@@ -188,10 +189,10 @@ def spoil(node, how):
             file.truncate(0)
 
 
-def wait_facts(node):
+def wait_facts(node, peers=2):
     facts = os.path.join(node.data, "facts")
     wait_until(lambda: os.path.exists(facts) and
-               open(facts, "rb").read().count(b"\npeer ") == 2,
+               open(facts, "rb").read().count(b"\npeer ") == peers,
                "the copy of its facts")
 
 
@@ -220,6 +221,42 @@ def check_comes_back(t, nodes, before):
     nodes[2].wait_value("app/after", b"written by the new life")
     nodes[0].ok("put", "app/back", "b")
     beta.wait_value("app/back", b"b")
+
+
+def wait_barred(node, key_id):
+    """That key is in its stored list of those that were evicted."""
+    def listed():
+        with open(os.path.join(node.data, "data.mdb"), "rb") as file:
+            return any(key_id in after[:400] for after in
+                       file.read().split(b"mbarred")[1:])
+    wait_until(listed, "the list of evicted keys of " + node.name)
+
+
+def test_a_rotten_list_of_evicted_keys(t):
+    """Nothing else that it has tells of a thief, and without it he would be
+    heard again: a start does without the store, and has the list of a cut."""
+    nodes = three(t)
+    alpha, beta, gamma = nodes
+    thief = bytes.fromhex([m["key_id"] for m in gamma.members()
+                           if m["self"]][0])
+    wait_facts(beta)
+    alpha.ok("evict", "gamma", "--authority", t.authority)
+    for node in (alpha, beta):
+        wait_until(lambda n=node: json.loads(n.ok("roster", "--json"))["sealed"],
+                   "gamma is sealed at " + node.name)
+        wait_barred(node, thief)
+    before = beta.status()["incarnation"]
+    beta.stop()
+    rot_fact(beta, b"barred")
+    beta.start(deadline_s=60)
+    check_in(b"list of evicted keys", beta.process.stderr(), "it says why")
+    check(beta.status()["incarnation"] != before, "a fresh incarnation")
+    wait_barred(beta, thief)
+    alpha.ok("put", "app/after", "a")
+    beta.wait_value("app/after", b"a")
+    t.rounds([alpha, beta])
+    check("gamma" not in [m["name"] for m in beta.members()
+                          if m["state"] == "alive"], beta.members())
 
 
 def test_a_truncated_store_rejoins(t):
