@@ -11,8 +11,8 @@
 
 struct daemon_dev;
 
-/* Deletes what killed ones left, founds the mesh and fills in options->data (and
- * bind, when not given). */
+/* Deletes what killed ones left, founds the mesh and fills in options->data
+ * (and bind, when not given). */
 int daemon_dev_begin(struct daemon_dev **ret_dev,
                      struct daemon_options *options, struct cm_detail *detail);
 /* Deletes what _begin made. NULL is fine. */
