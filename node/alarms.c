@@ -60,12 +60,28 @@ void node_store_failed(struct node *n)
     node_log(n, 'E', "damage: %s", n->status.not_ready);
 }
 
+/* Not of what it was asked to write: much of that may have been known. */
+static size_t written_bytes(const struct commit_result *r)
+{
+    size_t bytes = 0;
+
+    CHECK(r->wrote || r->events_count == 0);
+    for (size_t i = 0; i < r->events_count; i++)
+        bytes += r->events[i].bytes.size;
+    return bytes;
+}
+
 void node_note_disk(struct node *n, const struct commit_result *r)
 {
     struct node_status *s = &n->status;
+    bool alarm = s->alarm_full || s->alarm_disk;
 
     CHECK(!r->disk_full || !r->disk_failed);
     s->disk_full += r->disk_full;
+    if (r->disk_full)
+        full_alarm_refused(&n->full, r->intents_bytes, node_now(n));
+    else if (r->wrote && !r->disk_failed)
+        full_alarm_wrote(&n->full, written_bytes(r), node_now(n));
     if (r->disk_full && !s->alarm_full)
         node_log(n, 'E',
                  "full: no room on the disk or in the store's map: writes, and "
@@ -75,11 +91,9 @@ void node_note_disk(struct node *n, const struct commit_result *r)
         node_log(n, 'E',
                  "disk: it refuses commits: writes, and what peers write, are "
                  "not taken; reads go on");
-    else if (r->wrote && !r->disk_full && !r->disk_failed &&
-             (s->alarm_full || s->alarm_disk))
-        node_log(n, 'I', "disk: commits go through again");
-    if (r->disk_full || r->disk_failed || r->wrote) {
-        s->alarm_full = r->disk_full;
+    s->alarm_full = n->full.raised;
+    if (r->disk_full || r->disk_failed || r->wrote)
         s->alarm_disk = r->disk_failed;
-    }
+    if (alarm && !s->alarm_full && !s->alarm_disk)
+        node_log(n, 'I', "disk: commits go through again");
 }

@@ -120,8 +120,7 @@ static void node_metrics(struct buffer *out, const struct node_status *s)
     counter(out, "repairs_total", "Anti-entropy sessions.", s->repairs);
     counter(out, "disk_full_total", "Batches refused for want of space.",
             s->disk_full);
-    gauge(out, "alarm_full", "1 when the last commit found no room.",
-          s->alarm_full);
+    gauge(out, "alarm_full", "1 while commits find no room.", s->alarm_full);
     gauge(out, "alarm_disk", "1 when the disk refused the last commit.",
           s->alarm_disk);
     gauge(out, "alarm_fork", "1 when two events were proved to bear one name.",

@@ -201,7 +201,7 @@ struct node_status {
     bool alarm_evicted;          /* this incarnation is out, or on its way */
     bool alarm_dropped;          /* acted on an order that was dropped */
     bool alarm_fork;             /* two events bear one name */
-    bool alarm_full;             /* the last commit found no room on the disk */
+    bool alarm_full;             /* no room on the disk: see full_alarm.h */
     bool alarm_disk;             /* the disk refused the last commit */
     bool alarm_hazard;         /* a peer knows events of this node that its own
                                   disk does not hold */

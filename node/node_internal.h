@@ -10,6 +10,7 @@
 #include "gossip/channel.h"
 #include "node/cut_pull.h"
 #include "node/frame.h"
+#include "node/full_alarm.h"
 #include "node/heal.h"
 #include "node/node.h"
 #include "node/return_flow.h"
@@ -243,6 +244,7 @@ struct node {
     enum return_reason found_reason; /* by the writer, as of its last result */
     bool lost_branch;                /* likewise: of a fork, by the fences */
     struct unsent_counts unsent;
+    struct full_alarm full;
     uint64_t order_epoch;  /* of the last eviction order that was seen… */
     uint64_t order_ms;     /* …and when it was made, or seen first */
     bool generation_clash; /* told already */

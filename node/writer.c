@@ -353,6 +353,7 @@ static void reset_intents(struct intent *batch, struct commit_result *r)
         buffer_clear(&i->results);
         i->detail.text[0] = '\0';
         r->local_intents += i->kind == INTENT_LOCAL;
+        r->intents_bytes += i->memory.size;
         count++;
     }
     CHECK(count <= WRITER_BATCH_MAX);

@@ -199,6 +199,7 @@ struct commit_result {
     uint64_t wall_ms;        /* of the batch; 0: before any */
     bool disk_full;          /* no room: nothing of the batch was committed */
     bool disk_failed;        /* the disk refused it: likewise */
+    size_t intents_bytes;    /* what the batch's intents held */
     size_t local_intents;    /* batch size that group commit reached */
     uint64_t expiry_wall_ms; /* when the next value expires: an INTENT_EXPIRE
                                 is wanted then; UINT64_MAX: never */
