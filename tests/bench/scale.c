@@ -4,8 +4,9 @@
  *   scale DIR [COUNT]      an empty directory, on the disk that is meant
  *
  * Where a full store is compared with an empty one, two replicas of two meshes
- * take turns, one commit each. Processor time is the thread's own. One line of
- * JSON. */
+ * take turns, one commit each. Processor time is the thread's own. Memory is
+ * that of a process of its own for each size, which does nothing else. One line
+ * of JSON. */
 #include <inttypes.h>
 #include <lmdb.h>
 #include <malloc.h>
@@ -14,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "crdt/base/pack.h"
 #include "crdt/digest.h"
@@ -28,24 +31,28 @@
 #define FILL_OPS 1000
 #define VALUE_SIZE 100
 #define ROUNDS 400
+#define SET_ROUNDS 1000
 #define MEMORY_KEYS 20000
 #define MEMORY_ROUNDS 5
 #define EVENT_OPS 100
 #define CHECKSUM_SIZE 8
 #define BIG_SET "bench/set"
 #define RETIRED 10000
+#define SIZES 4
+#define TABLES_APART (96 << 10) /* as node/daemon.c has it */
 
 struct result {
     double apply_ops_per_s;
     double verify_us; /* one signature: apart from the above */
     double set_ratio;
+    double set_inside_ratio; /* anywhere in the set, not behind its last */
     double set_add_us;
     size_t set_delta; /* bytes beyond element, header and signature */
     double open_ms;
     uint64_t p99_full_us;
     uint64_t p99_empty_us;
-    long anonymous_empty_kib;
-    long anonymous_full_kib;
+    uint64_t sizes[SIZES]; /* of the stores whose memory it is: */
+    long anonymous_kib[SIZES];
     double register_bytes;
     double element_bytes;
     size_t retired_state;  /* vector and standing of RETIRED that are gone */
@@ -108,6 +115,15 @@ static struct intent *puts_of(uint64_t first, size_t count)
         bench_must(intent_add_op(i, &op), "operation");
     }
     return i;
+}
+
+static struct intent *add_of(const char *set, const char *element)
+{
+    struct local_op op = {.kind = OP_SET_ADD,
+                          .key = slice_of_string(set),
+                          .element = slice_of_string(element)};
+
+    return intent_of(&op);
 }
 
 static struct intent *adds_of(const char *set, uint64_t first, size_t count)
@@ -201,47 +217,83 @@ static void run_memory(const char *parent, struct result *ret)
 
 /* ---- a set of a million elements ---- */
 
-static uint64_t add_one(struct replica *r, const char *set, uint64_t number,
-                        size_t *ret_delta)
+struct adds {
+    struct bench_samples ns;
+    size_t delta; /* the greatest */
+};
+
+static void add_one(struct replica *r, const char *set, const char *element,
+                    struct adds *a)
 {
-    struct intent *add = adds_of(set, number, 1);
+    struct intent *add = add_of(set, element);
     uint64_t begun = cpu_ns();
     struct commit_result *result = replica_commit(r, add);
-    uint64_t took = cpu_ns() - begun;
-    char element[32];
     struct event event;
+    size_t delta;
 
-    key_text(element, number);
+    bench_samples_add(&a->ns, cpu_ns() - begun);
     bench_must(event_decode(&event, result->events[0].bytes), "event");
-    *ret_delta = result->events[0].bytes.size - event.header.size -
-                 SIGNATURE_SIZE - strlen(element);
+    delta = result->events[0].bytes.size - event.header.size - SIGNATURE_SIZE -
+            strlen(element);
+    if (delta > a->delta)
+        a->delta = delta;
     event_release(&event);
     commit_result_free(result);
-    return took;
 }
 
-/* In the same store: what differs is the size of the set. */
+enum add_kind { ADD_BEHIND, ADD_INSIDE, ADD_EMPTY, ADD_KINDS };
+
+/* The i-th of a kind: behind the last element, between any two, or into a set
+ * that does not exist yet. */
+static void add_of_kind(struct replica *r, enum add_kind kind, uint64_t count,
+                        uint64_t i, uint64_t *random, struct adds *a)
+{
+    char set[32] = BIG_SET;
+    char element[40];
+
+    key_text(element,
+             kind == ADD_INSIDE ? bench_random(random) % count : count + i);
+    if (kind == ADD_INSIDE)
+        (void)snprintf(element + strlen(element), 8, "+%04" PRIu64, i);
+    if (kind == ADD_EMPTY)
+        (void)snprintf(set, sizeof set, "bench/s%04" PRIu64, i);
+    add_one(r, set, element, a);
+}
+
+/* In the same store: what differs is the size of the set. LMDB takes back what
+ * the commit before the last one gave up, so commits that take strict turns
+ * always write into each other's pages, and one kind gets the list of free
+ * pages where it is longer. So their order is drawn anew in each round. */
 static void run_set(struct replica *r, uint64_t count, struct result *ret)
 {
-    struct bench_samples big = {0};
-    struct bench_samples empty = {0};
-    char other[32];
-    size_t delta;
+    struct adds adds[ADD_KINDS] = {0};
+    uint64_t random = 88172645463325252;
+    double empty;
 
     for (uint64_t i = 0; i < count; i += FILL_OPS)
         commit_result_free(replica_commit(r, adds_of(BIG_SET, i, FILL_OPS)));
-    for (uint64_t i = 0; i < ROUNDS; i++) {
-        bench_samples_add(&big, add_one(r, BIG_SET, count + i, &delta));
-        if (delta > ret->set_delta)
-            ret->set_delta = delta;
-        (void)snprintf(other, sizeof other, "bench/s%03" PRIu64, i);
-        bench_samples_add(&empty, add_one(r, other, count + i, &delta));
+    for (uint64_t i = 0; i < SET_ROUNDS; i++) {
+        enum add_kind order[ADD_KINDS] = {ADD_BEHIND, ADD_INSIDE, ADD_EMPTY};
+
+        for (size_t k = ADD_KINDS; k > 0; k--) {
+            size_t j = (bench_random(&random) >> 32) % k;
+            enum add_kind kind = order[j];
+
+            order[j] = order[k - 1];
+            add_of_kind(r, kind, count, i, &random, &adds[kind]);
+        }
     }
-    ret->set_add_us = (double)bench_samples_at(&big, 500) / 1e3;
-    ret->set_ratio = (double)bench_samples_at(&big, 500) /
-                     (double)bench_samples_at(&empty, 500);
-    bench_samples_release(&big);
-    bench_samples_release(&empty);
+    for (size_t k = 0; k < ADD_KINDS; k++) {
+        if (adds[k].delta > ret->set_delta)
+            ret->set_delta = adds[k].delta;
+    }
+    empty = (double)bench_samples_at(&adds[ADD_EMPTY].ns, 500);
+    ret->set_add_us = (double)bench_samples_at(&adds[ADD_BEHIND].ns, 500) / 1e3;
+    ret->set_ratio = ret->set_add_us * 1e3 / empty;
+    ret->set_inside_ratio =
+        (double)bench_samples_at(&adds[ADD_INSIDE].ns, 500) / empty;
+    for (size_t k = 0; k < ADD_KINDS; k++)
+        bench_samples_release(&adds[k].ns);
 }
 
 /* ---- a million keys ---- */
@@ -264,7 +316,6 @@ static void run_keys(struct replica *full, struct replica *empty,
     uint64_t random = 88172645463325252;
     uint64_t begun;
 
-    ret->anonymous_empty_kib = anonymous_kib();
     for (uint64_t i = 0; i < count; i += FILL_OPS)
         commit_result_free(replica_commit(full, puts_of(i, FILL_OPS)));
     begun = bench_now_ns();
@@ -276,9 +327,72 @@ static void run_keys(struct replica *full, struct replica *empty,
     }
     ret->p99_full_us = bench_samples_at(&in_full, 990);
     ret->p99_empty_us = bench_samples_at(&in_empty, 990);
-    ret->anonymous_full_kib = anonymous_kib();
     bench_samples_release(&in_full);
     bench_samples_release(&in_empty);
+}
+
+/* ---- memory ---- */
+
+static const char *below(char ret_path[512], const char *parent,
+                         const char *name)
+{
+    (void)snprintf(ret_path, 512, "%s/%s", parent, name);
+    if (mkdir(ret_path, 0700) != 0)
+        bench_fail("%s cannot be made", ret_path);
+    return ret_path;
+}
+
+/* Of a store that was filled with count keys and then written one by one, as
+ * the node does it: opened once, the allocator set as there. */
+static long memory_of(const char *dir, uint64_t count)
+{
+    uint64_t random = 88172645463325252;
+    struct mesh mesh = {0};
+    long ret;
+
+    mesh_make(&mesh, dir);
+    for (uint64_t i = 0; i < count; i += FILL_OPS)
+        commit_result_free(replica_commit(&mesh.first, puts_of(i, FILL_OPS)));
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        uint64_t number = count > 0 ? bench_random(&random) % count : i;
+
+        commit_result_free(replica_commit(&mesh.first, puts_of(number, 1)));
+    }
+    ret = anonymous_kib();
+    mesh_close(&mesh);
+    return ret;
+}
+
+/* Each in a child that did nothing before: what another one left in the heap
+ * would be counted. */
+static void run_memory_of_sizes(const char *parent, uint64_t count,
+                                struct result *ret)
+{
+    const uint64_t sizes[SIZES] = {0, FILL_OPS, count / 10, count};
+    char path[512], name[32];
+
+    for (size_t i = 0; i < SIZES; i++) {
+        int status = -1;
+        int ends[2];
+        pid_t child;
+
+        (void)snprintf(name, sizeof name, "size%zu", i);
+        (void)below(path, parent, name);
+        if (pipe(ends) != 0 || (child = fork()) < 0)
+            bench_fail("no process to measure in");
+        if (child == 0) {
+            long kib = memory_of(path, sizes[i]);
+
+            _exit(write(ends[1], &kib, sizeof kib) == sizeof kib ? 0 : 1);
+        }
+        if (waitpid(child, &status, 0) != child || status != 0 ||
+            read(ends[0], &ret->anonymous_kib[i], sizeof(long)) != sizeof(long))
+            bench_fail("memory of %" PRIu64 " keys cannot be measured",
+                       sizes[i]);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+        ret->sizes[i] = sizes[i];
+    }
 }
 
 /* ---- bytes per entry ---- */
@@ -488,13 +602,24 @@ static void run_retired(const char *parent, struct result *ret)
 
 /* ---- all ---- */
 
-static const char *below(char ret_path[512], const char *parent,
-                         const char *name)
+static void print_result(const struct result *r, uint64_t count)
 {
-    (void)snprintf(ret_path, 512, "%s/%s", parent, name);
-    if (mkdir(ret_path, 0700) != 0)
-        bench_fail("%s cannot be made", ret_path);
-    return ret_path;
+    (void)printf(
+        "{\"count\":%" PRIu64 ",\"apply_ops_per_s\":%.0f,\"verify_us\":%.1f,"
+        "\"set_ratio\":%.3f,\"set_inside_ratio\":%.3f,\"set_add_us\":%.1f,"
+        "\"set_delta\":%zu,\"open_ms\":%.1f,\"p99_full_us\":%" PRIu64
+        ",\"p99_empty_us\":%" PRIu64 ",\"register_bytes\":%.1f,"
+        "\"element_bytes\":%.1f,\"retired\":%d,\"retired_state\":%zu,"
+        "\"retired_memory\":%zu,\"retired_disk\":%" PRIu64
+        ",\"anonymous_kib\":[",
+        count, r->apply_ops_per_s, r->verify_us, r->set_ratio,
+        r->set_inside_ratio, r->set_add_us, r->set_delta, r->open_ms,
+        r->p99_full_us, r->p99_empty_us, r->register_bytes, r->element_bytes,
+        RETIRED, r->retired_state, r->retired_memory, r->retired_disk);
+    for (size_t i = 0; i < SIZES; i++)
+        (void)printf("%s[%" PRIu64 ",%ld]", i > 0 ? "," : "", r->sizes[i],
+                     r->anonymous_kib[i]);
+    (void)printf("]}\n");
 }
 
 int main(int argc, char **argv)
@@ -505,11 +630,13 @@ int main(int argc, char **argv)
     uint64_t count = argc == 3 ? bench_number(argv[2], "COUNT") : COUNT;
     char path[512];
 
-    if (argc < 2 || argc > 3 || count % FILL_OPS != 0)
-        bench_fail("usage: scale DIR [COUNT]; COUNT in thousands");
+    if (argc < 2 || argc > 3 || count == 0 || count % (10 * FILL_OPS) != 0)
+        bench_fail("usage: scale DIR [COUNT]; COUNT in ten thousands");
     if (sodium_init() < 0)
         bench_fail("libsodium does not start");
     memset(value, 'v', sizeof value);
+    (void)mallopt(M_MMAP_THRESHOLD, TABLES_APART);
+    run_memory_of_sizes(argv[1], count, &r);
     run_memory(below(path, argv[1], "memory"), &r);
     run_retired(below(path, argv[1], "retired"), &r);
     mesh_make(&full, below(path, argv[1], "full"));
@@ -519,18 +646,6 @@ int main(int argc, char **argv)
     mesh_close(&full);
     mesh_close(&empty);
     run_bytes(full.first.dir, &r);
-    (void)printf(
-        "{\"count\":%" PRIu64 ",\"apply_ops_per_s\":%.0f,\"verify_us\":%.1f,"
-        "\"set_ratio\":%.3f,\"set_add_us\":%.1f,\"set_delta\":%zu,"
-        "\"open_ms\":%.1f,\"p99_full_us\":%" PRIu64 ",\"p99_empty_us\":%" PRIu64
-        ",\"anonymous_empty_kib\":%ld,\"anonymous_full_kib\":%ld,"
-        "\"register_bytes\":%.1f,\"element_bytes\":%.1f,"
-        "\"retired\":%d,\"retired_state\":%zu,\"retired_memory\":%zu,\"retired_"
-        "disk\":%" PRIu64 "}\n",
-        count, r.apply_ops_per_s, r.verify_us, r.set_ratio, r.set_add_us,
-        r.set_delta, r.open_ms, r.p99_full_us, r.p99_empty_us,
-        r.anonymous_empty_kib, r.anonymous_full_kib, r.register_bytes,
-        r.element_bytes, RETIRED, r.retired_state, r.retired_memory,
-        r.retired_disk);
+    print_result(&r, count);
     return 0;
 }
