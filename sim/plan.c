@@ -1,6 +1,8 @@
 /* A plan and its lines: see plan.h. Their text is plan_text.c. */
 #include "sim/plan.h"
 
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,94 +211,115 @@ static bool hosts_below(const struct sim_hosts *s, unsigned limit)
     return true;
 }
 
+/* Where it stands, for people who edit plans; else which one it is. */
+__attribute__((format(printf, 3, 4))) static int
+bad_line(struct cm_detail *detail, const struct sim_plan_line *l,
+         const char *format, ...)
+{
+    struct cm_detail what = {""};
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what.text, sizeof what.text, format, args);
+    va_end(args);
+    if (l->text_line != 0)
+        return cm_fail(detail, CM_ERR_MALFORMED, "line %u: %.200s",
+                       l->text_line, what.text);
+    return cm_fail(detail, CM_ERR_MALFORMED, "line with id %" PRIu64 ": %.200s",
+                   l->id, what.text);
+}
+
 static int check_line(const struct sim_plan *p, const struct sim_plan_line *l,
                       struct cm_detail *detail)
 {
     enum sim_targets targets = sim_deed_targets(l->deed);
+    const char *deed = sim_deed_name(l->deed);
     unsigned hosts = sim_hosts_count(&l->hosts);
     unsigned to = sim_hosts_count(&l->to);
 
     if (hosts == 0 || (targets == SIM_TARGET_ONE && hosts != 1))
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "line with id %llu: %s names %u hosts, not %s",
-                       (unsigned long long)l->id, sim_deed_name(l->deed), hosts,
-                       targets == SIM_TARGET_ONE ? "one" : "one or more");
+        return bad_line(detail, l, "%s names %u hosts, not %s", deed, hosts,
+                        targets == SIM_TARGET_ONE ? "one" : "one or more");
     if ((targets == SIM_TARGET_PAIR) != (to > 0))
-        return cm_fail(
-            detail, CM_ERR_MALFORMED,
-            "line with id %llu: %s takes %s to=", (unsigned long long)l->id,
-            sim_deed_name(l->deed), to > 0 ? "no" : "a");
+        return bad_line(detail, l, "%s takes %s to=", deed,
+                        to > 0 ? "no" : "a");
     if (!hosts_below(&l->hosts, p->nodes) || !hosts_below(&l->to, p->nodes))
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "line with id %llu: a host is not below nodes=%u",
-                       (unsigned long long)l->id, p->nodes);
+        return bad_line(detail, l, "a host is not below nodes=%u", p->nodes);
     if (l->deed == SIM_DEED_WIPE && sim_hosts_has(&l->hosts, 0))
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "line with id %llu: n0 alone can let others in: "
-                       "it cannot be wiped",
-                       (unsigned long long)l->id);
+        return bad_line(detail, l,
+                        "n0 alone can let others in: it cannot be wiped");
     if (l->deed == SIM_DEED_CLONE &&
         (to != 1 || sim_hosts_has(&l->to, 0) ||
          sim_hosts_has(&l->to, sim_hosts_first(&l->hosts))))
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "line with id %llu: a copy runs on one other host than "
-                       "its original, and not on n0, which alone can let it in "
-                       "again",
-                       (unsigned long long)l->id);
+        return bad_line(detail, l,
+                        "a copy runs on one other host than its original, and "
+                        "not on n0, which alone can let it in again");
     if (l->at_ms > p->duration_ms)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "line with id %llu: its time is after duration=%llu",
-                       (unsigned long long)l->id,
-                       (unsigned long long)p->duration_ms);
+        return bad_line(detail, l,
+                        "its time, %" PRIu64 ", is after duration=%" PRIu64,
+                        l->at_ms, p->duration_ms);
     return 0;
 }
 
 static int compare_ids(const void *a, const void *b)
 {
-    const uint64_t *x = a;
-    const uint64_t *y = b;
+    const struct sim_plan_line *const *x = a;
+    const struct sim_plan_line *const *y = b;
 
-    return (*x > *y) - (*x < *y);
+    if ((*x)->id != (*y)->id)
+        return (*x)->id > (*y)->id ? 1 : -1;
+    return ((*x)->text_line > (*y)->text_line) -
+           ((*x)->text_line < (*y)->text_line);
 }
 
 static int check_ids(const struct sim_plan *p, struct cm_detail *detail)
 {
     if (p->count == 0)
         return 0;
-    uint64_t *ids = cm_alloc(p->count * sizeof *ids);
-    if (ids == NULL)
+    const struct sim_plan_line **lines = cm_alloc(p->count * sizeof(void *));
+    if (lines == NULL)
         return CM_ERR_NOMEM;
     for (size_t i = 0; i < p->count; i++)
-        ids[i] = p->lines[i].id;
-    qsort(ids, p->count, sizeof *ids, compare_ids);
+        lines[i] = &p->lines[i];
+    qsort(lines, p->count, sizeof(void *), compare_ids);
     int error = 0;
     for (size_t i = 1; i < p->count && error == 0; i++)
-        if (ids[i] == ids[i - 1])
-            error =
-                cm_fail(detail, CM_ERR_MALFORMED, "two lines have the id %llu",
-                        (unsigned long long)ids[i]);
-    cm_free(ids);
+        if (lines[i]->id == lines[i - 1]->id)
+            error = bad_line(detail, lines[i],
+                             "two lines have the id %" PRIu64
+                             ", the other one is line %u",
+                             lines[i]->id, lines[i - 1]->text_line);
+    cm_free(lines);
     return error;
+}
+
+/* name=value of the header, and what it has to be. */
+static int bad_header(const struct sim_plan *p, struct cm_detail *detail,
+                      const char *name, unsigned value, const char *limits,
+                      unsigned limit)
+{
+    return cm_fail(detail, CM_ERR_MALFORMED, "line %u: %s=%u: %s%u",
+                   p->text_line, name, value, limits, limit);
 }
 
 int sim_plan_check(const struct sim_plan *p, struct cm_detail *detail)
 {
     if (p->nodes < 1 || p->nodes > SIM_PLAN_HOSTS_MAX)
-        return cm_fail(detail, CM_ERR_MALFORMED, "nodes=%u: 1 to %u", p->nodes,
-                       SIM_PLAN_HOSTS_MAX);
+        return bad_header(p, detail, "nodes", p->nodes, "1 to ",
+                          SIM_PLAN_HOSTS_MAX);
     if (p->joined < 1 || p->joined > p->nodes)
-        return cm_fail(detail, CM_ERR_MALFORMED, "joined=%u: 1 to nodes=%u",
-                       p->joined, p->nodes);
+        return bad_header(p, detail, "joined", p->joined,
+                          "1 to nodes=", p->nodes);
     if (sim_hosts_count(&p->core) == 0 || !hosts_below(&p->core, p->nodes))
         return cm_fail(detail, CM_ERR_MALFORMED,
-                       "core: one or more hosts below nodes=%u", p->nodes);
+                       "line %u: core: one or more hosts below nodes=%u",
+                       p->text_line, p->nodes);
     if (p->targets < 1 || p->targets > SIM_PLAN_TARGETS_MAX)
-        return cm_fail(detail, CM_ERR_MALFORMED, "targets=%u: 1 to %u",
-                       p->targets, SIM_PLAN_TARGETS_MAX);
+        return bad_header(p, detail, "targets", p->targets, "1 to ",
+                          SIM_PLAN_TARGETS_MAX);
     if (p->sync_us_min < 100 || p->sync_us_min > p->sync_us_max)
-        return cm_fail(detail, CM_ERR_MALFORMED,
-                       "sync-min=%u: 100 to sync-max=%u", p->sync_us_min,
-                       p->sync_us_max);
+        return bad_header(p, detail, "sync-min", p->sync_us_min,
+                          "100 to sync-max=", p->sync_us_max);
     for (size_t i = 0; i < p->count; i++) {
         int error = check_line(p, &p->lines[i], detail);
         if (error != 0)

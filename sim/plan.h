@@ -50,6 +50,7 @@ struct sim_plan_line {
     struct sim_hosts hosts;
     struct sim_hosts to;        /* SIM_TARGET_PAIR */
     int64_t params[SIM_PARAMS]; /* 0 where the deed takes none */
+    unsigned text_line;         /* that it was read from; 0: from none */
 };
 
 struct sim_plan {
@@ -72,6 +73,7 @@ struct sim_plan {
     struct sim_plan_line *lines; /* owned */
     size_t count;
     size_t capacity;
+    unsigned text_line; /* that the header was read from; 0: from none */
 };
 
 void sim_plan_init(struct sim_plan *p);
@@ -96,7 +98,8 @@ void sim_plan_print(const struct sim_plan *p, struct buffer *out);
 /* One line, without its newline. */
 void sim_plan_print_line(const struct sim_plan_line *l, struct buffer *out);
 /* What no single line can say: hosts that exist, unique ids, a core, times
- * within the duration. Parse calls it. */
+ * within the duration. Parse calls it. detail begins with the line's number,
+ * if there is a text, else with its id. */
 int sim_plan_check(const struct sim_plan *p, struct cm_detail *detail);
 
 /* Bits of deeds that are faults, among the lines. */

@@ -11,6 +11,7 @@
 #include "sim/plan.h"
 
 #define MAGIC "confmesh-plan"
+#define CORE_SEEN (UINT64_C(1) << 63) /* beside a bit for each number */
 
 static const struct {
     const char *name;
@@ -202,6 +203,9 @@ static int read_header_word(const struct reader *r, struct sim_plan *p,
     unsigned number = 0;
 
     if (strcmp(word, "core") == 0) {
+        if ((*seen & CORE_SEEN) != 0)
+            return refuse(r, word, "given twice");
+        *seen |= CORE_SEEN;
         p->core = (struct sim_hosts){{0}};
         return read_hosts(r, value, &p->core);
     }
@@ -209,6 +213,8 @@ static int read_header_word(const struct reader *r, struct sim_plan *p,
         return refuse(r, value, "not a number");
 #define READ_FIELD(name, field, high)                                          \
     if (strcmp(word, name) == 0) {                                             \
+        if ((*seen >> number & 1) != 0)                                        \
+            return refuse(r, word, "given twice");                             \
         if (v > (uint64_t)(high))                                              \
             return refuse(r, value, "too large for " name);                    \
         p->field = (__typeof__(p->field))v;                                    \
@@ -236,8 +242,9 @@ static int read_header(struct reader *r, struct sim_plan *p)
                       "the format's number is missing");
     if (version != SIM_PLAN_FORMAT)
         return cm_fail(r->detail, CM_ERR_FORMAT_VERSION,
-                       "format %" PRIu64 " of plans; this program reads %d",
-                       version, SIM_PLAN_FORMAT);
+                       "line %lu: format %" PRIu64
+                       " of plans; this program reads %d",
+                       r->line, version, SIM_PLAN_FORMAT);
     while ((word = next_word(r)) != NULL) {
         char *value = strchr(word, '=');
         if (value == NULL)
@@ -260,6 +267,8 @@ static int read_param(const struct reader *r, struct sim_plan_line *l,
             continue;
         if (!sim_deed_takes(l->deed, (enum sim_param)p))
             return refuse(r, word, "this deed takes no such parameter");
+        if ((*seen >> p & 1) != 0)
+            return refuse(r, word, "given twice");
         if (!read_signed(value, &l->params[p]))
             return refuse(r, value, "not a number");
         if (l->params[p] < params[p].low || l->params[p] > params[p].high)
@@ -282,6 +291,8 @@ static int read_rest(struct reader *r, struct sim_plan_line *l)
         if (value == NULL)
             return refuse(r, word, "not of the form name=value");
         *value++ = 0;
+        if (strcmp(word, "to") == 0 && sim_hosts_count(&l->to) > 0)
+            return refuse(r, word, "given twice");
         int error = strcmp(word, "to") == 0
                         ? read_hosts(r, value, &l->to)
                         : read_param(r, l, word, value, &seen);
@@ -297,7 +308,7 @@ static int read_rest(struct reader *r, struct sim_plan_line *l)
 
 static int read_line(struct reader *r, struct sim_plan *p)
 {
-    struct sim_plan_line l = {.id = 0};
+    struct sim_plan_line l = {.text_line = (unsigned)r->line};
     char *id = next_word(r);
 
     CHECK(id != NULL);
@@ -319,7 +330,14 @@ static int read_line(struct reader *r, struct sim_plan *p)
     int error = read_hosts(r, hosts, &l.hosts);
     if (error == 0)
         error = read_rest(r, &l);
-    return error != 0 ? error : sim_plan_add(p, &l);
+    if (error != 0)
+        return error;
+    error = sim_plan_add(p, &l);
+    return error == CM_ERR_LIMIT
+               ? cm_fail(r->detail, error,
+                         "line %lu: a plan has at most %d lines", r->line,
+                         SIM_PLAN_LINES_MAX)
+               : error;
 }
 
 static int read_text(struct sim_plan *p, char *text, struct cm_detail *detail)
@@ -338,6 +356,8 @@ static int read_text(struct sim_plan *p, char *text, struct cm_detail *detail)
             continue;
         if (strlen(r.next) > SIM_PLAN_LINE_TEXT_MAX)
             return refuse(&r, r.next, "the line is too long");
+        if (!headed)
+            p->text_line = (unsigned)r.line;
         int error = headed ? read_line(&r, p) : read_header(&r, p);
         if (error != 0)
             return error;
@@ -389,6 +409,9 @@ int sim_plan_read(struct sim_plan *ret, const char *path,
     } while (size > 0 && text.error == 0);
     int error = ferror(f) ? cm_fail(detail, CM_ERR_IO, "cannot read %s", path)
                           : text.error;
+    if (error == CM_ERR_TOO_LARGE || error == CM_ERR_LIMIT)
+        error = cm_fail(detail, error, "%s: a plan has at most %u bytes", path,
+                        SIM_PLAN_TEXT_MAX);
     (void)fclose(f);
     if (error == 0)
         error = sim_plan_parse(ret, buffer_slice(&text), detail);

@@ -196,6 +196,7 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)signal(SIGINT, SIG_DFL);
     (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGHUP, SIG_DFL);
     limit_time(o->cpu_s != 0 ? o->cpu_s : SIM_CHILD_CPU_S);
     watch_crashes(lethal);
     if (o->elsewhere)
@@ -342,6 +343,11 @@ void sim_child_finish(struct sim_child *c, int status,
                        strsignal(signal));
         (void)snprintf(ret_result->fingerprint, sizeof ret_result->fingerprint,
                        "too long");
+    } else if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
+        (void)snprintf(ret_result->words, sizeof ret_result->words,
+                       "was told to stop (%s)", strsignal(signal));
+        (void)snprintf(ret_result->fingerprint, sizeof ret_result->fingerprint,
+                       "stopped");
     } else {
         ret_result->outcome = SIM_CRASH;
         ret_result->at_us = ret_result->virtual_us;

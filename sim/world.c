@@ -85,9 +85,18 @@ static const struct sim_net_handler handler = {
 
 /* ---- making and ending ---- */
 
+static const char *made_in; /* NULL: the machine's own */
+
+void sim_world_place(const char *directory)
+{
+    CHECK(directory == NULL || directory[0] == '/');
+    made_in = directory;
+}
+
 static int make_directory(struct sim_world *w, struct cm_detail *detail)
 {
-    const char *root = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    const char *machine = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    const char *root = made_in != NULL ? made_in : machine;
     unsigned count = w->options.targets > 1 ? w->options.targets : 1;
     char objects[SIM_HOST_PATH_MAX + 32];
 

@@ -69,6 +69,10 @@ struct sim_world {
     struct sim_check *check; /* NULL if unchecked */
 };
 
+/* Where the files of worlds lie that are made from now on; borrowed, NULL:
+ * where the machine keeps such things in memory, or in /tmp. */
+void sim_world_place(const char *directory);
+
 /* Makes the hosts and founds the mesh; nothing is up yet. Files live in a
  * temporary directory, in memory where the machine has such a place. */
 int sim_world_create(struct sim_world **ret_world,

@@ -57,7 +57,7 @@ static void on_event(void *ctx, struct sim_run *run)
 }
 
 static int measure(const char *name, const struct sim_plan *plan,
-                   uint64_t meeting_ms, double goal)
+                   uint64_t meeting_ms, double goal, bool json)
 {
     struct meter m = {.meeting_us = meeting_ms * SIM_MS};
     const struct sim_run_options options = {.observer = on_event,
@@ -73,10 +73,22 @@ static int measure(const char *name, const struct sim_plan *plan,
     clock_t end = clock();
     double seconds = (double)(end - m.from) / CLOCKS_PER_SEC;
     if (!m.started) { /* it failed before */
-        sim_cli_tell(stdout, &result);
+        sim_cli_tell(json ? stderr : stdout, &result);
         return (int)result.outcome;
     }
     double hours = (double)(result.node_us - m.met_us) / US_PER_HOUR;
+    if (json) {
+        sim_cli_json(json_pack(
+            "{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:s, s:s}", "what",
+            name, "nodes", (int)plan->nodes, "node_hours", hours, "cpu_seconds",
+            seconds, "node_hours_per_cpu_second", hours / seconds, "goal", goal,
+            "founding_cpu_seconds", (double)(m.from - begin) / CLOCKS_PER_SEC,
+            "events", (json_int_t)result.events, "faults",
+            (json_int_t)result.faults, "outcome",
+            sim_outcome_name(result.outcome), "fingerprint",
+            result.fingerprint));
+        return (int)result.outcome;
+    }
     (void)printf("%s: %u nodes, %.2f node-hours in %.2f CPU-seconds: %.1f "
                  "node-hours per CPU-second (goal %.0f); founding took %.2f "
                  "CPU-seconds; %" PRIu64 " events, %" PRIu64 " faults\n",
@@ -88,18 +100,18 @@ static int measure(const char *name, const struct sim_plan *plan,
     return (int)result.outcome;
 }
 
-static int measure_chaos(unsigned nodes)
+static int measure_chaos(unsigned nodes, bool json)
 {
     struct sim_plan plan;
 
     if (sim_expand(&plan, SEED, SIM_PROFILE_FULL, nodes) != 0)
         return SIM_INCONCLUSIVE;
-    int outcome = measure("full chaos", &plan, 0, 10);
+    int outcome = measure("full chaos", &plan, 0, 10, json);
     sim_plan_release(&plan);
     return outcome;
 }
 
-static int measure_idle(unsigned nodes)
+static int measure_idle(unsigned nodes, bool json)
 {
     struct sim_plan plan;
 
@@ -109,7 +121,7 @@ static int measure_idle(unsigned nodes)
     plan.duration_ms = MEETING_MS + IDLE_MS;
     for (unsigned h = 0; h < nodes; h++)
         sim_hosts_add(&plan.core, h);
-    int outcome = measure("idle", &plan, MEETING_MS, 20);
+    int outcome = measure("idle", &plan, MEETING_MS, 20, json);
     sim_plan_release(&plan);
     return outcome;
 }
@@ -118,7 +130,8 @@ int sim_command_bench(int argc, char **argv)
 {
     struct args_flag flags[] = {{.name = "nodes", .kind = ARGS_VALUE},
                                 {.name = "idle", .kind = ARGS_SWITCH},
-                                {.name = "chaos", .kind = ARGS_SWITCH}};
+                                {.name = "chaos", .kind = ARGS_SWITCH},
+                                {.name = "json", .kind = ARGS_SWITCH}};
     const size_t count = sizeof flags / sizeof flags[0];
     struct cm_detail detail = {""};
     struct args args;
@@ -128,16 +141,18 @@ int sim_command_bench(int argc, char **argv)
 
     int error = args_parse(&args, flags, count, argc, argv, &detail);
     if (error == 0)
-        error = args_number(&nodes, args_value(flags, count, "nodes", "0"),
-                            SIM_PLAN_HOSTS_MAX, "--nodes", &detail);
+        error = sim_cli_number(&nodes, args_value(flags, count, "nodes", NULL),
+                               SIM_CLI_NODES_MIN, SIM_PLAN_HOSTS_MAX, "--nodes",
+                               &detail);
     if (error != 0 || args.words_count > 0)
         return sim_cli_usage("bench", error != 0 ? detail.text
                                                  : "it takes no arguments");
+    bool json = args_given(flags, count, "json");
     bool only_idle = args_given(flags, count, "idle");
     bool only_chaos = args_given(flags, count, "chaos");
     if (!only_idle)
-        chaos = measure_chaos(nodes != 0 ? (unsigned)nodes : CHAOS_NODES);
+        chaos = measure_chaos(nodes != 0 ? (unsigned)nodes : CHAOS_NODES, json);
     if (!only_chaos)
-        idle = measure_idle(nodes != 0 ? (unsigned)nodes : IDLE_NODES);
+        idle = measure_idle(nodes != 0 ? (unsigned)nodes : IDLE_NODES, json);
     return chaos != SIM_PASS ? chaos : idle;
 }

@@ -17,6 +17,24 @@ int sim_cli_usage(const char *verb, const char *text)
     return SIM_EXIT_USAGE;
 }
 
+int sim_cli_number(uint64_t *ret, const char *text, uint64_t low, uint64_t high,
+                   const char *name, struct cm_detail *detail)
+{
+    uint64_t v = 0;
+    struct cm_detail unused = {""};
+
+    CHECK(low <= high);
+    if (text == NULL)
+        return 0;
+    if (args_number(&v, text, high, name, &unused) != 0 || v < low)
+        return cm_fail(detail, CM_ERR_INVALID,
+                       "%s is '%.40s', but must be a number from %" PRIu64
+                       " to %" PRIu64,
+                       name, text, low, high);
+    *ret = v;
+    return 0;
+}
+
 bool sim_cli_seed(const char *text, uint64_t *ret_seed)
 {
     char *end = NULL;
@@ -36,12 +54,21 @@ int sim_cli_source_read(struct sim_cli_source *ret,
                         struct cm_detail *detail)
 {
     const char *profile = args_value(flags, flags_count, "profile", "default");
-    const char *nodes = args_value(flags, flags_count, "nodes", "0");
+    const char *nodes = args_value(flags, flags_count, "nodes", NULL);
+    const char *names[SIM_PROFILES];
     uint64_t n = 0;
 
-    if (sim_profile_find(profile, &ret->profile) != 0)
-        return cm_fail(detail, CM_ERR_INVALID, "no such profile: %s", profile);
-    int error = args_number(&n, nodes, SIM_PLAN_HOSTS_MAX, "--nodes", detail);
+    for (unsigned p = 0; p < SIM_PROFILES; p++)
+        names[p] = sim_profile_name((enum sim_profile)p);
+    if (sim_profile_find(profile, &ret->profile) != 0) {
+        const char *near = args_nearest(profile, names, SIM_PROFILES);
+        return cm_fail(detail, CM_ERR_INVALID, "no such profile: %.40s; %s%s",
+                       profile,
+                       near != NULL ? "did you mean " : "--help lists them",
+                       near != NULL ? near : "");
+    }
+    int error = sim_cli_number(&n, nodes, SIM_CLI_NODES_MIN, SIM_PLAN_HOSTS_MAX,
+                               "--nodes", detail);
     ret->nodes = (unsigned)n;
     return error;
 }
@@ -51,8 +78,14 @@ int sim_cli_plan(struct sim_plan *ret, const char *word,
 {
     uint64_t seed = 0;
 
-    if (!sim_cli_seed(word, &seed))
+    if (!sim_cli_seed(word, &seed)) {
+        if (word[strspn(word, "0123456789")] == 0 && access(word, F_OK) != 0)
+            return cm_fail(detail, CM_ERR_INVALID,
+                           "%.40s: seeds are numbers up to %" PRIu64
+                           ", and there is no such file",
+                           word, UINT64_MAX);
         return sim_plan_read(ret, word, detail);
+    }
     int error = sim_expand(ret, seed, source->profile, source->nodes);
     return error != 0 ? cm_fail(detail, error, "cannot expand seed %s", word)
                       : 0;
@@ -72,6 +105,75 @@ void sim_cli_tell(FILE *to, const struct sim_run_result *r)
         (void)fprintf(to, "%.3f s into the plan)", at);
     }
     (void)fputc('\n', to);
+}
+
+json_t *sim_cli_evaluated(const uint64_t evaluated[SIM_CHECK_INVARIANTS])
+{
+    json_t *ret = json_object();
+
+    for (unsigned i = 0; i < SIM_CHECK_INVARIANTS; i++)
+        (void)json_object_set_new(ret,
+                                  sim_check_name((enum sim_check_invariant)i),
+                                  json_integer((json_int_t)evaluated[i]));
+    return ret;
+}
+
+json_t *sim_cli_kinds(uint64_t kinds)
+{
+    json_t *ret = json_array();
+
+    for (unsigned d = 0; d < SIM_DEEDS; d++)
+        if ((kinds >> d & 1) != 0)
+            (void)json_array_append_new(
+                ret, json_string(sim_deed_name((enum sim_deed)d)));
+    return ret;
+}
+
+void sim_cli_json(json_t *o)
+{
+    CHECK(o != NULL); /* only memory can be short: the names are ASCII */
+    (void)json_dumpf(o, stdout, JSON_COMPACT);
+    (void)putchar('\n');
+    (void)fflush(stdout);
+    json_decref(o);
+}
+
+/* What a process wrote before it died may be anything. */
+static json_t *ascii(const char *text)
+{
+    char copy[SIM_WORDS_SIZE];
+
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    for (char *at = copy; *at != 0; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    return json_string(copy);
+}
+
+void sim_cli_json_result(const char *name, const struct sim_cli_source *source,
+                         const struct sim_run_result *r)
+{
+    char chain[2 * HASH_SIZE + 1];
+    uint64_t seed = 0;
+    bool is_seed = sim_cli_seed(name, &seed);
+
+    hex_encode(chain, slice_of(r->chain.bytes, HASH_SIZE));
+    sim_cli_json(json_pack(
+        "{s:o, s:s*, s:s, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:i, s:o, s:s, s:I, s:I, s:o}",
+        is_seed ? "seed" : "plan", ascii(name), "profile",
+        is_seed ? sim_profile_name(source->profile) : NULL, "outcome",
+        sim_outcome_name(r->outcome), "fingerprint", ascii(r->fingerprint),
+        "words", ascii(r->words), "nodes", (int)r->nodes, "events",
+        (json_int_t)r->events, "virtual_us", (json_int_t)r->virtual_us,
+        "node_us", (json_int_t)r->node_us, "operations",
+        (json_int_t)r->operations, "acknowledged", (json_int_t)r->acknowledged,
+        "refused", (json_int_t)r->refused, "unanswered",
+        (json_int_t)r->unanswered, "faults", (json_int_t)r->faults,
+        "fault_kinds", __builtin_popcountll(r->fault_kinds), "kinds",
+        sim_cli_kinds(r->fault_kinds), "chain", chain, "core_us",
+        (json_int_t)r->core_us, "heal_us", (json_int_t)r->heal_us, "looked_at",
+        sim_cli_evaluated(r->evaluated)));
 }
 
 /* ---- stacks ---- */

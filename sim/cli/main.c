@@ -9,24 +9,24 @@ static const struct sim_command commands[] = {
     {"run",
      "--seeds N [--first-seed S] [--jobs J] [--profile P] [--nodes N] "
      "[--twice] [--seconds S] [--json]",
-     "seeds, each in a process of its own", sim_command_run},
+     "seeds, each in a process of its own", sim_command_run, true},
     {"replay",
      "SEED|PLAN [--profile P] [--nodes N] [--twice] [--log] "
-     "[--trace FILE] [--here]",
-     "one seed or plan", sim_command_replay},
+     "[--trace FILE] [--here] [--json]",
+     "one seed or plan", sim_command_replay, true},
     {"expand", "SEED [--profile P] [--nodes N]", "a seed's plan, as text",
-     sim_command_expand},
+     sim_command_expand, false},
     {"shrink",
      "PLAN|SEED [--profile P] [--nodes N] [--output FILE] [--seconds S] "
      "[--jobs J] [--fingerprint F] [--twice]",
-     "the least plan that fails alike", sim_command_shrink},
+     "the least plan that fails alike", sim_command_shrink, true},
     {"trace", "SEED|PLAN --html FILE [--profile P] [--nodes N]",
-     "a run as one page to be looked at", sim_command_trace},
+     "a run as one page to be looked at", sim_command_trace, true},
     {"marks", "as run, [PLAN...]",
      "which named places of the code seeds and plans come by",
-     sim_command_marks},
-    {"bench", "[--chaos|--idle] [--nodes N]",
-     "simulated node-hours per CPU-second", sim_command_bench},
+     sim_command_marks, true},
+    {"bench", "[--chaos|--idle] [--nodes N] [--json]",
+     "simulated node-hours per CPU-second", sim_command_bench, true},
 };
 
 #define KEPT_FREE                                                              \
@@ -58,6 +58,18 @@ static bool asks_for_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+static int execute(const struct sim_command *c, int argc, char **argv)
+{
+    int ret;
+
+    if (c->simulates)
+        sim_cli_guard();
+    ret = c->run(argc, argv);
+    if (c->simulates)
+        sim_cli_guard_end();
+    return ret;
+}
+
 int main(int argc, char **argv)
 {
     const char *names[COMMANDS];
@@ -78,7 +90,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], names[i]) != 0)
             continue;
         if (argc < 3 || !asks_for_help(argv[2]))
-            return commands[i].run(argc - 1, argv + 1);
+            return execute(&commands[i], argc - 1, argv + 1);
         help(stdout, names[i]);
         return 0;
     }

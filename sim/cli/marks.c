@@ -74,7 +74,7 @@ int sim_command_marks(int argc, char **argv)
     if (outcome == SIM_EXIT_USAGE)
         return outcome;
     for (int i = 1; i < argc; i++) {
-        if (!is_plan(argv[i]))
+        if (!is_plan(argv[i]) || sim_cli_interrupted())
             continue;
         outcome = worse(outcome, run_plan(argv[i]));
         plans++;

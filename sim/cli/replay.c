@@ -1,4 +1,5 @@
 /* confmesh-sim replay: one seed or plan, looked at closely. */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -28,30 +29,36 @@ static void tell_result(const struct sim_run_result *r)
                  (double)r->core_us / 1e6, (double)r->heal_us / 1e6);
 }
 
-/* True if both runs went alike. */
-static bool run_twice(const struct sim_plan *plan,
-                      const struct sim_run_result *first)
+/* Where the second one differs, that is what came of it. */
+static void run_twice(const struct sim_plan *plan, struct sim_run_result *first,
+                      FILE *to)
 {
     struct sim_child_options elsewhere = {.elsewhere = true, .unjudged = true};
     struct sim_run_result second;
     struct buffer text;
 
     if (sim_child_run(plan, &elsewhere, &second, NULL, NULL) != 0)
-        return false;
-    if (hash_equal(&first->chain, &second.chain) &&
-        first->outcome == second.outcome)
-        return true;
+        second.outcome = SIM_INCONCLUSIVE;
+    else if (hash_equal(&first->chain, &second.chain) &&
+             first->outcome == second.outcome)
+        return;
     buffer_init(&text, SIM_CHILD_OUTPUT_MAX);
     sim_cli_difference(plan, &text);
-    (void)printf("nondeterminism: two runs of this plan differ\n%.*s",
-                 (int)text.size, (const char *)text.data);
+    first->outcome = SIM_NONDETERMINISM;
+    (void)snprintf(first->fingerprint, sizeof first->fingerprint,
+                   "nondeterminism");
+    (void)snprintf(first->words, sizeof first->words,
+                   "two runs of this plan differ");
+    (void)fprintf(to, "nondeterminism: %s\n%.*s", first->words, (int)text.size,
+                  (const char *)text.data);
     buffer_release(&text);
-    return false;
 }
 
-static int replay(const struct sim_plan *plan, const struct args_flag *flags,
-                  size_t count, FILE *trace)
+static int replay(const struct sim_plan *plan, const char *name,
+                  const struct sim_cli_source *source,
+                  const struct args_flag *flags, size_t count, FILE *trace)
 {
+    bool json = args_given(flags, count, "json");
     struct sim_run_result result;
     struct cm_detail detail = {""};
     struct buffer output;
@@ -73,12 +80,15 @@ static int replay(const struct sim_plan *plan, const struct args_flag *flags,
     }
     sim_cli_tell_output(stderr, &output);
     buffer_release(&output);
-    tell_result(&result);
-    sim_cli_tell(stdout, &result);
-    if (result.outcome == SIM_PASS && args_given(flags, count, "twice") &&
-        !run_twice(plan, &result))
-        return SIM_NONDETERMINISM;
-    if (result.outcome == SIM_PASS)
+    if (!json) {
+        tell_result(&result);
+        sim_cli_tell(stdout, &result);
+    }
+    if (result.outcome == SIM_PASS && args_given(flags, count, "twice"))
+        run_twice(plan, &result, json ? stderr : stdout);
+    if (json)
+        sim_cli_json_result(name, source, &result);
+    else if (result.outcome == SIM_PASS)
         (void)printf("pass\n");
     return (int)result.outcome;
 }
@@ -92,6 +102,7 @@ int sim_command_replay(int argc, char **argv)
         {.name = "log", .kind = ARGS_SWITCH},
         {.name = "twice", .kind = ARGS_SWITCH},
         {.name = "here", .kind = ARGS_SWITCH},
+        {.name = "json", .kind = ARGS_SWITCH},
     };
     const size_t count = sizeof flags / sizeof flags[0];
     struct sim_cli_source source;
@@ -112,9 +123,11 @@ int sim_command_replay(int argc, char **argv)
     const char *path = args_value(flags, count, "trace", NULL);
     if (path != NULL && (trace = fopen(path, "we")) == NULL) {
         sim_plan_release(&plan);
-        return sim_cli_usage("replay", "cannot write the trace's file");
+        (void)cm_fail(&detail, CM_ERR_IO, "cannot write %s: %s", path,
+                      strerror(errno));
+        return sim_cli_usage("replay", detail.text);
     }
-    int outcome = replay(&plan, flags, count, trace);
+    int outcome = replay(&plan, args.words[0], &source, flags, count, trace);
     if (trace != NULL)
         (void)fclose(trace);
     sim_plan_release(&plan);

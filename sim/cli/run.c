@@ -2,7 +2,6 @@
  * crash of production code is one finding and not the end. */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -50,6 +49,11 @@ struct campaign {
 
 static volatile sig_atomic_t interrupted;
 
+bool sim_cli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
 static void on_signal(int signal)
 {
     (void)signal;
@@ -87,48 +91,23 @@ static void clear_progress(const struct campaign *c)
 
 /* ---- results ---- */
 
-static void tell_json(const struct campaign *c, const struct job *j,
-                      const struct sim_run_result *r)
-{
-    char chain[2 * HASH_SIZE + 1];
-    char seed[32];
-
-    hex_encode(chain, slice_of(r->chain.bytes, HASH_SIZE));
-    (void)snprintf(seed, sizeof seed, "0x%" PRIx64, j->seed);
-    json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:i, s:s, s:I, s:I}",
-        "seed", seed, "profile", sim_profile_name(c->source.profile), "outcome",
-        sim_outcome_name(r->outcome), "fingerprint", r->fingerprint, "words",
-        r->words, "nodes", (int)r->nodes, "events", (json_int_t)r->events,
-        "virtual_us", (json_int_t)r->virtual_us, "node_us",
-        (json_int_t)r->node_us, "operations", (json_int_t)r->operations,
-        "acknowledged", (json_int_t)r->acknowledged, "refused",
-        (json_int_t)r->refused, "faults", (json_int_t)r->faults, "fault_kinds",
-        __builtin_popcountll(r->fault_kinds), "chain", chain, "core_us",
-        (json_int_t)r->core_us, "heal_us", (json_int_t)r->heal_us);
-    if (o == NULL) /* a message that is no UTF-8 */
-        return;
-    (void)json_dumpf(o, stdout, JSON_COMPACT);
-    (void)putchar('\n');
-    (void)fflush(stdout);
-    json_decref(o);
-}
-
 static void tell_failure(const struct campaign *c, const struct job *j,
                          const struct sim_run_result *r, struct buffer *output,
                          struct buffer *difference)
 {
+    FILE *to = c->json ? stderr : stdout; /* there is JSON for programs */
+
     clear_progress(c);
-    (void)printf("REPRO %s replay 0x%" PRIx64, program_invocation_name,
-                 j->seed);
+    (void)fprintf(to, "REPRO %s replay 0x%" PRIx64, program_invocation_name,
+                  j->seed);
     if (c->source.profile != SIM_PROFILE_DEFAULT)
-        (void)printf(" --profile %s", sim_profile_name(c->source.profile));
+        (void)fprintf(to, " --profile %s", sim_profile_name(c->source.profile));
     if (c->source.nodes != 0)
-        (void)printf(" --nodes %u", c->source.nodes);
-    (void)printf("%s # ", r->outcome == SIM_NONDETERMINISM ? " --twice" : "");
-    sim_cli_tell(stdout, r);
-    (void)fflush(stdout);
+        (void)fprintf(to, " --nodes %u", c->source.nodes);
+    (void)fprintf(to, "%s # ",
+                  r->outcome == SIM_NONDETERMINISM ? " --twice" : "");
+    sim_cli_tell(to, r);
+    (void)fflush(to);
     sim_cli_tell_output(stderr, output);
     if (difference->size > 0)
         (void)fprintf(stderr, "%.*s", (int)difference->size,
@@ -144,6 +123,25 @@ static void tell_evaluated(const struct campaign *c)
                      sim_check_name((enum sim_check_invariant)i),
                      c->evaluated[i], i + 1 < SIM_CHECK_INVARIANTS ? "," : "");
     (void)putchar('\n');
+}
+
+/* The last line is what became of all. */
+static void tell_end(const struct campaign *c)
+{
+    if (c->json) {
+        sim_cli_json(json_pack(
+            "{s:I, s:f, s:I, s:o, s:I, s:b, s:o}", "seeds", (json_int_t)c->done,
+            "node_hours", (double)c->node_us / 3.6e9, "faults",
+            (json_int_t)c->faults, "kinds", sim_cli_kinds(c->kinds),
+            "violations", (json_int_t)c->violations, "interrupted",
+            interrupted != 0, "looked_at", sim_cli_evaluated(c->evaluated)));
+        return;
+    }
+    tell_evaluated(c);
+    (void)printf("%" PRIu64 " seeds, %.1f node-hours, %" PRIu64
+                 " faults of %d kinds, %" PRIu64 " violations\n",
+                 c->done, (double)c->node_us / 3.6e9, c->faults,
+                 __builtin_popcountll(c->kinds), c->violations);
 }
 
 /* Severity is the order of the codes, the least being the worst. */
@@ -231,8 +229,11 @@ static void end_run(struct campaign *c, struct job *j, int status)
         if (j->second)
             compare_runs(j, &result, &difference);
         count(c, &result);
-        if (c->json)
-            tell_json(c, j, &result);
+        if (c->json) {
+            char name[32];
+            (void)snprintf(name, sizeof name, "0x%" PRIx64, j->seed);
+            sim_cli_json_result(name, &c->source, &result);
+        }
         if (result.outcome != SIM_PASS)
             tell_failure(c, j, &result, &output, &difference);
         sim_plan_release(&j->plan);
@@ -263,6 +264,8 @@ static void run_all(struct campaign *c)
         pid_t pid = waitpid(-1, &status, 0);
         if (pid < 0 && errno == EINTR && interrupted != 0)
             return;
+        if (pid < 0)
+            continue;
         for (unsigned i = 0; i < c->jobs_count && pid > 0; i++)
             if (c->jobs[i].child.pid == pid) {
                 end_run(c, &c->jobs[i], status);
@@ -275,7 +278,7 @@ static void run_all(struct campaign *c)
 static int read_flags(struct campaign *c, const struct args_flag *flags,
                       size_t n, struct cm_detail *detail)
 {
-    uint64_t jobs = 0;
+    uint64_t jobs = 0; /* 0: not given */
     uint64_t seconds = 0;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const char *first = args_value(flags, n, "first-seed", "1");
@@ -283,19 +286,28 @@ static int read_flags(struct campaign *c, const struct args_flag *flags,
 
     int error = sim_cli_source_read(&c->source, flags, n, detail);
     if (error == 0)
-        error = args_number(&jobs, args_value(flags, n, "jobs", "0"), JOBS_MAX,
-                            "--jobs", detail);
+        error = sim_cli_number(&jobs, args_value(flags, n, "jobs", NULL), 1,
+                               JOBS_MAX, "--jobs", detail);
     if (error == 0)
-        error = args_number(&seconds, args_value(flags, n, "seconds", "0"),
-                            SECONDS_MAX, "--seconds", detail);
+        error = sim_cli_number(&seconds, args_value(flags, n, "seconds", NULL),
+                               1, SECONDS_MAX, "--seconds", detail);
     if (error == 0 && seeds == NULL && seconds == 0)
         error = cm_fail(detail, CM_ERR_INVALID, "give --seeds or --seconds");
     c->seeds = SEEDS_MAX;
-    if (error == 0 && seeds != NULL)
-        error = args_number(&c->seeds, seeds, SEEDS_MAX, "--seeds", detail);
+    if (error == 0)
+        error =
+            sim_cli_number(&c->seeds, seeds, 1, SEEDS_MAX, "--seeds", detail);
     if (error == 0 && !sim_cli_seed(first, &c->first_seed))
-        error = cm_fail(detail, CM_ERR_INVALID, "--first-seed %s: not a number",
-                        first);
+        error = cm_fail(detail, CM_ERR_INVALID,
+                        "--first-seed is '%.40s', but must be a number from 0 "
+                        "to %" PRIu64,
+                        first, UINT64_MAX);
+    if (error == 0 && seeds != NULL &&
+        c->first_seed > UINT64_MAX - (c->seeds - 1))
+        error = cm_fail(detail, CM_ERR_INVALID,
+                        "--first-seed %s: there are no %" PRIu64
+                        " seeds from there on, the last one is %" PRIu64,
+                        first, c->seeds, UINT64_MAX);
     if (error != 0)
         return error;
     c->jobs_count = jobs != 0   ? (unsigned)jobs
@@ -340,6 +352,7 @@ int sim_command_run(int argc, char **argv)
     c.told_ms = real_ms();
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
     (void)fprintf(stderr, "seeds from 0x%" PRIx64 ", profile %s, %u jobs\n",
                   c.first_seed, sim_profile_name(c.source.profile),
                   c.jobs_count);
@@ -349,10 +362,6 @@ int sim_command_run(int argc, char **argv)
     clear_progress(&c);
     if (interrupted != 0 && c.worst == SIM_PASS)
         c.worst = SIM_INCONCLUSIVE;
-    tell_evaluated(&c);
-    (void)printf("%" PRIu64 " seeds, %.1f node-hours, %" PRIu64
-                 " faults of %d kinds, %" PRIu64 " violations\n",
-                 c.done, (double)c.node_us / 3.6e9, c.faults,
-                 __builtin_popcountll(c.kinds), c.violations);
+    tell_end(&c);
     return fflush(stdout) == 0 ? c.worst : SIM_INCONCLUSIVE;
 }

@@ -220,11 +220,11 @@ static int read_options(struct sim_shrink_options *ret,
     int error;
 
     *ret = (struct sim_shrink_options){.trials = 1};
-    error = args_number(&jobs, args_value(flags, count, "jobs", "0"),
-                        SIM_SHRINK_TRIALS_MAX, "--jobs", detail);
+    error = sim_cli_number(&jobs, args_value(flags, count, "jobs", NULL), 1,
+                           SIM_SHRINK_TRIALS_MAX, "--jobs", detail);
     if (error == 0)
-        error = args_number(
-            &seconds, args_value(flags, count, "seconds", SECONDS_DEFAULT),
+        error = sim_cli_number(
+            &seconds, args_value(flags, count, "seconds", SECONDS_DEFAULT), 1,
             SECONDS_MAX, "--seconds", detail);
     if (jobs == 0 && cores > 0)
         jobs = (uint64_t)cores;
@@ -233,6 +233,22 @@ static int read_options(struct sim_shrink_options *ret,
                                                    : SIM_SHRINK_TRIALS_MAX;
     ret->budget_ms = seconds * 1000;
     return error;
+}
+
+/* Said before a minute is spent. path NULL: standard output. */
+static int may_write(const char *path, struct cm_detail *detail)
+{
+    bool was = path != NULL && access(path, F_OK) == 0;
+    FILE *file = path != NULL ? fopen(path, "ae") : NULL;
+
+    if (path != NULL && file == NULL)
+        return cm_fail(detail, CM_ERR_IO, "cannot write %s: %s", path,
+                       strerror(errno));
+    if (file != NULL)
+        (void)fclose(file);
+    if (path != NULL && !was)
+        (void)unlink(path); /* until there is something in it */
+    return 0;
 }
 
 int sim_command_shrink(int argc, char **argv)
@@ -262,11 +278,13 @@ int sim_command_shrink(int argc, char **argv)
         return sim_cli_usage("shrink", detail.text);
     if (args.words_count != 1)
         return sim_cli_usage("shrink", "give one plan's file or one seed");
-    if (sim_cli_plan(&plan, args.words[0], &source, &detail) != 0)
+    const char *path = args_value(flags, count, "output", NULL);
+    if (may_write(path, &detail) != 0 ||
+        sim_cli_plan(&plan, args.words[0], &source, &detail) != 0)
         return sim_cli_usage("shrink", detail.text);
-    int outcome = shrink(&plan, args_given(flags, count, "twice"),
-                         args_value(flags, count, "fingerprint", NULL),
-                         args_value(flags, count, "output", NULL), &options);
+    int outcome =
+        shrink(&plan, args_given(flags, count, "twice"),
+               args_value(flags, count, "fingerprint", NULL), path, &options);
     sim_plan_release(&plan);
     return outcome;
 }

@@ -76,20 +76,17 @@ static int run_traced(struct sim_html_data *d, const struct sim_plan *plan,
 static int write_page(const struct sim_html_data *d,
                       const struct sim_plan *plan,
                       const struct sim_run_result *result, const char *repro,
-                      const char *path)
+                      const char *path, FILE *file)
 {
-    FILE *file = fopen(path, "we");
     struct buffer page;
     int error;
 
-    if (file == NULL)
-        return CM_ERR_IO;
     buffer_init(&page, SIM_HTML_SIZE_MAX);
     sim_html_write(&page, d, plan, result, repro);
     error = page.error;
     if (fwrite(page.data, 1, page.size, file) != page.size)
         error = CM_ERR_IO;
-    if (fclose(file) != 0)
+    if (fflush(file) != 0)
         error = CM_ERR_IO;
     (void)fprintf(stderr, "%s: %zu bytes\n", path, page.size);
     buffer_release(&page);
@@ -109,7 +106,7 @@ static uint64_t end_us(const struct sim_run_result *r,
 }
 
 static int trace(const struct sim_plan *plan, const char *repro,
-                 const char *path)
+                 const char *path, FILE *file)
 {
     struct sim_run_result result;
     struct cm_detail detail = {""};
@@ -122,7 +119,7 @@ static int trace(const struct sim_plan *plan, const char *repro,
                                    end_us(&result, plan));
     if (error == 0) {
         error = run_traced(&d, plan, &result, &detail);
-        if (error == 0 && write_page(&d, plan, &result, repro, path) != 0)
+        if (error == 0 && write_page(&d, plan, &result, repro, path, file) != 0)
             error = cm_fail(&detail, CM_ERR_IO, "cannot write %s", path);
         sim_html_data_release(&d);
     }
@@ -167,7 +164,16 @@ int sim_command_trace(int argc, char **argv)
     if (source.nodes != 0)
         (void)snprintf(repro + strlen(repro), sizeof repro - strlen(repro),
                        " --nodes %u", source.nodes);
-    int outcome = trace(&plan, repro, path);
+    FILE *file = fopen(path, "we"); /* before anything takes minutes */
+    int outcome = SIM_EXIT_USAGE;
+    if (file != NULL) {
+        outcome = trace(&plan, repro, path, file);
+        (void)fclose(file);
+    } else {
+        (void)cm_fail(&detail, CM_ERR_IO, "cannot write %s: %s", path,
+                      strerror(errno));
+        (void)sim_cli_usage("trace", detail.text);
+    }
     sim_plan_release(&plan);
     return outcome;
 }

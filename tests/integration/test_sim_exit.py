@@ -6,7 +6,12 @@ plans; 1 safety, 3 nondeterminism and 4 crash by the programs in which the
 canary, a look at the environment and a wrong CHECK are planted (sim/zoo/); 5
 inconclusive by what stops a run; 64 by words that it does not know. replay
 knows the code of one plan, run that of many seeds.
+
+And what else whoever types its words relies upon: nothing is left in the
+machine's memory whatever ends it, what was wrong is named with its line, and
+JSON is nothing but JSON.
 """
+import json
 import os
 import re
 import signal
@@ -77,19 +82,24 @@ def children_of(pid):
         return [int(p) for p in file.read().split()]
 
 
-def wait_for_child(process):
-    """The child, once it has a world: then it has begun its run."""
+def wait_for_world(process, may_be=children_of):
+    """(process that has one, path of a store in it): it has begun its run."""
     end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        for pid in children_of(process.pid):
+    while time.monotonic() < end and process.poll() is None:
+        for pid in may_be(process.pid):
             try:
                 with open("/proc/%d/maps" % pid, encoding="ascii") as file:
-                    if "data.mdb" in file.read():
-                        return pid
+                    store = re.search(r"/\S*/data\.mdb", file.read())
             except OSError:
-                pass  # it has just ended
+                continue  # it has just ended
+            if store:
+                return pid, store.group(0)
         time.sleep(0.02)
-    raise AssertionError("no child has begun a run")
+    raise AssertionError("no run has begun")
+
+
+def wait_for_child(process):
+    return wait_for_world(process)[0]
 
 
 def replay_and_signal(number):
@@ -163,6 +173,151 @@ def test_inconclusive():
         assert process.wait(LIMIT_S) == 5  # it was told to stop
 
 
+def interrupted(path, number, *arguments):
+    """Exit status of what a terminal tells to stop; nothing may be left."""
+    with subprocess.Popen([SIM, *arguments], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL,
+                          start_new_session=True) as process:
+        _, store = wait_for_world(process,
+                                  lambda pid: [pid] + children_of(pid))
+        folder = re.match(r"/[a-z/]+/confmesh-sim-\w{6}", store).group(0)
+        os.killpg(process.pid, number)
+        status = process.wait(LIMIT_S)
+    end = time.monotonic() + LIMIT_S
+    while os.path.exists(folder):
+        assert time.monotonic() < end, "%s left %s" % (path, folder)
+        time.sleep(0.02)
+    return status
+
+
+def test_nothing_is_left():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "a.plan")
+        page = os.path.join(folder, "a.html")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(LONG)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                       signal.SIGKILL):
+            for words in (("replay", path), ("replay", path, "--here"),
+                          ("trace", path, "--html", page), ("shrink", path)):
+                assert interrupted(words, number, *words) == -number
+        assert interrupted("bench", signal.SIGINT, "bench",
+                           "--idle") == -signal.SIGINT
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Its children hear of it, too: that is no crash of theirs.
+            assert interrupted("run", number, "run", "--seeds", "1000") == 5
+
+
+def refused(*arguments):
+    """What is said of words that do not do; at once, and on one line."""
+    process = run(arguments)
+    said = process.stderr.decode()
+    assert process.returncode == 64, (arguments, process.returncode, said)
+    assert said.startswith("confmesh-sim") and said.count("\n") == 1, said
+    assert process.stdout == b"", process.stdout
+    return said
+
+
+def test_refusals():
+    for words, why in (
+            (("run",), "--seeds or --seconds"),
+            (("run", "--seeds", "0"), "from 1 to"),
+            (("run", "--seeds", "-1"), "from 1 to"),
+            (("run", "--seeds"), "needs a value"),
+            (("run", "--seeds", "1", "--jobs", "65"), "from 1 to 64"),
+            (("run", "--seeds", "1", "--nodes", "1"), "from 2 to 256"),
+            (("run", "--seeds", "1", "--profile", "storge"), "storage"),
+            (("run", "--seeds", "1", "--first-seed", "x"), "--first-seed"),
+            (("run", "--seeds", "2", "--first-seed", hex(2**64 - 1)),
+             "last one is"),
+            (("run", "--sedes", "1"), "--seeds"),
+            (("run", "5"), "5"),
+            (("rnu",), "did you mean run"),
+            (("replay", str(2**64)), "up to 18446744073709551615"),
+            (("replay", "no-such-plan"), "No such file"),
+            (("replay", "1", "--trace", "/nowhere/a"), "/nowhere/a"),
+            (("trace", "1"), "--html"),
+            (("trace", "1", "--html", "/nowhere/a"), "/nowhere/a"),
+            (("shrink", "1", "--output", "/nowhere/a"), "/nowhere/a"),
+            (("expand", "one"), "one seed"),
+            (("bench", "--nodes", "1"), "from 2 to 256"),
+            (("bench", "--nodes", "257"), "from 2 to 256"),
+            (("marks", "--seeds", "1"), "make marks")):
+        assert why in refused(*words), (words, refused(*words))
+
+
+def test_plans_are_refused():
+    """The line that is wrong is named, comments and empty ones counted in."""
+    good = "1 100 put n0 key=1 size=10\n"
+    for line, why in (
+            ("1 2 put\n", "id time deed hosts"), ("x 2 del n0 key=1\n", "id"),
+            ("1 x del n0 key=1\n", "time"), ("1 2 dell n0 key=1\n", "deed"),
+            ("1 2 del m0 key=1\n", "hosts"), ("1 2 del n9 key=1\n", "nodes=2"),
+            ("1 2 del n0,n1 key=1\n", "one"), ("1 2 del n0\n", "missing"),
+            ("1 2 del n0 key=1 ppm=1\n", "no such parameter"),
+            ("1 2 del n0 key=-1\n", "from 0"), ("1 2 del n0 key\n", "name="),
+            ("1 2 del n0 key=1 key=2\n", "twice"),
+            ("1 2 oneway n0 for=9\n", "to="),
+            ("1 2 oneway n0 to=n1 to=n0 for=9\n", "twice"),
+            ("1 9999 del n0 key=1\n", "duration=3000"),
+            ("1 2 wipe n0 for=9\n", "n0"),
+            ("1 2 clone n1 to=n0 count=1 for=9\n", "n0"),
+            ("1 2 del n0 key=1 " + "x" * 5000 + "\n", "too long")):
+        process = replay_of("# a plan\n\n" + CALM + "# this one:\n" + line)
+        said = process.stderr.decode()
+        assert process.returncode == 64 and why in said, (line, said)
+        assert re.match(r"confmesh-sim replay: line 5[:,] ", said), said
+    said = replay_of(CALM + good + "\n" + good).stderr.decode()
+    assert "line 4: two lines have the id 1" in said and "line 2" in said, said
+    for header in ("confmesh-plan 2 seed=1 nodes=3 core=n0",
+                   "confmesh-plan 1 seed=1", "confmesh-plan 1 nodes=3 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=0 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=300 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=3 joined=4 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=3 core=n3",
+                   "confmesh-plan 1 seed=1 nodes=3 seed=2 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=3 core=n0 core=n1",
+                   "confmesh-plan 1 seed=1 nodes=3 colour=1 core=n0",
+                   "confmesh-plan 1 seed=1 nodes=3 core=n0 loss=1000001",
+                   "confmesh-plan 1 seed=1 nodes=3 core=n0 sync-min=9"):
+        process = replay_of("# a plan\n" + header + "\n" + good)
+        said = process.stderr.decode()
+        assert process.returncode == 64, (header, said)
+        assert re.match(r"confmesh-sim replay: line 2[:,] ", said), said
+    for text in ("", "\n", "x" * (17 << 20), "confmesh-plan 1 \0"):
+        process = replay_of(text)
+        assert process.returncode == 64, text[:20]
+        assert len(process.stderr.decode().strip()) > 30, text[:20]
+
+
+def test_json():
+    process = replay_of(MANY, "--json")
+    told = json.loads(process.stdout)
+    assert process.returncode == 0 and told["outcome"] == "pass", told
+    assert told["plan"].endswith("a.plan") and told["operations"] == 30, told
+    assert told["looked_at"]["fold"] > 0 and told["kinds"] == [], told
+    told = json.loads(replay_of(MANY, "--json", program=CANARY).stdout)
+    assert told["outcome"] == "safety" and told["fingerprint"] == "fold", told
+    process = replay_of(CALM, "--json", "--twice", program=ENVIRONMENT)
+    told = json.loads(process.stdout)
+    assert process.returncode == 3, told
+    assert told["outcome"] == "nondeterminism", told
+    assert "first event that differs" in process.stderr.decode()
+    for program, violations in ((SIM, 0), (CANARY, 2)):
+        process = run(("run", "--seeds", "2", "--profile", "quiet", "--nodes",
+                       "2", "--json"), program)
+        *runs, end = [json.loads(line)
+                      for line in process.stdout.decode().splitlines()]
+        assert sorted(r["seed"] for r in runs) == ["0x1", "0x2"], runs
+        assert end["seeds"] == 2 and end["violations"] == violations, end
+        assert end["looked_at"]["fold"] > 0 and not end["interrupted"], end
+        assert ("REPRO" in process.stderr.decode()) == (violations > 0)
+    told = json.loads(run(("bench", "--chaos", "--nodes", "2",
+                           "--json")).stdout)
+    assert told["outcome"] == "pass" and told["goal"] == 10, told
+    assert told["node_hours_per_cpu_second"] > 0, told
+
+
 def test_usage():
     assert status_of() == 64
     assert status_of("frobnicate") == 64
@@ -189,7 +344,9 @@ def test_help():
 def main():
     passed = failed = 0
     for test in (test_pass, test_safety, test_liveness, test_nondeterminism,
-                 test_crash, test_inconclusive, test_usage, test_help):
+                 test_crash, test_inconclusive, test_nothing_is_left,
+                 test_refusals, test_plans_are_refused, test_json, test_usage,
+                 test_help):
         try:
             test()
             passed += 1
