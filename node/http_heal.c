@@ -101,9 +101,7 @@ void http_compare(struct http_request *r)
 
     if (!http_only_order(r))
         return;
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
-    if (error == 0)
-        error = http_json_only(object, members, "the body", &detail);
+    error = http_json_parse(&object, buffer_slice(&r->body), members, &detail);
     if (error == 0)
         error = http_json_get_text(object, "with", &with, &detail);
     if (error == 0 && with.size == 0)

@@ -101,19 +101,6 @@ int http_json_parse_any(json_t **ret_value, struct slice body,
                    error.line, error.column, error.text);
 }
 
-int http_json_parse(json_t **ret_object, struct slice body,
-                    struct cm_detail *detail)
-{
-    int error = http_json_parse_any(ret_object, body, detail);
-
-    if (error != 0 || json_is_object(*ret_object))
-        return error;
-    json_decref(*ret_object);
-    *ret_object = NULL;
-    return cm_fail(detail, CM_ERR_MALFORMED,
-                   "the body must be one JSON object {…}");
-}
-
 int http_json_only(json_t *object, const char *const *names, const char *where,
                    struct cm_detail *detail)
 {
@@ -132,6 +119,23 @@ int http_json_only(json_t *object, const char *const *names, const char *where,
                            where, name);
     }
     return 0;
+}
+
+int http_json_parse(json_t **ret_object, struct slice body,
+                    const char *const *names, struct cm_detail *detail)
+{
+    int error = http_json_parse_any(ret_object, body, detail);
+
+    if (error == 0 && !json_is_object(*ret_object))
+        error = cm_fail(detail, CM_ERR_MALFORMED,
+                        "the body must be one JSON object {…}");
+    if (error == 0)
+        error = http_json_only(*ret_object, names, "the body", detail);
+    if (error != 0) {
+        json_decref(*ret_object);
+        *ret_object = NULL;
+    }
+    return error;
 }
 
 int http_json_get_u64(json_t *object, const char *name, uint64_t *ret,

@@ -18,14 +18,13 @@ void http_json_u64(struct buffer *out, uint64_t v);
 void http_json_dot(struct buffer *out, const struct dot *dot);
 void http_json_bool(struct buffer *out, bool v);
 
-/* An object from a request's body: no duplicate names, nothing behind it, an
- * empty body = an empty object. Decref it. CM_ERR_MALFORMED with line and
- * column. */
-int http_json_parse(json_t **ret_object, struct slice body,
-                    struct cm_detail *detail);
-/* The same, or an array. */
+/* What a request's body is: no duplicate names, nothing behind it, an empty
+ * body = an empty object. Decref it. CM_ERR_MALFORMED with line and column. */
 int http_json_parse_any(json_t **ret_value, struct slice body,
                         struct cm_detail *detail);
+/* The same, an object without other members than these, NULL-terminated. */
+int http_json_parse(json_t **ret_object, struct slice body,
+                    const char *const *names, struct cm_detail *detail);
 /* Refuses members that are not in the NULL-terminated list. */
 int http_json_only(json_t *object, const char *const *names, const char *where,
                    struct cm_detail *detail);

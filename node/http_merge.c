@@ -83,12 +83,8 @@ static int read_keys(const json_t *list, struct merge_request *q,
 static int read_request(json_t *o, struct merge_request *q,
                         struct cm_detail *detail)
 {
-    static const char *const members[] = {"targets", "keys", "yes", "dry_run",
-                                          NULL};
-    int error = http_json_only(o, members, "the body", detail);
+    int error = read_targets(json_object_get(o, "targets"), q, detail);
 
-    if (error == 0)
-        error = read_targets(json_object_get(o, "targets"), q, detail);
     if (error == 0)
         error = read_keys(json_object_get(o, "keys"), q, detail);
     if (error == 0)
@@ -146,6 +142,8 @@ static void on_merge(void *ctx, const struct merge_report *m)
 
 void http_merge(struct http_request *r)
 {
+    static const char *const members[] = {"targets", "keys", "yes", "dry_run",
+                                          NULL};
     struct merge_request q = {.targets_count = 0};
     struct cm_detail detail = {{0}};
     struct http_pending *p = NULL;
@@ -154,7 +152,7 @@ void http_merge(struct http_request *r)
 
     if (!http_only_order(r))
         return;
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
+    error = http_json_parse(&object, buffer_slice(&r->body), members, &detail);
     if (error == 0)
         error = read_request(object, &q, &detail);
     if (error == 0) {

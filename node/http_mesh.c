@@ -506,9 +506,7 @@ void http_token(struct http_request *r)
 
     if (!http_only_order(r))
         return;
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
-    if (error == 0)
-        error = http_json_only(object, members, "the body", &detail);
+    error = http_json_parse(&object, buffer_slice(&r->body), members, &detail);
     if (error == 0)
         error = http_json_get_u64(object, "uses", &uses, &detail);
     if (error == 0)
@@ -573,9 +571,7 @@ void http_snapshot(struct http_request *r)
 
     if (!http_only_order(r))
         return;
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
-    if (error == 0)
-        error = http_json_only(object, members, "the body", &detail);
+    error = http_json_parse(&object, buffer_slice(&r->body), members, &detail);
     if (error == 0)
         error = http_json_get_text(object, "to", &to, &detail);
     p = error == 0 ? http_pending_new(r) : NULL;
@@ -602,9 +598,7 @@ void http_adopt(struct http_request *r)
 
     if (!http_only_order(r))
         return;
-    error = http_json_parse(&object, buffer_slice(&r->body), &detail);
-    if (error == 0)
-        error = http_json_only(object, members, "the body", &detail);
+    error = http_json_parse(&object, buffer_slice(&r->body), members, &detail);
     if (error == 0 && !json_is_true(json_object_get(object, "yes")))
         error = cm_fail(&detail, CM_ERR_INVALID, "\"yes\" must be true");
     if (error == 0)
