@@ -533,7 +533,9 @@ static bool is_wanted(struct batch *b, const struct keeping *k,
            !is_kept_as_event(b, s, k);
 }
 
-/* The entry behind key, whose record moves with every write. */
+/* The entry behind key, whose record moves with every write. One that has
+ * rotted keeps nobody from returning: no peer has what would mend it, and the
+ * state that comes has none of it. */
 static int keep_entry(struct batch *b, const struct schema_key *key,
                       const struct keeping *k)
 {
@@ -549,6 +551,8 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
     while (more && error == 0) {
         more = false;
         error = store_txn_entry(&b->txn, &id, &e, NULL);
+        if (error == CM_ERR_DAMAGED)
+            break;
         for (size_t i = done; i < e.count && error == 0 && !more; i++) {
             const struct sibling *s = &e.siblings[i];
 
@@ -559,8 +563,9 @@ static int keep_entry(struct batch *b, const struct schema_key *key,
             more = true; /* look again: it was a write */
         }
     }
+    CM_MARK_IF(error == CM_ERR_DAMAGED, "return: an entry has rotted");
     entry_release(&e);
-    return error;
+    return error == CM_ERR_DAMAGED ? 0 : error;
 }
 
 /* The first entry whose key is not below from; CM_ERR_NOT_FOUND. */
@@ -621,10 +626,11 @@ int unsent_keep_siblings(struct batch *b, const struct replacement *r,
 }
 
 int unsent_keep_own(struct batch *b, const struct replacement *r,
-                    const struct incarnation *former, struct slice own)
+                    const struct incarnation *former, struct slice own,
+                    bool missing)
 {
     struct keeping k = {.covered = r->vv, .former = former, .own = own};
-    bool beyond = false;
+    bool beyond = missing;
     int error = 0;
 
     CHECK(own.size % INCARNATION_SIZE == 0);

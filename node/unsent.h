@@ -149,9 +149,12 @@ int unsent_keep_siblings(struct batch *b, const struct replacement *r,
                          const struct incarnation *former);
 /* Every sibling beyond the cut's vector of an incarnation of own (16 bytes
  * each), of which no event is kept: one that a disk which went back had lost,
- * and got again from somebody who did not know of his own eviction. */
+ * and got again from somebody who did not know of his own eviction; and, if
+ * former is among own, what those of its events left whose bytes have rotted
+ * (missing: there are some). */
 int unsent_keep_own(struct batch *b, const struct replacement *r,
-                    const struct incarnation *former, struct slice own);
+                    const struct incarnation *former, struct slice own,
+                    bool missing);
 /* Likewise, of incarnations that are neither former nor in own. */
 int unsent_keep_others(struct batch *b, const struct replacement *r,
                        const struct incarnation *former, struct slice own);
@@ -160,8 +163,9 @@ int unsent_keep_others(struct batch *b, const struct replacement *r,
  * OTHERS, because the state covers it, or shows the same as new or newer. */
 int unsent_others_are_shown(struct batch *b, const struct unsent *u,
                             bool *ret_are);
-/* Every sibling above the floor that events of branch left: it was forked, and
- * the cut has the other branch of it. Likewise before anything is dropped. */
+/* Every sibling above the floor that events of branch left, of which no event
+ * is kept: it was forked, and the cut has the other branch of it. Likewise
+ * before anything is dropped. */
 int unsent_keep_branch(struct batch *b, const struct incarnation *branch);
 
 #endif

@@ -61,17 +61,21 @@ static uint64_t first_doubtful(const struct writer *w,
 }
 
 /* One own event, which the cut has under that name (covered), perhaps as
- * another one (doubtful), or has not. */
+ * another one (doubtful), or has not. *ret_missing is set, and nothing else
+ * done, where it is wanted and its bytes have rotted: what lies above the floor
+ * goes in no other way. */
 static int hand_out_one(struct batch *b, const struct replacement *r,
-                        const struct dot *dot, bool covered, bool doubtful)
+                        const struct dot *dot, bool covered, bool doubtful,
+                        bool *ret_missing)
 {
     struct slice bytes;
     uint8_t *copy;
     int error = store_txn_event(&b->txn, dot, &bytes);
 
-    if (error == CM_ERR_NOT_FOUND || /* collapsed below the floor */
-        (error == CM_ERR_DAMAGED && covered && !doubtful))
+    if (error == CM_ERR_NOT_FOUND || error == CM_ERR_DAMAGED) {
+        *ret_missing = *ret_missing || !covered || doubtful;
         return 0;
+    }
     if (error != 0)
         return error;
     /* The callback writes, and the map's page may move by that. */
@@ -91,14 +95,17 @@ static int hand_out_one(struct batch *b, const struct replacement *r,
     return error;
 }
 
+/* *ret_missing: bytes of one that should have been kept cannot be read. What it
+ * left in the state is all that is left of it then. */
 static int hand_out(struct batch *b, const struct replacement *r,
-                    const struct incarnation *former)
+                    const struct incarnation *former, bool *ret_missing)
 {
     struct writer *w = b->w;
     const struct vv_entry *head = vv_find(r->vv, former);
     uint64_t covered = head != NULL ? head->seq : 0;
     uint64_t last = vv_seq(&w->vv, former);
     struct dot dot = {.incarnation = *former};
+    bool missing = false;
     bool doubtful;
     int error = 0;
 
@@ -109,7 +116,12 @@ static int hand_out(struct batch *b, const struct replacement *r,
     CM_MARK_IF(doubtful, "return: own events may have been named twice");
     for (dot.seq = first_doubtful(w, former); dot.seq <= last && error == 0;
          dot.seq++)
-        error = hand_out_one(b, r, &dot, dot.seq <= covered, doubtful);
+        error =
+            hand_out_one(b, r, &dot, dot.seq <= covered, doubtful, &missing);
+    CM_MARK_IF(missing, "return: bytes of an own event are gone");
+    if (error == 0 && missing && doubtful && r->unsent != NULL)
+        error = unsent_keep_branch(b, former);
+    *ret_missing = missing && !doubtful;
     return error;
 }
 
@@ -248,9 +260,9 @@ static int note_generation(struct batch *b, const struct replacement *r)
 
 static int keep_same_generation(struct batch *b, const struct replacement *r,
                                 const struct incarnation *former,
-                                struct slice own)
+                                struct slice own, bool missing)
 {
-    int error = unsent_keep_own(b, r, former, own);
+    int error = unsent_keep_own(b, r, former, own, missing);
 
     if (error == 0 && r->unsent != NULL)
         error = unsent_keep_others(b, r, former, own);
@@ -262,12 +274,13 @@ int adopt_return(struct batch *b, const struct replacement *r,
 {
     struct writer *w = b->w;
     struct incarnation former = w->self;
+    bool missing = false;
     int error = take_name(b, r, detail);
 
     if (error == 0)
         error = note_generation(b, r);
     if (error == 0)
-        error = hand_out(b, r, &former);
+        error = hand_out(b, r, &former, &missing);
     if (error == 0)
         error = unsent_look_again(b, r, has_same_branch);
     if (error == 0 && r->unsent != NULL)
@@ -277,7 +290,7 @@ int adopt_return(struct batch *b, const struct replacement *r,
         error = unsent_keep_siblings(b, r, &former);
     else if (error == 0 && fact_of(r, META_GIVEN_UP) != NULL)
         error = keep_same_generation(b, r, &former,
-                                     fact_of(r, META_GIVEN_UP)->value);
+                                     fact_of(r, META_GIVEN_UP)->value, missing);
     if (error == 0)
         error = drop_state(b);
     if (error == 0)

@@ -201,6 +201,8 @@ void sim_check_on_restore(struct sim_check *c, unsigned host,
  * readable; what can be read is right. In LMDB's own pages: until then, or
  * until the store is set aside, nothing is reported of this host. */
 void sim_check_on_rot(struct sim_check *c, unsigned host, bool pages);
+/* That was all for now: what it alone held may have been among it. */
+void sim_check_on_rotted(struct sim_check *c, unsigned host);
 bool sim_check_is_rotten(const struct sim_check *c, unsigned host);
 /* A power cut took what a sync had promised: the disk is as it was earlier
  * (what it held since is where others have it, or lost), or torn: whatever it

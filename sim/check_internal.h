@@ -412,6 +412,9 @@ void check_unique_write(struct sim_check *c, unsigned host,
 void check_unique_read(struct sim_check *c, const struct check_host *h);
 /* Its disk was emptied or is another one from now on. */
 void check_unique_rob(struct sim_check *c, const struct check_host *h);
+/* Bits of it have rotted; r reads its store (borrowed). */
+void check_unique_rot(struct sim_check *c, const struct check_host *h,
+                      struct store_reader *r);
 void check_unique_quiescent(struct sim_check *c, const bool *core);
 
 /* check_watch.c */

@@ -266,6 +266,28 @@ static bool is_written_again(const struct sim_check *c,
     return again;
 }
 
+/* Of an event whose bytes had rotted there is nothing but what it left in the
+ * state, and nothing of that once later events have superseded it. */
+static bool is_rotten(const struct sim_check *c, const struct check_host *h,
+                      const struct sim_model_event *e, uint64_t last)
+{
+    bool superseded = false;
+
+    for (uint64_t seq = e->decoded.dot.seq + 1; seq <= last && e->bare; seq++) {
+        const struct sim_model_event *l =
+            sim_model_find(c->model, h->former, seq);
+
+        for (size_t k = 0; l != NULL && k < l->decoded.ops_count; k++) {
+            const struct op *op = &l->decoded.ops[k];
+
+            for (size_t d = 0; d < op->supersedes_count; d++)
+                superseded = superseded ||
+                             dot_equal(&op->supersedes[d], &e->decoded.dot);
+        }
+    }
+    return e->rotted || superseded;
+}
+
 void check_return(struct sim_check *c, struct check_host *h,
                   const struct vv *adopted, const struct commit_result *r)
 {
@@ -284,7 +306,8 @@ void check_return(struct sim_check *c, struct check_host *h,
         char text[DOT_TEXT_SIZE];
 
         if (e == NULL || !e->acknowledged || e->is_void || !has_client_op(e) ||
-            is_unsent(c, h, &dot) || is_written_again(c, h, e, r))
+            is_rotten(c, h, e, last) || is_unsent(c, h, &dot) ||
+            is_written_again(c, h, e, r))
             continue;
         dot_format(text, &dot);
         sim_check_report(c, SIM_CHECK_ACKNOWLEDGED, h->number,

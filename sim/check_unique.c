@@ -12,6 +12,7 @@
 
 #include "crdt/base/alloc.h"
 #include "crdt/base/check.h"
+#include "node/store_txn.h"
 #include "node/unsent.h"
 #include "sim/check_internal.h"
 
@@ -130,6 +131,18 @@ static bool shows(struct store_reader *r, const struct check_unique *u)
     return ret;
 }
 
+static bool is_readable(struct store_reader *r, const struct check_unique *u)
+{
+    struct entry_id id = {.space = SPACE_REGISTER,
+                          .key = slice_of_string(u->key)};
+    struct entry e;
+
+    entry_init(&e);
+    bool ret = store_get(r, &id, &e, NULL) == 0 && e.count > 0;
+    entry_release(&e);
+    return ret;
+}
+
 static void mark_unsent(struct sim_check *c, struct store_reader *r,
                         unsigned host)
 {
@@ -173,6 +186,60 @@ void check_unique_rob(struct sim_check *c, const struct check_host *h)
         struct check_unique *u = &c->uniques[i];
 
         if (!holds(u, h->number))
+            continue;
+        hold(u, h->number, false);
+        u->lost = !is_held(u);
+    }
+}
+
+/* In an event of its present name whose bytes can be read. */
+static bool is_logged(struct sim_check *c, const struct check_host *h,
+                      struct store_reader *r, const struct check_unique *u)
+{
+    for (uint64_t seq = sim_model_seq(c->model, h->actor); seq > 0; seq--) {
+        const struct sim_model_event *e =
+            sim_model_find(c->model, h->actor, seq);
+        struct slice bytes;
+        bool names = false;
+
+        for (size_t k = 0; e != NULL && k < e->decoded.ops_count; k++)
+            names = names ||
+                    slice_equal(e->decoded.ops[k].key, slice_of_string(u->key));
+        if (names && store_txn_event(&r->txn, &e->decoded.dot, &bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_unsent(struct store_reader *r, const struct check_unique *u)
+{
+    struct unsent s = {.id = 0};
+    bool ret = false;
+
+    while (!ret && unsent_read(r, s.id, &s) == 0) {
+        struct unsent_ops ops;
+
+        if (s.state == UNSENT_SHARED || unsent_open(&ops, &s) != 0)
+            continue;
+        for (size_t k = 0; k < ops.count && !ret; k++)
+            ret = slice_equal(ops.ops[k].key, slice_of_string(u->key));
+        unsent_close(&ops);
+    }
+    return ret;
+}
+
+void check_unique_rot(struct sim_check *c, const struct check_host *h,
+                      struct store_reader *r)
+{
+    for (unsigned i = 0; i < c->options.hosts_count && c->uniques_count > 0;
+         i++)
+        if (i != h->number)
+            check_unique_read(c, &c->hosts[i]);
+    for (size_t i = 0; i < c->uniques_count; i++) {
+        struct check_unique *u = &c->uniques[i];
+
+        if (!holds(u, h->number) || is_readable(r, u) ||
+            is_logged(c, h, r, u) || is_unsent(r, u))
             continue;
         hold(u, h->number, false);
         u->lost = !is_held(u);

@@ -101,6 +101,7 @@ void sim_deed_rot(struct sim_world *w, unsigned host, uint64_t id,
         sim_check_on_rot(w->check, host, anywhere);
         sim_fault_happened(&w->faults, SIM_DEED_BIT_ROT);
     }
+    sim_check_on_rotted(w->check, host);
 }
 
 void sim_deed_bury(struct sim_world *w)

@@ -56,6 +56,8 @@ struct sim_model_event {
     bool tentative;    /* its origin lost its power in this very commit */
     bool acknowledged; /* a client was told of it */
     bool lost;         /* with all machines; nobody may hold it again */
+    bool bare;         /* its bytes rotted where it was written… */
+    bool rotted;       /* …and there was nothing else of it there */
     uint32_t *deps;    /* owned; actors of decoded.deps */
     struct sim_model_op *ops; /* owned; decoded.ops_count */
 };
