@@ -27,6 +27,7 @@ struct own_event {
     size_t ops_count;
     struct dot *deps; /* owned */
     size_t deps_count;
+    size_t implied_count; /* behind them: what the named ones depend on */
     size_t deps_capacity;
 };
 
@@ -340,6 +341,17 @@ int local_close_event(struct batch *b);
  * event's dot (key empty). CM_ERR_TOO_LARGE: nothing was done. */
 int local_control(struct batch *b, enum op_kind kind, struct slice key,
                   struct slice value);
+/* writer_deps.c */
+/* Sets what the next own event has to name, and leaves nothing out. */
+int deps_gather(struct writer *w);
+/* After deps_gather, for an acknowledgement of the proposal behind key, which
+ * has been applied: leaves out what that one names. */
+int deps_imply(struct batch *b, const uint8_t key[PROPOSAL_KEY_SIZE]);
+/* What the event's deps cover is remembered with it, or a crash would lose
+ * dependencies of the next. */
+int deps_remember(struct batch *b);
+
+/* writer_local.c */
 /* Hazards, clocks, readiness: whether this node dates events now. */
 bool local_may_write(const struct batch *b);
 

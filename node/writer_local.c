@@ -358,51 +358,7 @@ static int check_op(struct batch *b, struct intent *intent, struct local_op *op,
 
 /* ---- the open event ---- */
 
-static int add_dep(struct own_event *own, const struct dot *dot)
-{
-    if (own->deps_count == own->deps_capacity) {
-        size_t capacity = own->deps_capacity > 0 ? 2 * own->deps_capacity : 8;
-        struct dot *grown = cm_realloc(own->deps, capacity * sizeof *grown);
-
-        if (grown == NULL)
-            return CM_ERR_NOMEM;
-        own->deps = grown;
-        own->deps_capacity = capacity;
-    }
-    own->deps[own->deps_count++] = *dot;
-    return 0;
-}
-
-/* "deps = the VV entries, other than its own, changed since the VV persisted
- * with the origin's previous event." Both vectors are sorted. */
-static int gather_deps(struct writer *w)
-{
-    size_t j = 0;
-    int error = 0;
-
-    w->own.deps_count = 0;
-    for (size_t i = 0; i < w->vv.count && error == 0; i++) {
-        const struct vv_entry *e = &w->vv.entries[i];
-        uint64_t known = 0;
-
-        while (j < w->known.count &&
-               incarnation_compare(&w->known.entries[j].incarnation,
-                                   &e->incarnation) < 0)
-            j++;
-        if (j < w->known.count &&
-            incarnation_equal(&w->known.entries[j].incarnation,
-                              &e->incarnation))
-            known = w->known.entries[j].seq;
-        if (e->seq > known && !incarnation_equal(&e->incarnation, &w->self)) {
-            struct dot dot = {.incarnation = e->incarnation, .seq = e->seq};
-
-            error = add_dep(&w->own, &dot);
-        }
-    }
-    return error;
-}
-
-/* After gather_deps. */
+/* After deps_gather. */
 static int open_event(struct batch *b)
 {
     struct writer *w = b->w;
@@ -420,24 +376,6 @@ static int open_event(struct batch *b)
     own->ops_count = 0;
     own->open = true;
     return state_event_begin(b, &own->dot);
-}
-
-/* What the event's deps cover is remembered with it, or a crash would lose
- * dependencies of the next. */
-static int remember_deps(struct batch *b)
-{
-    struct writer *w = b->w;
-    struct hash none = {{0}};
-    int error = 0;
-
-    for (size_t i = 0; i < w->own.deps_count && error == 0; i++) {
-        const struct dot *d = &w->own.deps[i];
-
-        error = vv_set(&w->known, &d->incarnation, d->seq, &none);
-        if (error == 0)
-            error = state_actor_dirty(b, &d->incarnation);
-    }
-    return error;
 }
 
 int local_close_event(struct batch *b)
@@ -466,7 +404,7 @@ int local_close_event(struct batch *b)
     buffer_clear(&w->scratch);
     error = event_encode(&w->scratch, &draft, w->secret_key, &hash);
     if (error == 0)
-        error = remember_deps(b);
+        error = deps_remember(b);
     if (error == 0)
         error = state_event_end(b, &own->dot, own->hlc, &hash,
                                 buffer_slice(&w->scratch), true, NULL);
@@ -497,7 +435,9 @@ int local_control(struct batch *b, enum op_kind kind, struct slice key,
     int error;
 
     CHECK(!w->own.open && kind >= OP_ROSTER_ADD);
-    error = gather_deps(w);
+    error = deps_gather(w);
+    if (error == 0 && kind == OP_ACK && key.size == PROPOSAL_KEY_SIZE)
+        error = deps_imply(b, key.data);
     if (error != 0)
         return error;
     if (key.size + value.size + CONTROL_OVERHEAD +
@@ -755,7 +695,7 @@ static int make_room(struct batch *b, struct intent *intent, struct plan *plan,
     *ret_fatal = true;
     error = local_close_event(b);
     if (error == 0)
-        error = gather_deps(w);
+        error = deps_gather(w);
     if (error != 0)
         return error;
     if (plan->size + event_overhead(w->own.deps_count) > EVENT_SIZE_MAX) {

@@ -19,9 +19,7 @@
 #define MEMORY_PER_HOST_MAX (8u << 20)
 #define BYTES_PER_SECOND_MAX (4u << 20)
 #define DEAD_WITHIN_US UINT64_C(90000000)
-#define FALSE_DEATHS_PER_HOUR_PPM                                              \
-    10000u /* of a pair: one in a hundred hours                                \
-            */
+#define FALSE_DEATHS_PER_HOUR_PPM 10000u /* of a pair: one in 100 hours */
 
 static const struct {
     const char *name;
@@ -533,6 +531,7 @@ static void take_commit(struct sim_check *c, unsigned host,
     size_t i = 0;
 
     c->counters.commits++;
+    check_pushes(c, h, r);
     if (!h->dying)
         check_unique_commit(c, h, r);
     if (check_forks(c, h, r)) {
@@ -692,8 +691,9 @@ void sim_check_rest(struct sim_check *c)
         c->hosts[i].rest_bytes = c->hosts[i].bytes;
 }
 
-/* What an idle host sends, and what all of them have in memory; the model is
- * among it. */
+/* What an idle host sends, events apart that were pushed meanwhile: values that
+ * end ask for a floor whenever their time has come. And what all of them have
+ * in memory; the model is among it. */
 static void check_idle(struct sim_check *c, const bool *core)
 {
     uint64_t elapsed_us = check_now(c) - c->rest_since_us;
@@ -703,7 +703,7 @@ static void check_idle(struct sim_check *c, const bool *core)
         return;
     for (unsigned i = 0; i < c->options.hosts_count; i++) {
         struct check_host *h = &c->hosts[i];
-        uint64_t rate = (h->bytes - h->rest_bytes) * 1000000 / elapsed_us;
+        uint64_t rate = check_idle_bytes(h) * 1000000 / elapsed_us;
 
         if (!check_in_core(core, i))
             continue;

@@ -9,6 +9,7 @@
 #include "sim/check_internal.h"
 
 #define VECTORS_MAX (1u << 20)
+#define PUSHED_OVERHEAD 80 /* of a datagram with one event; rounded up */
 
 /* ---- which event it is ---- */
 
@@ -221,10 +222,38 @@ static struct check_known *known_of(struct sim_check *c, uint32_t actor)
     return k;
 }
 
-static void know(struct check_known *k, const struct sim_model_event *e)
+/* An acknowledgement depends on what its proposal names, too. */
+static void know_implied(struct sim_check *c, struct check_known *k,
+                         const struct sim_model_event *e)
+{
+    const struct op *op = &e->decoded.ops[0];
+    const struct sim_model_event *proposal;
+    struct dot dot;
+
+    if (e->decoded.ops_count != 1 || op->kind != OP_ACK ||
+        op->key.size != PROPOSAL_KEY_SIZE)
+        return;
+    memcpy(dot.incarnation.bytes, op->key.data, INCARNATION_SIZE);
+    dot.seq = get_be64(op->key.data + INCARNATION_SIZE);
+    proposal = sim_model_find(
+        c->model, sim_model_actor(c->model, &dot.incarnation), dot.seq);
+    for (size_t i = 0;
+         proposal != NULL && proposal != e && i < proposal->decoded.deps_count;
+         i++) {
+        uint32_t a = proposal->deps[i];
+        uint64_t seq = proposal->decoded.deps[i].seq;
+
+        if (a != e->actor && a < k->count && k->seqs[a] < seq)
+            k->seqs[a] = seq;
+    }
+}
+
+static void know(struct sim_check *c, struct check_known *k,
+                 const struct sim_model_event *e)
 {
     for (size_t i = 0; i < e->decoded.deps_count; i++)
         k->seqs[e->deps[i]] = e->decoded.deps[i].seq;
+    know_implied(c, k, e);
 }
 
 void check_forget_known(struct sim_check *c, uint32_t actor, uint64_t last)
@@ -234,11 +263,11 @@ void check_forget_known(struct sim_check *c, uint32_t actor, uint64_t last)
     CHECK(last <= sim_model_seq(c->model, actor));
     memset(k->seqs, 0, k->count * sizeof *k->seqs);
     for (uint64_t seq = 1; seq <= last; seq++)
-        know(k, sim_model_find(c->model, actor, seq));
+        know(c, k, sim_model_find(c->model, actor, seq));
 }
 
 /* "deps = the VV entries, other than its own, changed since the VV persisted
- * with the origin's previous event." */
+ * with the origin's previous event", or what these name. */
 static void check_deps(struct sim_check *c, const struct check_host *h,
                        const struct sim_model_event *e)
 {
@@ -251,7 +280,7 @@ static void check_deps(struct sim_check *c, const struct check_host *h,
     for (size_t i = 0; i < e->decoded.deps_count; i++)
         good = good && e->deps[i] != e->actor &&
                (h->rotten || e->decoded.deps[i].seq > k->seqs[e->deps[i]]);
-    know(k, e);
+    know(c, k, e);
     for (uint32_t a = 0; a < k->count; a++)
         good = good && (a == e->actor || k->seqs[a] == seq_of(h, a));
     if (good)
@@ -785,4 +814,25 @@ void check_state(struct sim_check *c, struct check_host *h, const struct vv *vv,
     c->vectors_count++;
     c->counters.vectors++;
     grow_vectors(c);
+}
+
+/* ---- what it costs to pass them on ---- */
+
+void check_pushes(struct sim_check *c, struct check_host *h,
+                  const struct commit_result *r)
+{
+    uint64_t peers = c->options.hosts_count - 1;
+
+    /* Values that end ask for a floor whenever their time has come. Each event
+     * once to so many; nobody answers, and what is lost is repaired with
+     * what an idle host may send. */
+    if (peers > GOSSIP_FULL_FANOUT_MAX)
+        peers = GOSSIP_FANOUT;
+    for (size_t i = 0; i < r->events_count && c->rest_since_us != 0; i++)
+        h->rest_bytes += peers * (r->events[i].bytes.size + PUSHED_OVERHEAD);
+}
+
+uint64_t check_idle_bytes(const struct check_host *h)
+{
+    return h->bytes > h->rest_bytes ? h->bytes - h->rest_bytes : 0;
 }

@@ -93,7 +93,8 @@ struct check_host {
     uint64_t counter_of_life;  /* the last one since its boot; 0: none */
     uint64_t boot_wall_ms;     /* its clock when it booted */
     uint64_t bytes;            /* sent, ever */
-    uint64_t rest_bytes;       /* of them, before it came to rest */
+    uint64_t rest_bytes;       /* of them, before it came to rest, and what the
+                                  events since may cost */
     struct check_view *views;  /* owned; by host */
     uint8_t public_key[32];    /* as last seen */
     struct key_id key_id;      /* of it */
@@ -251,6 +252,11 @@ struct sim_model_event *check_foreign_event(struct sim_check *c,
 /* Judges e against what h had applied, then applies it in the model. */
 void check_apply(struct sim_check *c, struct check_host *h,
                  struct sim_model_event *e, uint64_t wall_ms);
+/* Of what h may send at rest, the events that it takes meanwhile. */
+void check_pushes(struct sim_check *c, struct check_host *h,
+                  const struct commit_result *r);
+/* What it has sent at rest beside them. */
+uint64_t check_idle_bytes(const struct check_host *h);
 /* Sets h to exactly this vector, whatever was there: an adopted state. false:
  * an event in it is unknown (reported unless the host is fresh). */
 bool check_adopt(struct sim_check *c, struct check_host *h, const struct vv *vv,
