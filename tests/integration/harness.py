@@ -18,9 +18,11 @@ A test program looks like this:
 """
 import atexit
 import base64
+import fcntl
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -94,19 +96,58 @@ def wait_until(condition, what, deadline_s=None, progress=None):
         pause = min(pause * 1.5, 0.1)
 
 
+class _Ports:
+    """Below those that the system gives to whoever asks for any, or connects:
+    else another process may have got one between its choice here and the start
+    of its node, or while a node is down. Each test program has blocks of its
+    own, held by a lock as long as it runs, and gives no port twice."""
+
+    FIRST, LAST, BLOCK = 12000, 32000, 50
+
+    def __init__(self):
+        self.locks = []
+        self.left = []
+
+    def _take_block(self):
+        directory = "/tmp/confmesh-test-ports-%d" % os.getuid()
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        count = (self.LAST - self.FIRST) // self.BLOCK
+        begin = random.randrange(count)
+        for number in range(count):
+            block = (begin + number) % count
+            lock = open(os.path.join(directory, str(block)), "ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            self.locks.append(lock)
+            low = self.FIRST + block * self.BLOCK
+            self.left = list(range(low, low + self.BLOCK))
+            return
+        raise Failure("no block of ports is free")
+
+    def take(self):
+        """One that is free for TCP and UDP."""
+        while True:
+            if not self.left:
+                self._take_block()
+            port = self.left.pop()
+            try:
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    with socket.socket(socket.AF_INET, kind) as one:
+                        one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+_ports = _Ports()
+
+
 def free_port():
-    """A loopback port that is free for TCP and UDP now."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                try:
-                    udp.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                return port
-    raise Failure("no free port")
+    """A loopback port that is free for TCP and UDP, and nobody's but ours."""
+    return _ports.take()
 
 
 def _environment(extra=None):
@@ -496,6 +537,25 @@ class Node:
             return b"being taken already" not in results[0].stderr
         wait_until(asked, "the snapshot before")
         return results[0]
+
+    def wait_well(self):
+        """Until its doctor has nothing to say: on a slow machine one may be
+        suspected for a moment, or its clock not be known yet."""
+        last = []
+
+        def well():
+            last[:] = [self.cli("doctor")]
+            return last[0].returncode == 0
+        try:
+            wait_until(well, "doctor of %s is content" % self.name)
+        except Failure as failure:
+            raise Failure("%s: %s" % (failure, last[0].stdout.decode(
+                "utf-8", "replace"))) from failure
+        return last[0].stdout
+
+    def wait_no_alarms(self):
+        wait_until(lambda: self.live()["alarms"] == [],
+                   "no alarm at %s: %s" % (self.name, self.live()["alarms"]))
 
     def metric(self, name):
         for line in self.request("GET", "/metrics").body.splitlines():

@@ -121,7 +121,8 @@ def repaired(t, alpha, beta, gamma):
     for node in (alpha, beta, gamma):
         for sibling in node.siblings("of/gamma"):
             check(sibling["time_ms"] < now + 60000, sibling)
-        check_equal(held_at(node, "alone"), [])
+        wait_until(lambda n=node: held_at(n, "alone") == [],
+                   "nothing is held at " + node.name)
     alpha.ok("put", "goes", "1")
     beta.wait_value("goes", b"1")
     beta.ok("del", "goes")
@@ -129,7 +130,7 @@ def repaired(t, alpha, beta, gamma):
         wait_until(lambda n=node: not json.loads(
             n.ok("explain", "goes", "--json"))["siblings"],
             "the floor passes at " + node.name, 60)
-    check_equal(findings(alpha), [])
+    wait_until(lambda: findings(alpha) == [], "alpha's doctor is content")
 
 
 def test_a_year(t):

@@ -44,6 +44,17 @@ def restore(t, target, name, *flags):
         json.loads(result.stdout) if result.stdout else {}, result.stderr
 
 
+def with_first(t, target, value):
+    """A node whose first snapshot has the key "a": it was there before anybody
+    uploads, so that it is in no delta."""
+    node = t.mesh()
+    node.ok("put", "a", value)
+    node.stop()
+    node.start(*flags_of(target))
+    wait_until(lambda: names(target, "m"), "a snapshot")
+    return node
+
+
 def settled(node, target):
     """Everything written so far is at the target, and a heartbeat says so."""
     since = time.time() * 1000
@@ -103,10 +114,7 @@ def test_loss_between_snapshots(t):
 def test_size(t):
     """A delta has at most 1.3 times its events and 512 bytes."""
     target = t.path("snap")
-    node = t.init()
-    node.start(*flags_of(target))
-    node.ok("put", "a", "1")
-    wait_until(lambda: names(target, "m"), "a snapshot")
+    node = with_first(t, target, "1")
     for i in range(5):
         node.ok("put", "random/%d" % i, "-", stdin=os.urandom(10 + 5000 * i))
         settled(node, target)
@@ -125,10 +133,7 @@ def test_damage(t):
     """A delta that is missing, flipped, cut, or another's: those before it
     are used, and the exit code tells."""
     target = t.path("snap")
-    node = t.init()
-    node.start(*flags_of(target))
-    node.ok("put", "a", "0")
-    wait_until(lambda: names(target, "m"), "a snapshot")
+    node = with_first(t, target, "0")
     for i in range(1, 5):
         node.ok("put", "a", str(i))
         wait_until(lambda n=i: len(names(target, "d")) >= n, "a delta")
@@ -178,7 +183,7 @@ def test_at_and_sequences(t):
     node = t.init()
     node.start(*flags_of(target))
     node.ok("put", "a", "1")
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     node.ok("put", "a", "2")
     settled(node, target)
     then = int(time.time()) + 1
@@ -190,7 +195,7 @@ def test_at_and_sequences(t):
     node.stop()
     node.start(*flags_of(target, "never"))
     node.ok("put", "a", "4")
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     lose(node)
     fresh, code, report, said = restore(t, target, "at", "--at", str(then))
     check_equal(code, 0, said)

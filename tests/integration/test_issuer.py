@@ -135,7 +135,7 @@ def test_newcomer_of_an_evicted_issuer(t):
     wait_until(lambda: "used up" in delta.live()["returning"]["waits"],
                "and what is wrong with this token", 60)
     check_equal(delta.live()["returning"]["reason"], "issuer")
-    check(refused(beta, "issuer") > 0, "it is counted")
+    wait_until(lambda: refused(beta, "issuer") > 0, "it is counted")
     check_equal(staying(beta), ["beta", "epsilon", "gamma"])
     check_equal(beta.get("of/delta"), None)
     check_equal(delta.get("k"), b"1")

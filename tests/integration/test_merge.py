@@ -94,8 +94,14 @@ def test_two_sides_merged_later(t):
     """One side alone was restored; the other one's snapshot turns up when the
     new generation has writes of its own. A second merge changes nothing."""
     sides(t)
-    node = restored(t, "phoenix", t.path("a")).start()
-    second = t.join(node, "second")
+    # A floor that passes meanwhile would have puts on absent keys parked.
+    never = ["--floor-interval", "never"]
+    node = restored(t, "phoenix", t.path("a"))
+    node.flags = never
+    node.start()
+    second = t.node("second")
+    second.flags = never
+    second.start("--name", "second", "--join", node.token())
     second.ok("put", "changed", "after")
     second.ok("put", "new", "life")
     t.converged([node, second])

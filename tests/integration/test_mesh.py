@@ -143,7 +143,7 @@ def test_members_tell_life_and_death(t):
         node.wait_alive(3)
     # Of one host's clocks none is bad, and each node gets to know them all.
     wait_until(lambda: nodes[0].status()["clocks"]["count"] == 3, "clocks")
-    check_in(b"all looks well", nodes[0].ok("doctor"))
+    check_in(b"all looks well", nodes[0].wait_well())
     nodes[1].stop()
     wait_until(lambda: state(nodes[1], nodes[0]) == "left", "beta has left")
     nodes[2].kill()

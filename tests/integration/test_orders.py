@@ -10,6 +10,7 @@ import harness
 from harness import check, check_equal, check_in, wait_until
 
 FLAGS = ["--floor-interval", "150ms", "--floor-keep", "200ms"]
+BIG = 24  # megabytes: a cut in whose midst one can be stopped
 
 
 def join(t, sponsor, name):
@@ -82,7 +83,8 @@ def test_bad_orders_are_counted(t):
     before = metric(beta, "repeated")
     check_equal(beta.request("POST", "/v1/mesh/orders", order).json()["news"],
                 False)
-    wait_until(lambda: metric(beta, "repeated") == before + 1, "repeated")
+    # Members tell one another too, and that counts alike.
+    wait_until(lambda: metric(beta, "repeated") > before, "repeated")
     told = [f for f in findings(beta) if f["about"] == "refused"]
     text = " ".join(f["found"] for f in told)
     check_in("1 orders were refused as forged", text)
@@ -164,12 +166,18 @@ def test_every_host_changes_at_once(t):
         wait_until(lambda n=node: names_of(n) == ["alpha", "beta", "gamma"]
                    and not any(m["evictee"] for m in roster(n)["members"]),
                    "the old ones are out of the roster of " + node.name, 60)
-        check_equal(len(roster(node)["sealed"]), 3, "sealed at " + node.name)
+        # A name that a sponsor gave which was leaving itself is given up, and
+        # sealed as well: it has never written.
+        seals = {s["incarnation"]: s["last_seq"]
+                 for s in roster(node)["sealed"]}
+        check(set(before) <= seals.keys(), "sealed at " + node.name)
+        check_equal([seals[name] for name in seals if name not in before
+                     and seals[name] != 0], [], "others were sealed")
     for node in nodes:
         node.ok("put", "moved/" + node.name, "w")
     check_equal(len(t.same(nodes, 6)), 6)
     for node in nodes:
-        check_equal(node.live()["alarms"], [], "alarms of " + node.name)
+        node.wait_no_alarms()
 
 
 def test_retirement_overlaps_an_eviction(t):
@@ -247,10 +255,10 @@ def joining_through_beta(t):
     alpha, beta, gamma = mesh(t, 3)
     beta.ok("issuer", "--authority", t.authority)
     connection = alpha.connect()
-    for i in range(12):
+    for i in range(BIG):
         connection.put("big/%02d" % i, os.urandom(1000000))
     connection.close()
-    t.same([alpha, beta, gamma], 12)
+    t.same([alpha, beta, gamma], BIG)
     delta = t.node("delta")
     delta.flags = FLAGS
     delta.spawn("--name", "delta", "--join", beta.token())
@@ -277,7 +285,7 @@ def at_home(t, alpha, gamma, delta):
         wait_until(lambda n=node: names_of(n) == ["alpha", "delta", "gamma"],
                    "one delta, and no beta, at %s" % node.name, 60)
     delta.ok("put", "of/delta", "2")
-    check_equal(len(t.same([alpha, gamma, delta], 14)), 14)
+    t.same([alpha, gamma, delta], BIG + 2)
     seals = [roster(n)["sealed"] for n in (alpha, gamma, delta)]
     check_equal(seals[1], seals[0])
     check_equal(seals[2], seals[0])
@@ -315,7 +323,7 @@ def test_sponsor_evicted_and_gone(t):
         wait_until(lambda: name in {s["incarnation"]
                                     for s in roster(alpha)["sealed"]},
                    "the name that was given up is sealed")
-    check_equal(delta.live()["alarms"], [])
+    delta.wait_no_alarms()
 
 
 def test_writer_added_while_a_proposal_is_open(t):

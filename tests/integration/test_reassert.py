@@ -77,11 +77,12 @@ def test_sets_and_revokes(t):
 def test_as_of_a_time(t):
     """--at: between two snapshots, by the deltas; --seq: which snapshot."""
     target = t.path("snap")
-    node = t.init()
+    node = t.mesh()
+    node.ok("put", "app/a", "1")  # before it uploads: it is in the first one
+    node.stop()
     node.start("--snapshot-to", target, "--snapshot-interval", "1h",
                "--snapshot-delta", "200ms")
-    node.ok("put", "app/a", "1")
-    node.ok("snapshot", "now")
+    wait_until(lambda: node.live()["snapshot"]["sequence"] > 0, "a snapshot")
     node.ok("put", "app/a", "2")
     node.ok("put", "app/b", "2")
     node.ok("set", "add", "app/s", "x")
@@ -98,7 +99,7 @@ def test_as_of_a_time(t):
         result = node.cli(*verb, *bounds)
         check_equal(result.returncode, 1, result.stderr)
         check_equal(lines(result), shown)
-    node.ok("snapshot", "now")
+    check_equal(node.snapshot_now().returncode, 0)
     check_equal(lines(node.cli("snapshot", "diff", target, *bounds)), shown,
                 "a later snapshot changes nothing of that")
     check_equal(lines(node.cli("snapshot", "diff", target, "--seq", "1")),

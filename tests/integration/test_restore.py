@@ -186,8 +186,9 @@ def test_interval(t):
     check_equal(node.live()["snapshot"]["failures"], 0)
     # On demand, to the node's own target.
     node.ok("put", "b", "2")
-    report = json.loads(node.ok("snapshot", "now", "--json"))
-    check_equal(report["entries"], 2)
+    result = node.snapshot_now("--json")
+    check_equal(result.returncode, 0, result.stderr)
+    check_equal(json.loads(result.stdout)["entries"], 2)
     lose([node])
     check_equal(restored(t, target).start().values(),
                 {"a": b"1", "b": b"2"})

@@ -73,7 +73,7 @@ def test_clone(t):
         check_equal(node.get("before"), b"b")
         check_equal(node.get("of/original"), b"1")
         check_equal(node.get("of/clone"), b"2")
-        check_equal(node.status()["alarms"], [])
+        node.wait_no_alarms()
 
 
 def test_rollback_with_lost_writes(t):

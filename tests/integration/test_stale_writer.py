@@ -13,7 +13,8 @@ import signal
 import time
 
 import harness
-from harness import Failure, Thread, check, check_equal, check_in, note
+from harness import (Failure, Thread, check, check_equal, check_in, note,
+                     wait_until)
 
 BOB = "users/bob"
 RECORD = '{"name":"Bob","admin":true}'
@@ -226,10 +227,14 @@ def test_clock_ahead(t):
     nodes[0].stop()
     nodes[1].env = ahead
     nodes[1].start(bare=True)
+    # Its clock is ahead indeed: it tells of a time that has not come yet.
+    wait_until(lambda: nodes[1].live()["clocks"]["wall_ms"] >
+               time.time() * 1000, "the clock is ahead")
+    begun = int(time.time() * 1000)
     nodes[1].ok("put", BOB, RECORD)
-    # Its clock is ahead indeed: the write is dated after now.
     dated = max(s["time_ms"] for s in nodes[1].siblings(BOB))
-    check(dated > time.time() * 1000, "the clock is not ahead")
+    check(dated >= begun + 1000 * AHEAD_S, "dated %d, written after %d" % (
+        dated, begun))
     nodes[1].stop()
     nodes[1].env = None
     start(nodes)
