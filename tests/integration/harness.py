@@ -518,13 +518,16 @@ class Node:
 
     def wait_uploaded(self, times=1):
         """Until everything written so far is at every target that it uploads
-        to. times: as often in a row; so that many ticks have passed."""
+        to, and of each target it knows whether it does. times: as often in a
+        row; so that many ticks have passed."""
+        unknown = "it is not known yet"
         for _ in range(times):
             since = time.time() * 1000
             wait_until(lambda s=since: all(
-                target["covered_wall_ms"] > s
-                for target in self.live()["snapshot"]["targets"]
-                if target["uploads"]), "all to be at the targets",
+                target["covered_wall_ms"] > s if target["uploads"] else
+                target["reason"] and not target["reason"].startswith(unknown)
+                for target in self.live()["snapshot"]["targets"]),
+                "all to be at the targets",
                 progress=lambda: self.live()["snapshot"]["targets"])
 
     def snapshot_now(self, *flags):
