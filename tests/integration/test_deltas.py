@@ -180,9 +180,7 @@ def test_damage(t):
 def test_at_and_sequences(t):
     """--at, --seq, --min-seq, --dry-run."""
     target = t.path("snap")
-    node = t.init()
-    node.start(*flags_of(target))
-    node.ok("put", "a", "1")
+    node = with_first(t, target, "1")
     check_equal(node.snapshot_now().returncode, 0)
     node.ok("put", "a", "2")
     settled(node, target)
