@@ -353,6 +353,7 @@ def restored(t, name, *targets, code=0, env=None):
     return values
 
 
+OFTEN_S = 0.2
 OFTEN = ["--snapshot-interval", "1h", "--snapshot-delta", "200ms"]
 
 
@@ -475,13 +476,20 @@ def test_read_only_throughout(t):
     result = node.snapshot_now("--to", target)
     check(result.returncode != 0)
     check_in(b"check the credentials", result.stderr)
-    # One write for each delta that is due, no more.
+    # One write for each delta that is due, no more; the least pause between
+    # two is half of their interval.
+    before_s = time.monotonic()
+    tries = told(node, target)["failures"]
     count = len(writes)
     for i in range(10):
         node.ok("put", "during", str(i))
         wait_told(node, good, lambda x, n=told(node, good)["deltas"]:
                   x["deltas"] > n, "a delta")
-    check(len(writes) - count <= 15, "%d writes" % (len(writes) - count))
+    count = len(writes) - count
+    tries = told(node, target)["failures"] - tries
+    check(count <= tries + 5, "%d writes in %d tries" % (count, tries))
+    due = (time.monotonic() - before_s) / (OFTEN_S / 2)
+    check(tries <= due + 2, "%d tries, when %.1f were due" % (tries, due))
     check_equal(cli("snapshot", "list", target, env=ENV).returncode, 0)
     check_equal(verify(target).returncode, 0)
     check_equal(restored(t, "early", target), before)
