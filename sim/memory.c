@@ -1,9 +1,13 @@
 /* Memory of the simulator: see memory.h. */
 #include "sim/memory.h"
 
+#include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "crdt/base/check.h"
+
+#define GROWTH (4 << 20) /* of the heap at a time, in bytes */
 
 void *sim_alloc(size_t size)
 {
@@ -32,4 +36,12 @@ void *sim_realloc(void *pointer, size_t size)
 void sim_free(void *pointer)
 {
     free(pointer);
+}
+
+void sim_memory_hold(void)
+{
+    /* Sanitizers have heaps of their own and take no notice. */
+    (void)mallopt(M_MMAP_MAX, 0);
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    (void)mallopt(M_TOP_PAD, GROWTH);
 }

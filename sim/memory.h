@@ -11,4 +11,9 @@ void *sim_calloc(size_t count, size_t size);
 void *sim_realloc(void *pointer, size_t size);
 void sim_free(void *pointer);
 
+/* From now on what this process frees stays in its heap. A run frees and
+ * allocates the same large blocks again and again, and each page that malloc
+ * gives back is a fault and a page to be cleared the next time. */
+void sim_memory_hold(void);
+
 #endif

@@ -16,11 +16,11 @@
 #define TAG_SIZE 16
 #define EXTRA_SIZE_MAX 64 /* of what is authenticated beside the message */
 #define SMALL_SIZE 2048   /* packets: many at once */
-#define SMALL_SLOTS 8192
+#define SMALL_SLOTS 2048
 #define MIDDLE_SIZE (20u << 10) /* pieces of cuts */
-#define MIDDLE_SLOTS 512
+#define MIDDLE_SLOTS 128
 #define LARGE_SIZE (320u << 10) /* the largest frames of channels: few */
-#define LARGE_SLOTS 64
+#define LARGE_SLOTS 16
 
 struct sealed {
     uint8_t key[KEY_SIZE];

@@ -274,6 +274,7 @@ int sim_world_create(struct sim_world **ret_world,
     struct random_stream stream;
 
     CHECK(options->hosts > 0 && options->hosts <= SIM_WORLD_HOSTS_MAX);
+    sim_memory_hold();
     struct sim_world *w = sim_calloc(1, sizeof *w);
     sim_entropy_stream(&stream, options->seed, "sim start", 0);
     sim_entropy_use(&stream);
