@@ -305,7 +305,7 @@ sim: $(SIM_PROGRAM)
 
 # Seeds that nobody has seen, until the time is over: half of it with whatever
 # a seed draws, the rest with each other profile in turn.
-NIGHTLY := full storage network churn membership calm quiet
+NIGHTLY := full storage network churn membership waits calm quiet
 nightly: $(SIM_PROGRAM)
 	$(Q)set -e; first=$$(date +%s)00000; \
 	$(SIM_PROGRAM) run --seconds $$(($(BUDGET) / 2)) --first-seed $$first \

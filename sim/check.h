@@ -60,6 +60,8 @@ enum sim_check_kind {
       "a transaction is seen whole or not at all")                             \
     X(ACKNOWLEDGED, "acknowledged", SAFETY,                                    \
       "an acknowledged write is durable, reaches all, and is not undone")      \
+    X(CONFIRMED, "confirmed", SAFETY,                                          \
+      "whom a wait names has committed what was waited for")                   \
     X(REVOKED, "revoke-stays", SAFETY,                                         \
       "what is revoked stays so until a write names the revoke")               \
     X(WATCH, "watch", SAFETY,                                                  \
@@ -169,6 +171,15 @@ void sim_check_on_power_cut(struct sim_check *c, unsigned host);
 void sim_check_on_ask(struct sim_check *c, unsigned host);
 void sim_check_on_write(struct sim_check *c, unsigned host,
                         const struct intent *i, bool answered);
+/* A client waits until members have what was just written, and is told; the
+ * second frees what the first gives, which is NULL where nobody judges. report
+ * NULL: it could not wait. */
+struct sim_check_wait;
+struct node_await_report;
+struct sim_check_wait *sim_check_wait_begin(struct sim_check *c,
+                                            const struct dot *dot);
+void sim_check_wait_end(struct sim_check *c, struct sim_check_wait *w,
+                        unsigned host, const struct node_await_report *report);
 /* A snapshot of this name was acknowledged: it is listed on target, and will
  * be. */
 void sim_check_on_snapshot(struct sim_check *c, unsigned host,

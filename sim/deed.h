@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define SIM_DEED_MS_MAX (UINT64_C(1000) * 3600 * 24 * 365)
+#define SIM_DEED_WAIT_ALL 256 /* not so many members, but all of them */
 
 /* Parameters: name in the text, least and greatest value. */
 #define SIM_PARAM_MAP(X)                                                       \
@@ -21,7 +22,8 @@
     X(SIM_PARAM_PPM, "ppm", -1000000, 1000000)                                 \
     X(SIM_PARAM_MS, "ms", -(int64_t)SIM_DEED_MS_MAX, SIM_DEED_MS_MAX)          \
     X(SIM_PARAM_RATE, "rate", 1, 1000000)       /* bytes in a ms */            \
-    X(SIM_PARAM_TTL, "ttl", 0, SIM_DEED_MS_MAX) /* ms that a value lives */
+    X(SIM_PARAM_TTL, "ttl", 0, SIM_DEED_MS_MAX) /* ms that a value lives */    \
+    X(SIM_PARAM_WAIT, "wait", 0, SIM_DEED_WAIT_ALL)
 
 enum sim_param {
 #define SIM_PARAM_ENUM(name, text, low, high) name,
@@ -54,10 +56,12 @@ enum sim_targets {
 /* Name, text, family, targets, parameters. Links of a set of hosts are those
  * that begin or end at one of them. */
 #define SIM_DEED_MAP(X)                                                        \
-    /* key = KEY; the value is SIZE bytes made of the line's id */             \
-    X(PUT, "put", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE) | SIM_P(TTL))            \
+    /* key = KEY; the value is SIZE bytes made of the line's id. The client    \
+     * waits until WAIT members have it (optional) */                          \
+    X(PUT, "put", WORK, ONE,                                                   \
+      SIM_P(KEY) | SIM_P(SIZE) | SIM_P(TTL) | SIM_P(WAIT))                     \
     /* a key of its own, written once: must be there in the end */             \
-    X(UNIQUE, "unique", WORK, ONE, SIM_P(SIZE))                                \
+    X(UNIQUE, "unique", WORK, ONE, SIM_P(SIZE) | SIM_P(WAIT))                  \
     X(DEL, "del", WORK, ONE, SIM_P(KEY))                                       \
     X(REVOKE, "revoke", WORK, ONE, SIM_P(KEY))                                 \
     /* a put that names the revoke it has read */                              \
@@ -67,7 +71,7 @@ enum sim_targets {
     X(SET_REVOKE, "set-revoke", WORK, ONE, SIM_P(KEY) | SIM_P(ELEMENT))        \
     /* COUNT keys of family KEY at once */                                     \
     X(TXN, "txn", WORK, ONE,                                                   \
-      SIM_P(KEY) | SIM_P(COUNT) | SIM_P(SIZE) | SIM_P(TTL))                    \
+      SIM_P(KEY) | SIM_P(COUNT) | SIM_P(SIZE) | SIM_P(TTL) | SIM_P(WAIT))      \
     /* put if the version is still the one just read */                        \
     X(CAS, "cas", WORK, ONE, SIM_P(KEY) | SIM_P(SIZE) | SIM_P(TTL))            \
     /* follows all changes, looking every MS, until `for` is over; resumes     \

@@ -161,6 +161,10 @@ static bool family_fits(enum sim_profile p, enum sim_deed d)
                d == SIM_DEED_LOSS || d == SIM_DEED_ISOLATE ||
                d == SIM_DEED_ONEWAY || d == SIM_DEED_TAIL ||
                d == SIM_DEED_BRIDGE || d == SIM_DEED_FLAP;
+    case SIM_PROFILE_WAITS:
+        return f == SIM_FAMILY_NETWORK || f == SIM_FAMILY_PROCESS ||
+               d == SIM_DEED_DISK_SLOW || d == SIM_DEED_DISK_FULL ||
+               d == SIM_DEED_WIPE || d == SIM_DEED_LEAVE || d == SIM_DEED_JOIN;
     default:
         return true;
     }

@@ -20,7 +20,8 @@
     X(SIM_PROFILE_STORAGE, "storage")                                          \
     X(SIM_PROFILE_NETWORK, "network")                                          \
     X(SIM_PROFILE_CHURN, "churn")                                              \
-    X(SIM_PROFILE_MEMBERSHIP, "membership") /* who is alive: pauses, cuts */
+    X(SIM_PROFILE_MEMBERSHIP, "membership") /* who is alive: pauses, cuts */   \
+    X(SIM_PROFILE_WAITS, "waits")           /* clients wait for members */
 
 enum sim_profile {
 #define SIM_PROFILE_ENUM(name, text) name,

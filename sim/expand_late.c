@@ -13,6 +13,7 @@
 #define ENDING_PLANS 60
 #define ENDING_WRITES 15
 #define TTL_MS_MIN 200
+#define WAITING_WRITES 60 /* percent, in profile waits */
 #define TTL_MS_MAX (12 * MINUTE)
 /* Plans in which hosts put deltas, in percent: of those that lose all machines,
  * and of the others. */
@@ -64,6 +65,25 @@ static void add_ends(struct sim_plan *p, enum sim_profile profile)
         if (sim_deed_takes(l->deed, SIM_PARAM_TTL) &&
             draw(&s, 0, 99) < ENDING_WRITES)
             l->params[SIM_PARAM_TTL] = draw_ttl(&s);
+    }
+}
+
+/* Most writes wait: for one more, for some, for all. */
+static void add_waits(struct sim_plan *p, enum sim_profile profile)
+{
+    struct random_stream s;
+
+    sim_entropy_stream(&s, p->seed, "sim expand waits", (uint64_t)profile);
+    for (size_t i = 0; i < p->count; i++) {
+        struct sim_plan_line *l = &p->lines[i];
+
+        if (!sim_deed_takes(l->deed, SIM_PARAM_WAIT) ||
+            draw(&s, 0, 99) >= WAITING_WRITES)
+            continue;
+        l->params[SIM_PARAM_WAIT] =
+            draw(&s, 0, 2) == 0
+                ? SIM_DEED_WAIT_ALL
+                : (int64_t)draw(&s, 2, p->joined < 2 ? 2 : p->joined);
     }
 }
 
@@ -179,6 +199,8 @@ int sim_expand_late(struct sim_plan *plan, enum sim_profile profile)
     if (profile == SIM_PROFILE_FULL && error == 0)
         error = add_rest(plan);
     add_ends(plan, profile);
+    if (profile == SIM_PROFILE_WAITS)
+        add_waits(plan, profile);
     if (profile == SIM_PROFILE_DEFAULT || profile == SIM_PROFILE_FULL ||
         profile == SIM_PROFILE_CHURN || profile == SIM_PROFILE_STORAGE)
         add_uploaders(plan, profile);

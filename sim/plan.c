@@ -91,7 +91,7 @@ bool sim_deed_takes(enum sim_deed d, enum sim_param p)
 bool sim_deed_spares(enum sim_deed d, enum sim_param p)
 {
     return sim_deed_takes(d, p) &&
-           (p == SIM_PARAM_TTL ||
+           (p == SIM_PARAM_TTL || p == SIM_PARAM_WAIT ||
             (p == SIM_PARAM_MS &&
              (d == SIM_DEED_LOSE_ALL || d == SIM_DEED_EVICT)) ||
             (p == SIM_PARAM_COUNT &&

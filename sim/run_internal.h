@@ -13,6 +13,9 @@ struct sim_run_deed {
     bool closed; /* the client of an operation has got its answer */
     struct sim_check_watch *watch; /* the check's; polled at event */
     uint64_t until_us;             /* that the client watches */
+    bool waits;                    /* it has written, and waits for members */
+    struct dot dot;                /* what it waits for */
+    struct sim_check_wait *wait;   /* the check's, while it does */
 };
 
 struct sim_run {

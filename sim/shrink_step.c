@@ -366,8 +366,8 @@ static bool halve(struct sim_plan_line *l, enum sim_param p)
         l->params[p] = 128; /* a value's bytes hardly ever matter */
     if (p == SIM_PARAM_FOR && l->params[p] <= PAUSE_MS)
         return false;
-    if (p == SIM_PARAM_TTL) {
-        l->params[p] = 0; /* for ever */
+    if (p == SIM_PARAM_TTL || p == SIM_PARAM_WAIT) {
+        l->params[p] = 0; /* for ever; for nobody */
         return true;
     }
     l->params[p] /= 2;

@@ -12,6 +12,7 @@
 #define VALUE_MAX (1u << 20)
 #define AUTHOR "client"
 #define WATCH_COMMITS_MAX 8 /* taken at a look */
+#define WAIT_MS 10000       /* for members */
 
 /* ---- keys and values ---- */
 
@@ -185,6 +186,51 @@ static void write_done(void *ctx, const struct intent *i, bool answered)
         sim_sched_note(&d->run->world->sched, "client",
                        sim_hosts_first(&d->line->hosts), d->line->id,
                        slice_of(&i->result, sizeof i->result));
+    if (!answered || i->result != 0 || !i->wrote ||
+        !sim_deed_takes(d->line->deed, SIM_PARAM_WAIT) ||
+        d->line->params[SIM_PARAM_WAIT] == 0)
+        return;
+    d->dot = i->dot;
+    d->waits = true; /* once the node has done what it is doing */
+    sim_sched_after(&d->run->world->sched, &d->event, 0);
+}
+
+static void wait_done(void *ctx, const struct node_await_report *report)
+{
+    struct sim_run_deed *d = ctx;
+    struct sim_world *w = d->run->world;
+    unsigned host = sim_hosts_first(&d->line->hosts);
+    uint64_t told[2] = {(uint64_t)report->confirmed, report->error == 0};
+
+    sim_check_wait_end(w->check, d->wait, host, report);
+    d->wait = NULL;
+    if (report->error != CM_ERR_CLOSED)
+        sim_sched_note(&w->sched, "wait", host, d->line->id,
+                       slice_of(told, sizeof told));
+}
+
+static void begin_wait(struct sim_run_deed *d)
+{
+    struct sim_world *w = d->run->world;
+    unsigned host = sim_hosts_first(&d->line->hosts);
+    struct sim_host *h = w->hosts[host];
+    uint64_t wanted = (uint64_t)d->line->params[SIM_PARAM_WAIT];
+    const struct node_quorum q = {
+        .kind = wanted == SIM_DEED_WAIT_ALL ? QUORUM_ALL : QUORUM_COUNT,
+        .count = (size_t)wanted,
+    };
+
+    if (!sim_host_is_up(h))
+        return;
+    d->wait = sim_check_wait_begin(w->check, &d->dot);
+    sim_host_enter(h);
+    int error =
+        node_await(sim_host_node(h), &d->dot, &q, WAIT_MS, wait_done, d);
+    sim_host_settle(h);
+    if (error != 0) {
+        sim_check_wait_end(w->check, d->wait, host, NULL);
+        d->wait = NULL;
+    }
 }
 
 static void snapshot_done(void *ctx, const struct snapshot_report *report)
@@ -236,6 +282,10 @@ void sim_workload_begin(struct sim_run_deed *d)
 
     if (d->line->deed == SIM_DEED_WATCH) {
         watch(d);
+        return;
+    }
+    if (d->waits) {
+        begin_wait(d);
         return;
     }
     r->result->operations++;
