@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# timeout: 900 s
 """Snapshots in a real S3 server, which checks every signature: Debian's Swift
 (swift_server.py). Taken, listed, verified, lost in part, restored."""
 import glob

@@ -12,7 +12,9 @@
  * fails is made smaller, step by step and number by number, as long as it
  * fails.
  *
- *   test_laws FILE      runs the program in FILE again */
+ *   test_laws FILE      runs the program in FILE again
+ *
+ * timeout: 600 s */
 #include "tests/unit/cut_fixture.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* Random walks of a few replicas: law, resolution, floor, liveness. A fixed
- * number of them; STANDING_WALKS=N runs more, STANDING_SEED=N a certain one. */
+ * number of them; STANDING_WALKS=N runs more, STANDING_SEED=N a certain one.
+ * timeout: 600 s */
 #include "standing_walk.h"
 
 #define WALKS 250
