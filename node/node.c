@@ -327,6 +327,7 @@ int node_create(struct node **ret_node, const struct node_config *config,
     n->next_stream = 1;
     n->links_due_ms = UINT64_MAX;
     n->expiry_wall_ms = UINT64_MAX;
+    n->rest_due_ms = UINT64_MAX;
     n->floor.collect_wall_ms = UINT64_MAX;
     n->floor.interval_ms = config->floor_interval_ms;
     n->cuts.stage_entries = config->cut_stage_entries > 0
@@ -492,6 +493,7 @@ static uint64_t parts_deadline(struct node *n)
     due = earlier(due, drills_deadline(n));
     due = earlier(due, deltas_deadline(n));
     due = earlier(due, expiry_deadline(n));
+    due = earlier(due, n->rest_due_ms);
     due = earlier(due, clocks_deadline(n));
     due = earlier(due, proposals_deadline(n));
     due = earlier(due, levels_deadline(n));
@@ -574,6 +576,7 @@ void node_on_timer(struct node *n)
     drills_tick(n, now);
     deltas_tick(n, now);
     expiry_tick(n, now);
+    rest_tick(n, now);
     clocks_tick(n, now);
     proposals_tick(n, now);
     levels_tick(n, now);
@@ -771,6 +774,7 @@ void node_take_result(struct node *n, struct commit_result *r)
     refusals_join(&n->status.refused, &r->refused);
     memcpy(n->status.waits, r->waits, sizeof n->status.waits);
     node_note_disk(n, r);
+    rest_note(n);
 }
 
 static void push_own(struct node *n, const struct commit_result *r)

@@ -292,6 +292,9 @@ struct node {
     uint64_t snapshot_summed_ms; /* …then */
     char *spool_dir;             /* owned: where snapshot spools live */
 
+    uint64_t rest_seen;   /* store_large when it was last looked at */
+    uint64_t rest_due_ms; /* when the store is to rest; UINT64_MAX: not */
+
     uint64_t expiry_wall_ms;  /* when the writer wants to tell the next */
     uint64_t expiry_retry_ms; /* not before; the last try failed */
     bool expiry_asked;        /* an intent is under way */
@@ -516,6 +519,10 @@ void uploaders_tick(struct node *n, uint64_t now);
 uint64_t uploaders_look_ms(const struct node *n, const struct upload_target *t);
 /* Announces and looks, on the lane of small objects. */
 void uploaders_look(struct node *n, struct upload_target *t);
+
+/* rest.c */
+void rest_note(struct node *n); /* after each commit */
+void rest_tick(struct node *n, uint64_t now);
 
 /* expiry.c */
 void expiry_tick(struct node *n, uint64_t now);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,12 +25,14 @@
 struct store {
     char *dir; /* owned */
     uint64_t map_size;
-    MDB_env *env; /* NULL only after a failed reopening */
+    MDB_env *env; /* NULL only after a failed reopening, until the next try */
     MDB_dbi dbi;
     pthread_mutex_t lock;   /* guards all of these */
     unsigned live;          /* transactions that have not ended; not the idle */
     struct store_txn *idle; /* kept readers without a snapshot */
     bool poisoned;          /* waits for live to become 0, to be reopened */
+    uint64_t large;         /* transactions of STORE_LARGE_WRITES and more */
+    uint64_t rested;        /* of which the memory was given back */
     struct actors actors;
 };
 
@@ -210,6 +213,41 @@ bool store_is_poisoned(struct store *s)
     return ret;
 }
 
+uint64_t store_large(struct store *s)
+{
+    uint64_t ret;
+
+    (void)pthread_mutex_lock(&s->lock);
+    ret = s->large;
+    (void)pthread_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* What the heap still keeps of it goes to the system: the pages were scattered
+ * among what lives on. */
+bool store_rest(struct store *s)
+{
+    bool ret = true;
+
+    (void)pthread_mutex_lock(&s->lock);
+    CHECK(s->rested <= s->large);
+    if (s->rested < s->large && s->live > 0) {
+        ret = false;
+    } else if (s->rested < s->large) {
+        CM_MARK("store: opened again to give memory back");
+        s->rested = s->large;
+        if (s->env != NULL)
+            env_close(s);
+        /* After a failure whoever begins a transaction tries, and is told. */
+        (void)env_open(s, NULL);
+#ifdef __GLIBC__
+        (void)malloc_trim(0);
+#endif
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return ret;
+}
+
 int store_txn_begin(struct store_txn *t, struct store *s, bool write,
                     struct cm_detail *detail)
 {
@@ -228,6 +266,7 @@ static void txn_ended(struct store_txn *t)
     t->mdb = NULL;
     CHECK(t->store->live > 0);
     t->store->live--;
+    t->store->large += t->writes >= STORE_LARGE_WRITES;
 }
 
 /* Whether the slot was a kept one; then it is given up. */
@@ -365,6 +404,7 @@ int store_txn_put_sealed(struct store_txn *t, struct slice key,
     MDB_val v = val_of(record);
 
     CHECK(t->mdb != NULL && t->write);
+    t->writes++;
     return store_error(mdb_put(t->mdb, t->store->dbi, &k, &v, 0), NULL);
 }
 
@@ -394,6 +434,7 @@ int store_txn_delete(struct store_txn *t, const struct schema_key *key)
     if (error != 0)
         return error;
     note_touched(t, key);
+    t->writes++;
     k = val_of(place);
     return store_error(mdb_del(t->mdb, t->store->dbi, &k, NULL), NULL);
 }

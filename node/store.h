@@ -36,6 +36,15 @@ void store_close(struct store *s);
  * that live have ended. Until then all new ones get CM_ERR_IO: whoever reads
  * for long asks now and then, and starts over. */
 bool store_is_poisoned(struct store *s);
+/* LMDB keeps the memory of every page that a transaction changed for the next
+ * one, as much as the largest since it was opened needed, and gives it back
+ * when it is closed. A count of the transactions that needed much: when it has
+ * moved, and no further one came for a while, it is time for store_rest. */
+#define STORE_LARGE_WRITES 128 /* records; each may be a page of its own */
+uint64_t store_large(struct store *s);
+/* Gives that memory back by opening LMDB again. False, and nothing is done,
+ * while a transaction lives: ask again. True also where there was none. */
+bool store_rest(struct store *s);
 /* Bytes of data.mdb in use and pages of the last commit, for metrics. */
 struct store_usage {
     uint64_t map_size;

@@ -120,6 +120,7 @@ int store_bulk_add(struct store_bulk *b, const struct schema_key *key,
         return error;
     k = val_of(schema_key_slice(&place));
     v = val_of(buffer_slice(record));
+    b->txn->writes++;
     rc = mdb_cursor_put(b->cursor, &k, &v, MDB_NOOVERWRITE);
     return rc == MDB_KEYEXIST ? CM_ERR_EXISTS : store_error(rc, NULL);
 }

@@ -11,6 +11,7 @@ struct store_txn {
     struct store *store;
     MDB_txn *mdb; /* NULL when there is none */
     bool write;
+    unsigned writes; /* records put or deleted, by cursors too */
     /* Keys of entries and indexes are meant for this bank: the head's, as soon
      * as it is asked for; in a write transaction, whichever is set. */
     unsigned bank;

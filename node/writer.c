@@ -468,6 +468,29 @@ static int result_empty(struct commit_result *r, const struct writer *w)
     return r->stale ? 0 : result_fill(r, w);
 }
 
+static void give_back(struct buffer *b)
+{
+    if (b->capacity <= WRITER_SCRATCH_KEPT)
+        return;
+    buffer_release(b);
+    buffer_init(b, b->limit);
+}
+
+/* What a large batch needed is not kept for the small ones. */
+static void give_scratch_back(struct writer *w)
+{
+    CHECK(!w->own.open);
+    give_back(&w->own.body);
+    give_back(&w->record);
+    give_back(&w->scratch);
+    if (w->log.touches_capacity * sizeof *w->log.touches +
+            w->log.keys.capacity <=
+        WRITER_SCRATCH_KEPT)
+        return;
+    change_log_release(&w->log);
+    change_log_init(&w->log);
+}
+
 struct commit_result *writer_commit(struct writer *w, struct intent *batch,
                                     uint64_t wall_ms)
 {
@@ -504,5 +527,6 @@ struct commit_result *writer_commit(struct writer *w, struct intent *batch,
             r->standing = standing_view_new(w->standing, &w->self);
     }
     result_note(r, w);
+    give_scratch_back(w);
     return r;
 }

@@ -39,6 +39,8 @@ struct prune {
     struct hash planned; /* the standing that it was taken from */
 };
 
+#define WRITER_SCRATCH_KEPT (128 << 10) /* bytes, of each part of it */
+
 struct writer {
     struct store *store; /* borrowed */
     uint8_t secret_key[64];

@@ -36,6 +36,7 @@ static int drop(struct pruning *p)
     if (rc != 0)
         return store_error(rc, NULL);
     p->left--;
+    b->txn.writes++;
     b->meta_changed = true;
     b->ahead = true;
     if (head->oldest_revision >= b->w->prune.revision)

@@ -165,6 +165,7 @@ static int drop_prefix(struct store_txn *t, uint8_t prefix)
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
     while (rc == 0 && k.mv_size > 0 && *(const uint8_t *)k.mv_data == prefix) {
         rc = mdb_cursor_del(cursor, 0);
+        t->writes++;
         if (rc == 0) /* to the one that took its place */
             rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }

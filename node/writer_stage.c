@@ -127,6 +127,7 @@ static int visit_prefix(struct store_txn *t, uint8_t byte, size_t *left,
             break;
         }
         rc = mdb_cursor_del(cursor, 0);
+        t->writes++;
         --*left;
         if (rc == 0) /* to the one that took its place */
             rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);

@@ -31,6 +31,7 @@
 #define FILL_OPS 1000
 #define VALUE_SIZE 100
 #define ROUNDS 400
+#define BURSTS 5
 #define SET_ROUNDS 1000
 #define MEMORY_KEYS 20000
 #define MEMORY_ROUNDS 5
@@ -342,8 +343,29 @@ static const char *below(char ret_path[512], const char *parent,
     return ret_path;
 }
 
-/* Of a store that was filled with count keys and then written one by one, as
- * the node does it: opened once, the allocator set as there. */
+/* FILL_OPS puts all over the keys: in a large store each changes a page of its
+ * own. */
+static void put_burst(struct replica *r, uint64_t number, uint64_t count)
+{
+    struct intent *i = intent_new(INTENT_LOCAL);
+    char key[32];
+
+    if (i == NULL)
+        bench_fail("out of memory");
+    for (size_t j = 0; j < FILL_OPS; j++) {
+        struct local_op op = {.kind = OP_PUT};
+
+        key_text(key, (number + j * (count / FILL_OPS)) % count);
+        op.key = slice_of_string(key);
+        op.value = slice_of(value, sizeof value);
+        bench_must(intent_add_op(i, &op), "operation");
+    }
+    commit_result_free(replica_commit(r, i));
+}
+
+/* Of a store that was filled with count keys, written all over, and then one by
+ * one, as the node does it: opened once, the allocator set as there, and told
+ * to rest once no large transaction came for a while. */
 static long memory_of(const char *dir, uint64_t count)
 {
     uint64_t random = 88172645463325252;
@@ -353,6 +375,10 @@ static long memory_of(const char *dir, uint64_t count)
     mesh_make(&mesh, dir);
     for (uint64_t i = 0; i < count; i += FILL_OPS)
         commit_result_free(replica_commit(&mesh.first, puts_of(i, FILL_OPS)));
+    for (uint64_t i = 0; count > 0 && i < BURSTS; i++)
+        put_burst(&mesh.first, bench_random(&random) % count, count);
+    if (!store_rest(mesh.first.store))
+        bench_fail("the store does not rest");
     for (uint64_t i = 0; i < ROUNDS; i++) {
         uint64_t number = count > 0 ? bench_random(&random) % count : i;
 

@@ -2,6 +2,8 @@
 """What a node costs that does nothing. Bytes are counted by owner: what every
 thread is given at its start, and what is neither a file's nor a library's.
 Nothing of it depends on time or load; `make bench` measures the whole."""
+import base64
+import json
 import os
 import struct
 
@@ -10,6 +12,10 @@ from harness import check
 
 THREAD_LOCAL_MAX = 4096  # bytes: the C library clears them in each thread
 PRIVATE_MAX = 1024       # KiB: heaps, stacks and tables of an idle node
+
+BURST_KEYS = 40000
+BURST_OPS = 2000
+BURST_MIN = 3000         # KiB that it takes: else nothing was measured
 
 PT_TLS = 7
 
@@ -61,6 +67,42 @@ def test_idle_nodes_are_small(t):
     for node in nodes:
         size = private_kib(node.pid)
         check(size <= PRIVATE_MAX, "%s: %d KiB" % (node.name, size))
+
+
+def put_all(connection, numbers):
+    """One transaction."""
+    value = base64.b64encode(b"v" * 100).decode()
+    answer = connection.request("PUT", "/v1/txn", json.dumps(
+        [{"KV": {"Verb": "set", "Key": "k/%07d" % i, "Value": value}}
+         for i in numbers]))
+    check(answer.status == 200, "%d: %r" % (answer.status, answer.body[:200]))
+
+
+def test_a_burst_is_given_back(t):
+    """What large transactions all over a larger store took is not held for
+    ever: an idle node is as small as one that was just started, and one that
+    is then written to stays so."""
+    if os.environ.get("SANITIZE"):
+        return
+    node = t.mesh()
+    connection = node.connect()
+    for at in range(0, BURST_KEYS, BURST_OPS):
+        put_all(connection, range(at, at + BURST_OPS))
+    most = 0
+    for start in range(5):
+        put_all(connection, range(start, BURST_KEYS, BURST_KEYS // BURST_OPS))
+        most = max(most, private_kib(node.pid))
+    check(most >= BURST_MIN, "only %d KiB" % most)
+    harness.wait_until(lambda: private_kib(node.pid) <= PRIVATE_MAX,
+                       "at most %d KiB" % PRIVATE_MAX, 60,
+                       lambda: "%d KiB" % private_kib(node.pid))
+    for i in range(200):
+        connection.put("k/%07d" % (i * 199), b"w" * 100)
+    connection.close()
+    size = private_kib(node.pid)
+    check(size <= PRIVATE_MAX, "%d KiB" % size)
+    check(node.get("k/0000199") == b"w" * 100, "a value of the last ones")
+    harness.note("%d KiB, then %d" % (most, size))
 
 
 if __name__ == "__main__":
