@@ -22,6 +22,8 @@
 #include "node/store_txn.h"
 #include "node/touched.h"
 
+#define HEAP_END_MIN (80 << 10)
+
 struct store {
     char *dir; /* owned */
     uint64_t map_size;
@@ -223,8 +225,18 @@ uint64_t store_large(struct store *s)
     return ret;
 }
 
-/* What the heap still keeps of it goes to the system: the pages were scattered
- * among what lives on. */
+/* Before LMDB opens: it takes 3 MB of lists of which it touches next to
+ * nothing, but gets them where a burst's pages lay, if they are still there.
+ * The end of a thread's heap goes only when a block of more than 64 KiB is
+ * freed. */
+static void trim_heap(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+    cm_free(cm_alloc(HEAP_END_MIN));
+}
+
 bool store_rest(struct store *s)
 {
     bool ret = true;
@@ -238,11 +250,9 @@ bool store_rest(struct store *s)
         s->rested = s->large;
         if (s->env != NULL)
             env_close(s);
+        trim_heap();
         /* After a failure whoever begins a transaction tries, and is told. */
         (void)env_open(s, NULL);
-#ifdef __GLIBC__
-        (void)malloc_trim(0);
-#endif
     }
     (void)pthread_mutex_unlock(&s->lock);
     return ret;
@@ -811,77 +821,6 @@ int store_event(struct store_reader *r, const struct dot *dot,
 int store_meta(struct store_reader *r, const char *name, struct slice *ret)
 {
     return store_txn_meta(&r->txn, name, ret);
-}
-
-struct vv_gather {
-    struct vv_entry *entries;
-    size_t count;
-    size_t capacity;
-};
-
-static int gather_actor(void *context, uint32_t actor,
-                        const struct schema_actor *record)
-{
-    struct vv_gather *g = context;
-
-    (void)actor;
-    if (record->entry.seq == 0)
-        return 0; /* a number without a place in the vector */
-    if (g->count == g->capacity) {
-        size_t capacity = g->capacity > 0 ? 2 * g->capacity : 16;
-        struct vv_entry *grown =
-            cm_realloc(g->entries, capacity * sizeof *grown);
-
-        if (grown == NULL)
-            return CM_ERR_NOMEM;
-        g->entries = grown;
-        g->capacity = capacity;
-    }
-    g->entries[g->count++] = record->entry;
-    return 0;
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct vv_entry *x = a;
-    const struct vv_entry *y = b;
-
-    return incarnation_compare(&x->incarnation, &y->incarnation);
-}
-
-/* The vector takes over what was gathered, with no room to spare: it may hold
- * thousands that are gone. */
-int store_txn_vv(struct store_txn *t, struct vv *ret_vv)
-{
-    struct vv_gather g = {0};
-    int error = store_txn_actors(t, gather_actor, &g);
-    struct vv_entry *entries = NULL;
-
-    if (error == 0 && g.count > VV_ENTRIES_MAX)
-        error = CM_ERR_LIMIT;
-    if (error == 0 && g.count > 0) {
-        qsort(g.entries, g.count, sizeof *g.entries, compare_entries);
-        entries = cm_realloc(g.entries, g.count * sizeof *g.entries);
-        error = entries == NULL ? CM_ERR_NOMEM : 0;
-    }
-    for (size_t i = 1; error == 0 && i < g.count; i++) {
-        if (compare_entries(&entries[i - 1], &entries[i]) >= 0)
-            error = CM_ERR_DAMAGED; /* one name, two numbers */
-    }
-    vv_release(ret_vv);
-    vv_init(ret_vv);
-    if (error != 0 || g.count == 0) {
-        cm_free(entries != NULL ? entries : g.entries);
-        return error;
-    }
-    *ret_vv =
-        (struct vv){.entries = entries, .count = g.count, .capacity = g.count};
-    return 0;
-}
-
-int store_vv(struct store_reader *r, struct vv *ret_vv)
-{
-    return store_txn_vv(&r->txn, ret_vv);
 }
 
 /* ---- cursors ---- */

@@ -16,6 +16,7 @@ PRIVATE_MAX = 1024       # KiB: heaps, stacks and tables of an idle node
 BURST_KEYS = 40000
 BURST_OPS = 2000
 BURST_MIN = 3000         # KiB that it takes: else nothing was measured
+BURST_LEFT_MAX = 1536    # KiB, of the same: what is left of it is no more
 
 PT_TLS = 7
 
@@ -80,8 +81,8 @@ def put_all(connection, numbers):
 
 def test_a_burst_is_given_back(t):
     """What large transactions all over a larger store took is not held for
-    ever: an idle node is as small as one that was just started, and one that
-    is then written to stays so."""
+    ever: some seconds later the node is small again, and stays so while single
+    keys are written."""
     if os.environ.get("SANITIZE"):
         return
     node = t.mesh()
@@ -93,14 +94,14 @@ def test_a_burst_is_given_back(t):
         put_all(connection, range(start, BURST_KEYS, BURST_KEYS // BURST_OPS))
         most = max(most, private_kib(node.pid))
     check(most >= BURST_MIN, "only %d KiB" % most)
-    harness.wait_until(lambda: private_kib(node.pid) <= PRIVATE_MAX,
-                       "at most %d KiB" % PRIVATE_MAX, 60,
+    harness.wait_until(lambda: private_kib(node.pid) <= BURST_LEFT_MAX,
+                       "at most %d KiB" % BURST_LEFT_MAX, 60,
                        lambda: "%d KiB" % private_kib(node.pid))
     for i in range(200):
         connection.put("k/%07d" % (i * 199), b"w" * 100)
     connection.close()
     size = private_kib(node.pid)
-    check(size <= PRIVATE_MAX, "%d KiB" % size)
+    check(size <= BURST_LEFT_MAX, "%d KiB" % size)
     check(node.get("k/0000199") == b"w" * 100, "a value of the last ones")
     harness.note("%d KiB, then %d" % (most, size))
 
