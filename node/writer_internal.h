@@ -347,7 +347,8 @@ int local_control(struct batch *b, enum op_kind kind, struct slice key,
 /* Sets what the next own event has to name, and leaves nothing out. */
 int deps_gather(struct writer *w);
 /* After deps_gather, for an acknowledgement of the proposal behind key, which
- * has been applied: leaves out what that one names. */
+ * has been applied: leaves out what that one, or events of its writer before
+ * it, name. */
 int deps_imply(struct batch *b, const uint8_t key[PROPOSAL_KEY_SIZE]);
 /* What the event's deps cover is remembered with it, or a crash would lose
  * dependencies of the next. */

@@ -222,12 +222,13 @@ static struct check_known *known_of(struct sim_check *c, uint32_t actor)
     return k;
 }
 
-/* An acknowledgement depends on what its proposal names, too. */
+/* An acknowledgement depends on what its proposal, or an event of the same
+ * writer before it, names, too. */
 static void know_implied(struct sim_check *c, struct check_known *k,
                          const struct sim_model_event *e)
 {
     const struct op *op = &e->decoded.ops[0];
-    const struct sim_model_event *proposal;
+    uint32_t proposer;
     struct dot dot;
 
     if (e->decoded.ops_count != 1 || op->kind != OP_ACK ||
@@ -235,16 +236,20 @@ static void know_implied(struct sim_check *c, struct check_known *k,
         return;
     memcpy(dot.incarnation.bytes, op->key.data, INCARNATION_SIZE);
     dot.seq = get_be64(op->key.data + INCARNATION_SIZE);
-    proposal = sim_model_find(
-        c->model, sim_model_actor(c->model, &dot.incarnation), dot.seq);
-    for (size_t i = 0;
-         proposal != NULL && proposal != e && i < proposal->decoded.deps_count;
-         i++) {
-        uint32_t a = proposal->deps[i];
-        uint64_t seq = proposal->decoded.deps[i].seq;
+    for (proposer = sim_model_actor(c->model, &dot.incarnation); dot.seq > 0;
+         dot.seq--) {
+        const struct sim_model_event *named =
+            sim_model_find(c->model, proposer, dot.seq);
 
-        if (a != e->actor && a < k->count && k->seqs[a] < seq)
-            k->seqs[a] = seq;
+        if (proposer == e->actor || named == NULL)
+            break;
+        for (size_t i = 0; i < named->decoded.deps_count; i++) {
+            uint32_t a = named->deps[i];
+            uint64_t seq = named->decoded.deps[i].seq;
+
+            if (a < k->count && k->seqs[a] < seq)
+                k->seqs[a] = seq;
+        }
     }
 }
 

@@ -224,6 +224,67 @@ static void test_floor_held_back(void **state)
     fixture_mesh_release(&m);
 }
 
+static struct event newest_of(const struct fixture_node *n)
+{
+    const struct fixture_event *e = &n->events[n->events_count - 1];
+    struct event ret;
+
+    assert_int_equal(event_decode(&ret, slice_of(e->bytes, e->size)), 0);
+    return ret;
+}
+
+static bool names(const struct event *e, const struct dot *d)
+{
+    bool ret = false;
+
+    for (size_t i = 0; i < e->deps_count; i++)
+        ret = ret || dot_equal(&e->deps[i], d);
+    return ret;
+}
+
+/* Goal: an acknowledgement names its proposal and nothing that this one names;
+ * what it left out is depended on all the same, also by what comes after a
+ * restart. Method: the second floor, whose proposal names the first one's
+ * acknowledgements of all. */
+static void test_ack_names_little(void **state)
+{
+    struct fixture_mesh m;
+    struct event proposal, ack, next;
+
+    (void)state;
+    mesh_of(&m, 6);
+    for (int floors = 0; floors < 2; floors++) {
+        assert_int_equal(fixture_write(&m.nodes[0], OP_PUT, "k", NULL, "1"), 0);
+        assert_int_equal(fixture_write(&m.nodes[0], OP_DEL, "k", NULL, NULL),
+                         0);
+        if (floors == 0) {
+            spread(&m, 6);
+            propose(&m.nodes[0]);
+            spread(&m, 6);
+        }
+    }
+    propose(&m.nodes[0]);
+    proposal = newest_of(&m.nodes[0]);
+    assert_int_equal(proposal.ops[0].kind, OP_ACK);
+    tell(&m.nodes[5], &m.nodes[0]);
+    ack = newest_of(&m.nodes[5]);
+    assert_int_equal(ack.ops[0].kind, OP_ACK);
+    assert_true(names(&ack, &proposal.dot));
+    assert_int_equal(ack.deps_count, 1);
+    fixture_close(&m.nodes[5]);
+    fixture_open(&m.nodes[5]);
+    assert_int_equal(fixture_write(&m.nodes[5], OP_PUT, "n", NULL, "1"), 0);
+    next = newest_of(&m.nodes[5]);
+    assert_int_equal(next.deps_count, 0);
+    spread(&m, 6);
+    assert_int_equal(siblings_of(&m.nodes[5], SPACE_REGISTER, "k", ""), 0);
+    expect_all_equal(&m, 6);
+    event_release(&proposal);
+    event_release(&ack);
+    event_release(&next);
+    fixture_mesh_release(&m);
+}
+
 /* Goal: a value whose time is up goes with the floor, not before its time;
  * watchers were told once. */
 static void test_floor_expiry(void **state)
@@ -839,6 +900,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_floor_collapses),
         cmocka_unit_test(test_floor_held_back),
+        cmocka_unit_test(test_ack_names_little),
         cmocka_unit_test(test_floor_expiry),
         cmocka_unit_test(test_floor_within_batch),
         cmocka_unit_test(test_prune),
