@@ -17,10 +17,10 @@
 
 #define COMPRESSION_LEVEL 3
 #define COMPRESSION_LEVEL_FAST 1
-/* A third of the time. Where a chunk shows that the level above would save
+/* A quarter of the time. Where a chunk shows that the level above would save
  * less than a thirty-second part more (keys, hashes, what is compressed or
  * encrypted already), so many chunks after it get this one. */
-#define COMPRESSION_LEVEL_PLAIN (-3)
+#define COMPRESSION_LEVEL_PLAIN (-5)
 #define PLAIN_CHUNKS 31
 #define PLAIN_GAIN 32
 #define MAGIC "cmo1"
@@ -200,7 +200,12 @@ int snapshot_object_encode(struct buffer *out, const struct snapshot_keys *keys,
                            enum snapshot_object_kind kind, struct slice content)
 {
     struct snapshot_coder c = {.fast = false};
-    int error = snapshot_object_encode_by(&c, out, keys, kind, content);
+    struct hash hash = {{0}};
+    int error;
+
+    if (is_sealed(keys, kind))
+        hash = snapshot_object_hash(keys, kind, content);
+    error = snapshot_object_encode_by(&c, out, keys, kind, &hash, content);
 
     snapshot_coder_release(&c);
     return error;
@@ -238,7 +243,7 @@ static size_t compress(struct snapshot_coder *c, uint8_t *to, size_t bound,
 int snapshot_object_encode_by(struct snapshot_coder *c, struct buffer *out,
                               const struct snapshot_keys *keys,
                               enum snapshot_object_kind kind,
-                              struct slice content)
+                              const struct hash *hash, struct slice content)
 {
     bool sealed = is_sealed(keys, kind);
     size_t head =
@@ -263,9 +268,7 @@ int snapshot_object_encode_by(struct snapshot_coder *c, struct buffer *out,
     }
     CHECK(got <= bound);
     if (sealed) {
-        struct hash hash = snapshot_object_hash(keys, kind, content);
-
-        out->size = start + seal(to, keys, kind, &hash, content.size, got);
+        out->size = start + seal(to, keys, kind, hash, content.size, got);
         return 0;
     }
     put_header(to, MAGIC, kind, content.size);

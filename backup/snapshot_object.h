@@ -86,10 +86,12 @@ void snapshot_coder_release(struct snapshot_coder *c);
 int snapshot_object_encode(struct buffer *out, const struct snapshot_keys *keys,
                            enum snapshot_object_kind kind,
                            struct slice content);
+/* hash: of the content, snapshot_object_hash; read only where the keys encrypt
+ * the kind. */
 int snapshot_object_encode_by(struct snapshot_coder *c, struct buffer *out,
                               const struct snapshot_keys *keys,
                               enum snapshot_object_kind kind,
-                              struct slice content);
+                              const struct hash *hash, struct slice content);
 /* The reverse into ret_content (cleared first; its limit bounds memory):
  * declared size, checksum, exactly one frame, and the hash that the name
  * promises. CM_ERR_DAMAGED for whatever does not fit, CM_ERR_TOO_LARGE for a

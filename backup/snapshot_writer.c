@@ -120,12 +120,12 @@ static int emit(struct snapshot_writer *w, enum snapshot_object_kind kind,
 
     CHECK(w->pending_count < PENDING_MAX);
     buffer_clear(&p->bytes);
-    error = snapshot_object_encode_by(&w->coder, &p->bytes, &w->keys, kind,
-                                      content);
-    if (error != 0)
-        return error;
     p->kind = kind;
     p->hash = snapshot_object_hash(&w->keys, kind, content);
+    error = snapshot_object_encode_by(&w->coder, &p->bytes, &w->keys, kind,
+                                      &p->hash, content);
+    if (error != 0)
+        return error;
     *ret_hash = p->hash;
     w->pending_count++;
     return 0;

@@ -28,7 +28,7 @@ struct snapshot_job {
     _Atomic uint64_t total;
     char log_path[PATH_MAX];
     struct snapshot_scan own; /* unless scan is another's */
-    const struct snapshot_scan *scan;
+    struct snapshot_scan *scan;
     struct manifest manifest; /* its slices and vector are the scan's */
     _Atomic uint64_t *numbers;
     struct object_store store;
@@ -345,9 +345,15 @@ int snapshot_job_step(struct snapshot_job *j, struct cm_detail *detail)
 {
     int error = step(j, detail);
 
-    /* Here, where waiting for a connection or a command to end is fine. */
-    if (error == SNAPSHOT_DONE || error < 0)
+    /* Here, where waiting is fine: for a connection or a command to end, for
+     * the kernel to take the memory of packs and spool. */
+    if (error == SNAPSHOT_DONE || error < 0) {
         object_store_close(&j->store);
+        j->manifest.segments = slice_of(NULL, 0); /* the upload's */
+        snapshot_upload_free(j->upload);
+        j->upload = NULL;
+        snapshot_scan_leave(j->scan);
+    }
     return error;
 }
 

@@ -33,7 +33,7 @@ struct snapshot_job_config {
     struct store *store; /* borrowed; identity is read from it */
     /* NULL: the job scans the store itself. Else a scan that is done, which any
      * number of jobs read at a time; borrowed until _free. */
-    const struct snapshot_scan *scan;
+    struct snapshot_scan *scan;
     /* Of this node's manifests, wherever they were put: the greatest number
      * that one was given. NULL: nobody else gives any. Borrowed. */
     _Atomic uint64_t *numbers;

@@ -133,7 +133,8 @@ int snapshot_scan_begin(struct snapshot_scan *ret_scan, struct store *store,
     int error;
 
     CHECK(store != NULL && spool_dir != NULL);
-    *s = (struct snapshot_scan){.store = store, .space = SPACE_REGISTER};
+    *s = (struct snapshot_scan){
+        .store = store, .space = SPACE_REGISTER, .users = 1};
     s->spool.fd = -1;
     if (detail != NULL)
         detail->text[0] = '\0';
@@ -278,6 +279,21 @@ int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail)
             return error;
     }
     return SNAPSHOT_MORE;
+}
+
+void snapshot_scan_use(struct snapshot_scan *s)
+{
+    CHECK(atomic_load(&s->users) > 0);
+    atomic_fetch_add(&s->users, 1);
+}
+
+void snapshot_scan_leave(struct snapshot_scan *s)
+{
+    unsigned users = atomic_fetch_sub(&s->users, 1);
+
+    CHECK(users > 0);
+    if (users == 1)
+        snapshot_spool_empty(&s->spool);
 }
 
 int snapshot_scan_manifest(struct snapshot_scan *s,

@@ -4,6 +4,8 @@
 #ifndef NODE_SNAPSHOT_SCAN_H
 #define NODE_SNAPSHOT_SCAN_H
 
+#include <stdatomic.h>
+
 #include "node/snapshot_spool.h"
 #include "node/store.h"
 
@@ -47,6 +49,7 @@ struct snapshot_scan {
     struct digest kept;            /* by the store, with each commit */
     enum snapshot_sum sum;
     bool done;
+    atomic_uint users; /* of the spool, who began the scan included */
 };
 
 /* Begins the read transaction; identity facts come from the store's META_….
@@ -64,6 +67,11 @@ int snapshot_scan_step(struct snapshot_scan *s, struct cm_detail *detail);
 int snapshot_scan_manifest(struct snapshot_scan *s,
                            const uint8_t sign_secret_key[64],
                            struct buffer *out, struct cm_detail *detail);
+/* Whoever leaves last gives the spool's memory back, which takes a while and
+ * would hold up the node's thread in _release. On any thread. Who does not
+ * leave before _release does no harm. */
+void snapshot_scan_use(struct snapshot_scan *s);
+void snapshot_scan_leave(struct snapshot_scan *s);
 void snapshot_scan_release(struct snapshot_scan *s);
 
 #endif

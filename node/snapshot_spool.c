@@ -43,6 +43,7 @@ int snapshot_spool_open(struct snapshot_spool *ret_spool, const char *dir,
         (void)unlink(path);
     }
     *ret_spool = (struct snapshot_spool){.fd = fd};
+    buffer_init(&ret_spool->tail, SPOOL_BLOCK_SIZE + SNAPSHOT_OBJECT_MAX);
     return 0;
 }
 
@@ -51,8 +52,15 @@ void snapshot_spool_close(struct snapshot_spool *s)
     CHECK(s != NULL);
     if (s->fd >= 0)
         (void)close(s->fd);
+    buffer_release(&s->tail);
     cm_free(s->items);
     *s = (struct snapshot_spool){.fd = -1};
+}
+
+void snapshot_spool_empty(struct snapshot_spool *s)
+{
+    CHECK(s->fd >= 0);
+    (void)ftruncate(s->fd, 0); /* else closing does it */
 }
 
 static int reserve(struct snapshot_spool *s)
@@ -72,22 +80,14 @@ static int reserve(struct snapshot_spool *s)
     return 0;
 }
 
-int snapshot_spool_append(struct snapshot_spool *s,
-                          enum snapshot_object_kind kind,
-                          const struct hash *hash, struct slice bytes,
-                          struct cm_detail *detail)
+static int write_tail(struct snapshot_spool *s, struct cm_detail *detail)
 {
     size_t done = 0;
-    int error = reserve(s);
 
-    CHECK(s->fd >= 0);
-    CHECK(bytes.size <= SNAPSHOT_OBJECT_MAX);
-    if (error != 0)
-        return cm_fail(detail, error, "cannot spool a snapshot's object: %s",
-                       cm_strerror(error));
-    while (done < bytes.size) {
-        ssize_t put = pwrite(s->fd, bytes.data + done, bytes.size - done,
-                             (off_t)(s->size + done));
+    CHECK(s->written + s->tail.size == s->size);
+    while (done < s->tail.size) {
+        ssize_t put = pwrite(s->fd, s->tail.data + done, s->tail.size - done,
+                             (off_t)(s->written + done));
 
         if (put < 0 && errno == EINTR)
             continue;
@@ -95,6 +95,26 @@ int snapshot_spool_append(struct snapshot_spool *s,
             return fail_errno(detail, "write");
         done += (size_t)put;
     }
+    s->written = s->size;
+    buffer_clear(&s->tail);
+    return 0;
+}
+
+int snapshot_spool_append(struct snapshot_spool *s,
+                          enum snapshot_object_kind kind,
+                          const struct hash *hash, struct slice bytes,
+                          struct cm_detail *detail)
+{
+    int error = reserve(s);
+
+    CHECK(s->fd >= 0);
+    CHECK(bytes.size <= SNAPSHOT_OBJECT_MAX);
+    buffer_append_slice(&s->tail, bytes);
+    if (error == 0)
+        error = s->tail.error;
+    if (error != 0)
+        return cm_fail(detail, error, "cannot spool a snapshot's object: %s",
+                       cm_strerror(error));
     s->items[s->count++] = (struct spool_item){
         .offset = s->size,
         .size = (uint32_t)bytes.size,
@@ -103,27 +123,18 @@ int snapshot_spool_append(struct snapshot_spool *s,
         .checksum = record_checksum(slice_of(NULL, 0), bytes),
     };
     s->size += bytes.size;
-    return 0;
+    return s->tail.size < SPOOL_BLOCK_SIZE ? 0 : write_tail(s, detail);
 }
 
-int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
-                        struct buffer *ret_bytes, struct cm_detail *detail)
+/* What is there already, of size bytes from offset. */
+static int read_file(const struct snapshot_spool *s, uint8_t *to,
+                     uint64_t offset, size_t size, struct cm_detail *detail)
 {
-    const struct spool_item *item = &s->items[index];
     size_t done = 0;
-    uint8_t *to;
 
-    CHECK(s->fd >= 0);
-    CHECK(index < s->count);
-    buffer_clear(ret_bytes);
-    to = buffer_extend(ret_bytes, item->size);
-    if (to == NULL)
-        return cm_fail(detail, ret_bytes->error,
-                       "cannot read a spooled object: %s",
-                       cm_strerror(ret_bytes->error));
-    while (done < item->size) {
-        ssize_t got = pread(s->fd, to + done, item->size - done,
-                            (off_t)(item->offset + done));
+    while (done < size) {
+        ssize_t got =
+            pread(s->fd, to + done, size - done, (off_t)(offset + done));
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -134,6 +145,31 @@ int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
                            "the snapshot's spool file was cut short");
         done += (size_t)got;
     }
+    return 0;
+}
+
+int snapshot_spool_read(const struct snapshot_spool *s, size_t index,
+                        struct buffer *ret_bytes, struct cm_detail *detail)
+{
+    const struct spool_item *item = &s->items[index];
+    uint8_t *to;
+    int error = 0;
+
+    CHECK(s->fd >= 0);
+    CHECK(index < s->count);
+    buffer_clear(ret_bytes);
+    to = buffer_extend(ret_bytes, item->size);
+    if (to == NULL)
+        return cm_fail(detail, ret_bytes->error,
+                       "cannot read a spooled object: %s",
+                       cm_strerror(ret_bytes->error));
+    /* An object is in one of both, whole. */
+    if (item->offset < s->written)
+        error = read_file(s, to, item->offset, item->size, detail);
+    else if (item->size > 0)
+        memcpy(to, s->tail.data + (item->offset - s->written), item->size);
+    if (error != 0)
+        return error;
     if (record_checksum(slice_of(NULL, 0), buffer_slice(ret_bytes)) !=
         item->checksum)
         return cm_fail(detail, CM_ERR_DAMAGED,

@@ -506,6 +506,7 @@ static int upload(struct node *n, struct shared_scan *s,
     }
     t->scan = s;
     s->references++;
+    snapshot_scan_use(&s->scan);
     t->request = s->request;
     if (t->request != NULL)
         t->request->open++;
@@ -557,6 +558,7 @@ static void scan_done(struct work *w)
             upload_failed(n, s, &n->targets[i], error, &detail);
     }
     request_end(s->request);
+    snapshot_scan_leave(&s->scan);
     scan_drop(s);
 }
 

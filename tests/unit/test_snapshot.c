@@ -250,9 +250,9 @@ static void compression_follows_the_data(void **state)
             content[k] = (uint8_t) "0123456789abcdef"[content[k] & 15];
         hash = snapshot_object_hash(&keys, SNAPSHOT_CHUNK, all);
         buffer_clear(&object);
-        assert_int_equal(
-            snapshot_object_encode_by(&c, &object, &keys, SNAPSHOT_CHUNK, all),
-            0);
+        assert_int_equal(snapshot_object_encode_by(&c, &object, &keys,
+                                                   SNAPSHOT_CHUNK, &hash, all),
+                         0);
         sizes[noise] += object.size;
         assert_int_equal(snapshot_object_decode(&back, &keys, SNAPSHOT_CHUNK,
                                                 &hash, buffer_slice(&object),

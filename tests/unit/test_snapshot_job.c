@@ -3,6 +3,8 @@
  * are told. Method: founded stores in a scratch directory. */
 #include "tests/unit/snapshot_life.h"
 
+#include <sys/stat.h>
+
 #include "node/store_txn.h"
 
 static void a_store_becomes_a_verified_snapshot(void **state)
@@ -101,6 +103,59 @@ static void damage_at_the_target_is_found_and_mended(void **state)
     assert_int_not_equal(listing.items[listing.count - 1].error, 0);
     assert_int_equal(listing.items[0].error, 0);
     snapshot_listing_release(&listing);
+    life_end(&l);
+}
+
+static off_t file_size(int fd)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    return st.st_size;
+}
+
+/* Goal: a spool of several blocks reads back, from its file as from the tail
+ * that is not written yet, and whoever leaves last empties the file: where the
+ * scan is released nothing is left to wait for. */
+static void the_last_to_leave_empties_the_spool(void **state)
+{
+    struct cm_detail detail = {""};
+    struct snapshot_scan scan;
+    struct buffer bytes;
+    uint8_t value[8000];
+    char key[32];
+    struct life l;
+    int error;
+
+    (void)state;
+    life_begin(&l, "leave");
+    for (unsigned i = 0; i < 100; i++) {
+        uint8_t seed[32] = {(uint8_t)i};
+
+        randombytes_buf_deterministic(value, sizeof value, seed);
+        (void)snprintf(key, sizeof key, "large/%u", i);
+        write_op(&l, OP_PUT, key, "", value, sizeof value);
+    }
+    assert_int_equal(
+        snapshot_scan_begin(&scan, l.store, l.dir, WALL, NULL, &detail), 0);
+    do
+        error = snapshot_scan_step(&scan, &detail);
+    while (error == SNAPSHOT_MORE);
+    assert_int_equal(error, SNAPSHOT_DONE);
+    assert_true(scan.spool.written >= SPOOL_BLOCK_SIZE);
+    assert_true(scan.spool.tail.size > 0);
+    assert_int_equal(file_size(scan.spool.fd), scan.spool.written);
+    buffer_init(&bytes, SNAPSHOT_OBJECT_MAX);
+    for (size_t i = 0; i < scan.spool.count; i++)
+        assert_int_equal(snapshot_spool_read(&scan.spool, i, &bytes, &detail),
+                         0);
+    snapshot_scan_use(&scan);
+    snapshot_scan_leave(&scan);
+    assert_int_equal(snapshot_spool_read(&scan.spool, 0, &bytes, &detail), 0);
+    snapshot_scan_leave(&scan);
+    assert_int_equal(file_size(scan.spool.fd), 0);
+    buffer_release(&bytes);
+    snapshot_scan_release(&scan);
     life_end(&l);
 }
 
@@ -394,6 +449,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_becomes_a_verified_snapshot),
         cmocka_unit_test(damage_at_the_target_is_found_and_mended),
+        cmocka_unit_test(the_last_to_leave_empties_the_spool),
         cmocka_unit_test(the_sum_is_compared),
         cmocka_unit_test(a_joiner_adopts_what_a_source_yields),
         cmocka_unit_test(a_sink_refuses_what_does_not_verify),
