@@ -345,6 +345,9 @@ static void take_boot(struct sim_check *c, unsigned host,
                              " before",
                              first->revision, h->revision);
     }
+    /* When commits were of which nobody was told, nobody knows either. */
+    if (first->revision > h->revision)
+        check_ends_clock(h, h->boot_wall_ms, false);
     if (h->fresh || !kept)
         (void)check_adopt(c, h, &first->vv, first->revision);
     else
