@@ -174,6 +174,15 @@ static bool is_looked_at(const struct sim_child_options *o)
            o->observer != NULL;
 }
 
+/* The program's own handler is none of a child's; what is ignored stays so. */
+static void die_of(int number)
+{
+    struct sigaction action;
+
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+        (void)signal(number, SIG_DFL);
+}
+
 __attribute__((noreturn)) static void
 run_here(struct sim_child *c, const struct sim_plan *plan,
          const struct sim_child_options *o)
@@ -194,9 +203,9 @@ run_here(struct sim_child *c, const struct sim_plan *plan,
     if (c->output >= 0)
         (void)dup2(c->output, STDERR_FILENO);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)signal(SIGINT, SIG_DFL);
-    (void)signal(SIGTERM, SIG_DFL);
-    (void)signal(SIGHUP, SIG_DFL);
+    die_of(SIGINT);
+    die_of(SIGTERM);
+    die_of(SIGHUP);
     limit_time(o->cpu_s != 0 ? o->cpu_s : SIM_CHILD_CPU_S);
     watch_crashes(lethal);
     if (o->elsewhere)

@@ -60,6 +60,16 @@ static void on_signal(int signal)
     interrupted = 1;
 }
 
+/* Not one that whoever started the program has told it to ignore: nohup. */
+static void stop_at(int number)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction before;
+
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        (void)sigaction(number, &action, NULL);
+}
+
 static uint64_t real_ms(void)
 {
     struct timespec t;
@@ -335,7 +345,6 @@ int sim_command_run(int argc, char **argv)
         {.name = "json", .kind = ARGS_SWITCH},
     };
     const size_t n = sizeof flags / sizeof flags[0];
-    const struct sigaction action = {.sa_handler = on_signal};
     struct cm_detail detail = {""};
     struct args args;
 
@@ -350,9 +359,9 @@ int sim_command_run(int argc, char **argv)
     c.tty = isatty(STDERR_FILENO) == 1;
     c.next_seed = c.first_seed;
     c.told_ms = real_ms();
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGHUP, &action, NULL);
+    stop_at(SIGINT);
+    stop_at(SIGTERM);
+    stop_at(SIGHUP);
     (void)fprintf(stderr, "seeds from 0x%" PRIx64 ", profile %s, %u jobs\n",
                   c.first_seed, sim_profile_name(c.source.profile),
                   c.jobs_count);

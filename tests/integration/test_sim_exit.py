@@ -167,16 +167,24 @@ def test_inconclusive():
     assert "does not fail" in process.stderr.decode()
     with subprocess.Popen([SIM, "run", "--seeds", "1000", "--jobs", "1"],
                           stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:
+                          stderr=subprocess.DEVNULL,
+                          preexec_fn=heed_signals) as process:
         wait_for_child(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 5  # it was told to stop
+
+
+def heed_signals():
+    """A test run of nohup, or in the background, has some ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def interrupted(path, number, *arguments):
     """Exit status of what a terminal tells to stop; nothing may be left."""
     with subprocess.Popen([SIM, *arguments], stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL,
+                          preexec_fn=heed_signals,
                           start_new_session=True) as process:
         _, store = wait_for_world(process,
                                   lambda pid: [pid] + children_of(pid))
@@ -200,12 +208,28 @@ def test_nothing_is_left():
                        signal.SIGKILL):
             for words in (("replay", path), ("replay", path, "--here"),
                           ("trace", path, "--html", page), ("shrink", path)):
-                assert interrupted(words, number, *words) == -number
+                status = interrupted(words, number, *words)
+                assert status == -number, (words, number, status)
         assert interrupted("bench", signal.SIGINT, "bench",
                            "--idle") == -signal.SIGINT
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # Its children hear of it, too: that is no crash of theirs.
-            assert interrupted("run", number, "run", "--seeds", "1000") == 5
+            status = interrupted("run", number, "run", "--seeds", "1000")
+            assert status == 5, (number, status)
+
+
+def test_nohup():
+    """What was to be ignored is: also by a run's children."""
+    with subprocess.Popen(["nohup", SIM, "run", "--seeds", "1", "--jobs", "1"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL,
+                          start_new_session=True) as process:
+        wait_for_child(process)
+        os.killpg(process.pid, signal.SIGHUP)
+        said = process.communicate(timeout=LIMIT_S)[0]
+        assert process.returncode == 0, said
+        assert re.search(rb"^1 seeds, .* 0 violations$", said, re.M), said
+
 
 
 def refused(*arguments):
@@ -345,8 +369,8 @@ def main():
     passed = failed = 0
     for test in (test_pass, test_safety, test_liveness, test_nondeterminism,
                  test_crash, test_inconclusive, test_nothing_is_left,
-                 test_refusals, test_plans_are_refused, test_json, test_usage,
-                 test_help):
+                 test_nohup, test_refusals, test_plans_are_refused, test_json,
+                 test_usage, test_help):
         try:
             test()
             passed += 1
