@@ -3,27 +3,14 @@
 """A node whose clock is years ahead, in a real process: it writes alone, meets
 the others, and its clock is set right. Nobody else stops; whose clock it is is
 told; and the node is none the worse for it."""
-import ctypes.util
-import glob
 import json
-import os
 
 import harness
-from harness import Failure, check, check_equal, check_in, wait_until
+from faked_clock import faked_clock
+from harness import check, check_equal, check_in, wait_until
 
 FLAGS = ["--floor-interval", "150ms", "--floor-keep", "200ms"]
 DAY_MS = 24 * 3600 * 1000
-
-
-def ahead(days):
-    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-    preload = found[0] if found else ctypes.util.find_library("faketimeMT")
-    if preload is None:
-        raise Failure("libfaketime is missing: apt-get install libfaketime")
-    return {"LD_PRELOAD": preload, "FAKETIME": "+%dd" % days,
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
-            + ":verify_asan_link_order=0"}
 
 
 def findings(node, about="clocks"):
@@ -72,7 +59,7 @@ def years(t, days):
     t.same(nodes, 1)
     for node in nodes:
         node.stop()
-    gamma.env = ahead(days)
+    gamma.env = faked_clock("+%dd" % days)
     gamma.start()
     gamma.ok("put", "alone", "years ahead")
     dated = gamma.siblings("alone")[0]["time_ms"]

@@ -5,15 +5,13 @@ A reads users/bob. B revokes it. A writes its stale copy back. Whatever the
 order in which nodes hear of this, Bob stays revoked on every node, until
 somebody says that he means it. "Apart" is made by stopping processes: what
 one of them has never heard, it cannot know."""
-import ctypes.util
-import glob
 import json
-import os
 import signal
 import time
 
 import harness
-from harness import (Failure, Thread, check, check_equal, check_in, note,
+from faked_clock import faked_clock
+from harness import (Thread, check, check_equal, check_in, note,
                      wait_until)
 
 BOB = "users/bob"
@@ -204,28 +202,15 @@ def test_revoke_of_the_absent(t):
     stays_revoked(t, nodes)
 
 
-def library():
-    found = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-    return found[0] if found else ctypes.util.find_library("faketimeMT")
-
-
 def test_clock_ahead(t):
     """A's clock is ahead, so that its stale write has the greatest time of
     all: it loses all the same."""
-    preload = library()
-    if preload is None:
-        raise Failure("libfaketime is missing: apt-get install libfaketime")
     nodes, _ = given(t)
-    ahead = {"LD_PRELOAD": preload, "FAKETIME": "+%.1fs" % AHEAD_S,
-             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-             "DONT_FAKE_MONOTONIC": "1",
-             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
-             + ":verify_asan_link_order=0"}
     nodes[1].stop()
     nodes[2].stop()
     nodes[0].ok("revoke", BOB)
     nodes[0].stop()
-    nodes[1].env = ahead
+    nodes[1].env = faked_clock("+%.1fs" % AHEAD_S)
     nodes[1].start(bare=True)
     # Its clock is ahead indeed: it tells of a time that has not come yet.
     wait_until(lambda: nodes[1].live()["clocks"]["wall_ms"] >
@@ -243,7 +228,7 @@ def test_clock_ahead(t):
     stays_revoked(t, nodes)
     # And with A's node still ahead, after the revoke has arrived.
     nodes[1].stop()
-    nodes[1].env = ahead
+    nodes[1].env = faked_clock("+%.1fs" % AHEAD_S)
     nodes[1].start(bare=True)
     refused(nodes[1])
     stays_revoked(t, nodes)
