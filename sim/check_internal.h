@@ -373,6 +373,9 @@ void check_branches_forget(struct sim_check *c, const struct check_host *h);
 void check_cloned(struct sim_check *c, struct check_host *h,
                   const struct vv *vv);
 
+/* check_converged.c */
+void check_converged(struct sim_check *c, const bool *core);
+
 /* check_cover.c */
 /* A look at what an uploader has and says; nothing at others. */
 void check_cover_look(struct sim_check *c, struct check_host *h);
